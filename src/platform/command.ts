@@ -1,0 +1,86 @@
+import { spawn } from "node:child_process";
+import type { Clock } from "./clock.ts";
+import { Failure, messageOf, systemCode } from "./failure.ts";
+
+export interface CommandOptions {
+  readonly clock: Clock;
+  /** The process group is killed after this. */
+  readonly timeoutMs: number;
+  /** Text for its standard input; empty when not given. */
+  readonly stdin?: string | Uint8Array;
+  /** Added to the agent's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Output past this many bytes of each stream is dropped. Default 64 KiB. */
+  readonly maxOutputBytes?: number;
+  /** Kills the process group. */
+  readonly signal?: AbortSignal;
+}
+
+export interface CommandResult {
+  /** Null when a signal ended it. */
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly timedOut: boolean;
+}
+
+const MAX_OUTPUT_BYTES = 64 * 1024;
+
+/**
+ * Runs a program to its end, in a process group of its own so that its children end with it.
+ * @param command a program with its arguments, or a line for `/bin/sh -c`
+ * @throws Failure `unavailable` when the program can't be started
+ */
+export async function runCommand(
+  command: readonly string[] | string,
+  options: CommandOptions,
+): Promise<CommandResult> {
+  const [program, ...args] = typeof command === "string" ? ["/bin/sh", "-c", command] : command;
+  if (program === undefined) throw new Failure("config", "the command to run is empty");
+  const limit = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
+  const child = spawn(program, args, { detached: true, env: { ...process.env, ...options.env } });
+  const killGroup = (): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    } catch (error) {
+      if (systemCode(error) !== "ESRCH") throw error; // ESRCH: it has just ended by itself
+    }
+  };
+  let timedOut = false;
+  const cancel = options.clock.after(options.timeoutMs, () => {
+    timedOut = true;
+    killGroup();
+  });
+  options.signal?.addEventListener("abort", killGroup, { once: true });
+  const stdout = collect(child.stdout, limit);
+  const stderr = collect(child.stderr, limit);
+  child.stdin.on("error", () => undefined); // EPIPE: it may end without reading its input
+  child.stdin.end(options.stdin ?? "");
+  try {
+    const exitCode = await new Promise<number | null>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("close", resolve);
+      if (options.signal?.aborted === true) killGroup();
+    });
+    return { exitCode, stdout: stdout(), stderr: stderr(), timedOut };
+  } catch (error) {
+    const hint =
+      systemCode(error) === "ENOENT" ? "not found; install it or correct its path" : messageOf(error);
+    throw new Failure("unavailable", `${program}: ${hint}`, { cause: error });
+  } finally {
+    cancel();
+    options.signal?.removeEventListener("abort", killGroup);
+  }
+}
+
+function collect(stream: NodeJS.ReadableStream, limit: number): () => string {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.on("data", (chunk: Buffer) => {
+    const room = limit - size;
+    if (room <= 0) return;
+    chunks.push(chunk.subarray(0, room));
+    size += Math.min(chunk.length, room);
+  });
+  return () => Buffer.concat(chunks).toString("utf8");
+}

@@ -1,0 +1,89 @@
+import { redact } from "./redact.ts";
+
+export type Level = "error" | "warn" | "info" | "debug";
+
+/** Named values of a log line: `{ status: 401 }` is written `status=401`. */
+export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+/** Writes lines of one scope; every text passes through {@link redact} on its way out. */
+export interface Log {
+  error(message: string, fields?: Fields): void;
+  warn(message: string, fields?: Fields): void;
+  info(message: string, fields?: Fields): void;
+  debug(message: string, fields?: Fields): void;
+  /** A log whose lines carry `name` as their scope. */
+  scope(name: string): Log;
+}
+
+export type LogFormat = "text" | "logfmt" | "json";
+
+export interface LogOptions {
+  readonly level: Level;
+  readonly format: LogFormat;
+  /** Wall-clock time in ms. */
+  readonly now: () => number;
+  /** Takes one line without its newline. */
+  readonly write: (line: string) => void;
+}
+
+const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
+
+/** A log that writes every line at or above `options.level`. */
+export function createLog(options: LogOptions, scope = "hublink"): Log {
+  const threshold = ORDER.indexOf(options.level);
+  const format = FORMATS[options.format];
+  const at =
+    (level: Level) =>
+    (message: string, fields: Fields = {}): void => {
+      if (ORDER.indexOf(level) > threshold) return;
+      const safe: Record<string, string | number | boolean> = {};
+      for (const [key, value] of Object.entries(fields)) {
+        if (value === undefined || value === null) continue;
+        safe[key] = typeof value === "string" ? redact(value) : value;
+      }
+      options.write(format(new Date(options.now()).toISOString(), level, scope, redact(message), safe));
+    };
+  return {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug: at("debug"),
+    scope: (name) => createLog(options, name),
+  };
+}
+
+/** A log that writes nothing. */
+export const silentLog: Log = createLog({
+  level: "error",
+  format: "text",
+  now: () => 0,
+  write: () => undefined,
+});
+
+type SafeFields = Readonly<Record<string, string | number | boolean>>;
+type Format = (time: string, level: Level, scope: string, message: string, fields: SafeFields) => string;
+
+const FORMATS: Record<LogFormat, Format> = {
+  text: (time, level, scope, message, fields) => {
+    const rest = pairs(fields);
+    return `${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${oneLine(message)}${rest && ` (${rest})`}`;
+  },
+  logfmt: (time, level, scope, message, fields) => {
+    const rest = pairs(fields);
+    return `ts=${time} level=${level} scope=${scope} msg=${JSON.stringify(message)}${rest && ` ${rest}`}`;
+  },
+  json: (ts, level, scope, msg, fields) => JSON.stringify({ ts, level, scope, msg, ...fields }),
+};
+
+function pairs(fields: SafeFields): string {
+  return Object.entries(fields)
+    .map(
+      ([key, value]) =>
+        `${key}=${typeof value === "string" && !/^[\w.:/@+-]+$/.test(value) ? JSON.stringify(value) : value}`,
+    )
+    .join(" ");
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\r?\n/g, "\\n");
+}
