@@ -1,0 +1,54 @@
+import { messageOf, systemCode } from "../platform/failure.ts";
+import { UpgradeRefused } from "./upgrade.ts";
+
+const UNTRUSTED = "the hub's certificate is not signed by a CA this board trusts; check hub.ca_file";
+
+/** What the errors of DNS, TCP and TLS mean to the person who looks after the board. */
+const MEANING: Readonly<Record<string, string>> = {
+  ENOTFOUND: "the name does not resolve; check hub.url and the board's DNS",
+  EAI_AGAIN: "no answer from DNS; check the board's network",
+  ECONNREFUSED: "nothing listens there; check the host and port of hub.url",
+  ECONNRESET: "the connection was reset, as some servers do to a client certificate they refuse",
+  EPIPE: "the connection was reset",
+  ETIMEDOUT: "no answer; check the board's network",
+  EHOSTUNREACH: "no route to the host; check the board's network",
+  ENETUNREACH: "no network",
+  CERT_HAS_EXPIRED: "the hub's certificate has expired, or the board's clock is ahead",
+  CERT_NOT_YET_VALID: "the hub's certificate is not yet valid: the board's clock is behind",
+  ERR_TLS_CERT_ALTNAME_INVALID: "the hub's certificate is for another name; check hub.url or hub.server_name",
+  UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
+  SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
+};
+
+/** TLS alerts by which servers refuse a client certificate (RFC 8446 §6.2; NervesHub sends 40). */
+const CERTIFICATE_ALERT =
+  /alert (handshake failure|unknown ca|certificate required|bad certificate|certificate unknown|certificate expired|certificate revoked|access denied)/;
+
+/** Why a connection to the hub could not be made, in one line that says what to look at. */
+export function explainConnectError(error: unknown): string {
+  if (error instanceof UpgradeRefused) return explainRefusal(error);
+  const text = messageOf(error);
+  const alert = CERTIFICATE_ALERT.exec(text)?.[1];
+  if (alert !== undefined) return `the hub refused this board's certificate (TLS alert: ${alert})`;
+  if (text.includes("alert protocol version")) return "the hub refuses this TLS version";
+  // With several addresses to try, Node puts the errors of all into one; the first speaks for them.
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  const meaning = MEANING[systemCode(first) ?? ""];
+  return meaning === undefined ? text : `${meaning} (${systemCode(first) ?? ""})`;
+}
+
+function explainRefusal(refused: UpgradeRefused): string {
+  switch (refused.status) {
+    case 401:
+      return `${refused.message}; check the identity, and that the hub knows this device`;
+    case 403:
+      return `${refused.message}; check the path of hub.url`;
+    case 503:
+      return `${refused.message}; the hub is not ready`;
+    default:
+      return refused.message;
+  }
+}

@@ -1,0 +1,256 @@
+import { createBackoff, type BackoffOptions } from "../platform/backoff.ts";
+import { sleep, type Clock } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import { redact } from "../platform/redact.ts";
+import { createChannel, type Channel, type ChannelHandlers } from "./channel.ts";
+import { explainConnectError } from "./connect-error.ts";
+import type { Serializer } from "./serializer.ts";
+import { createPhoenixSocket, type PhoenixSocket, type SocketClosed } from "./socket.ts";
+import { openWebSocket, UpgradeRefused, type OpenedWebSocket, type UpgradeRequest } from "./upgrade.ts";
+
+/** How the board stands with its hub. */
+export interface LinkStatus {
+  readonly connection: "connected" | "connecting" | "disconnected";
+  /** Why the last attempt failed or the last connection ended, until the next one is made. */
+  readonly lastError: string | undefined;
+  /** Wall-clock ms of the next attempt, while disconnected. */
+  readonly nextAttemptMs: number | undefined;
+  /** This end's address on the connection. */
+  readonly localAddress: string | undefined;
+}
+
+export interface LinkOptions {
+  /**
+   * Makes the next attempt's request, with credentials made for it.
+   * @param signingTimeMs the hub's time as far as it is known, else the board's
+   */
+  readonly request: (signingTimeMs: number) => Promise<UpgradeRequest>;
+  readonly serializer: Serializer;
+  readonly reconnect: BackoffOptions;
+  readonly heartbeatMs: number;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly onStatus?: (status: LinkStatus) => void;
+}
+
+/** The connection to the hub, made again for ever until stopped. */
+export interface HubLink {
+  readonly status: LinkStatus;
+  /** Adds a topic; joined in the order added, now and at each connection. */
+  channel(topic: string, handlers: ChannelHandlers): Channel;
+  /** Leaves a topic for good. */
+  drop(channel: Channel): void;
+  start(): void;
+  /** True when the hub has surely read all that was pushed before. */
+  confirm(timeoutMs: number): Promise<boolean>;
+  /** Ends the present connection, or the wait for the next, and connects at once. */
+  reconnect(reason: string): void;
+  /** Leaves the channels and closes with 1000, so that the hub shows the board offline at once. */
+  stop(): Promise<void>;
+}
+
+/** Longer than TLS on a Pi Zero over a bad modem takes, shorter than a person's patience. */
+export const UPGRADE_TIMEOUT_MS = 30_000;
+/** nerves_hub_link follows as many. */
+const MAX_REDIRECTS = 2;
+/** A connection that held for so long was a good one: delays start over after it. */
+const STABLE_MS = 60_000;
+const CLOSE_TIMEOUT_MS = 2000;
+/** NervesHub closes a device's older connection with 1001 as soon as the same device comes a second time. */
+const TWIN_CLOSE_CODE = 1001;
+const TWIN_WITHIN_MS = 10_000;
+const TWIN_CLOSES = 3;
+/** A signature this far off the server's clock may be why it refused; less is rounding of its `date`. */
+const CLOCK_DOUBT_MS = 1000;
+
+export function createHubLink(options: LinkOptions): HubLink {
+  const { clock, log } = options;
+  const channels = new Set<Channel>();
+  const backoff = createBackoff(options.reconnect, options.random);
+  /** Ends whatever the loop waits for; renewed for each attempt. */
+  let wake = new AbortController();
+  let stopped = false;
+  let socket: PhoenixSocket | undefined;
+  let running: Promise<void> | undefined;
+  let twinCloses = 0;
+  /** What the server's last `date` said, and when on the clock that never jumps. */
+  let serverTime: { readonly ms: number; readonly monotonicMs: number } | undefined;
+  let status: LinkStatus = {
+    connection: "disconnected",
+    lastError: undefined,
+    nextAttemptMs: undefined,
+    localAddress: undefined,
+  };
+
+  const setStatus = (changes: Partial<LinkStatus>): void => {
+    status = { ...status, ...changes };
+    options.onStatus?.(status);
+  };
+
+  const noteServerTime = (dateMs: number | undefined): void => {
+    if (dateMs !== undefined) serverTime = { ms: dateMs, monotonicMs: clock.monotonic() };
+  };
+
+  const signingTimeMs = (): number =>
+    serverTime === undefined ? clock.now() : serverTime.ms + clock.monotonic() - serverTime.monotonicMs;
+
+  const openFollowing = async (signedAtMs: number): Promise<OpenedWebSocket> => {
+    let request = await options.request(signedAtMs);
+    for (let redirects = 0; ; redirects += 1) {
+      try {
+        return await openWebSocket(request, clock, wake.signal);
+      } catch (error) {
+        const next = error instanceof UpgradeRefused ? redirectTarget(error, request.url) : undefined;
+        if (next === undefined) throw error;
+        if (redirects === MAX_REDIRECTS)
+          throw new Error(`more than ${MAX_REDIRECTS} redirects`, { cause: error });
+        log.info("redirected", { to: next.href });
+        request = { ...request, url: next };
+      }
+    }
+  };
+
+  /** Tries again at once, with the hub's own time, when that may be all that was wrong. */
+  const open = async (): Promise<OpenedWebSocket> => {
+    const signedAtMs = signingTimeMs();
+    try {
+      return await openFollowing(signedAtMs);
+    } catch (error) {
+      if (!(error instanceof UpgradeRefused)) throw error;
+      noteServerTime(error.dateMs);
+      const doubtful = error.dateMs !== undefined && Math.abs(error.dateMs - signedAtMs) >= CLOCK_DOUBT_MS;
+      if (!doubtful || (error.status !== 401 && error.status !== 403)) throw error;
+      log.warn("refused, and the hub's clock differs; trying with its time", {
+        status: error.status,
+        signed_at: new Date(signedAtMs).toISOString(),
+        hub_time: new Date(error.dateMs).toISOString(),
+      });
+      return await openFollowing(signingTimeMs());
+    }
+  };
+
+  const isStopped = (): boolean => stopped;
+
+  /** Runs one connection from its first packet to its end. */
+  const connection = async (): Promise<SocketClosed> => {
+    setStatus({ connection: "connecting", nextAttemptMs: undefined });
+    const opened = await open();
+    noteServerTime(opened.dateMs);
+    const { webSocket } = opened;
+    if (wake.signal.aborted) {
+      webSocket.terminate();
+      throw wake.signal.reason as Error;
+    }
+    return await new Promise<SocketClosed>((resolve) => {
+      const current = createPhoenixSocket({
+        webSocket,
+        serializer: options.serializer,
+        clock,
+        heartbeatMs: options.heartbeatMs,
+        log,
+        onFrame(frame) {
+          for (const channel of channels) if (channel.topic === frame.topic) channel.handle(frame);
+        },
+        onClose(closed) {
+          socket = undefined;
+          for (const channel of channels) channel.detach();
+          resolve(closed);
+        },
+      });
+      socket = current;
+      setStatus({ connection: "connected", lastError: undefined, localAddress: opened.localAddress });
+      for (const channel of channels) channel.attach(current);
+    });
+  };
+
+  /** How long to wait after a connection ended or could not be made. */
+  const delayAfter = (closed: SocketClosed | undefined, lastedMs: number): number => {
+    if (lastedMs >= STABLE_MS) backoff.reset();
+    const kicked = closed?.code === TWIN_CLOSE_CODE && lastedMs < TWIN_WITHIN_MS;
+    twinCloses = kicked ? twinCloses + 1 : 0;
+    return twinCloses >= TWIN_CLOSES ? backoff.longest() : backoff.next();
+  };
+
+  const run = async (): Promise<void> => {
+    for (;;) {
+      wake = new AbortController();
+      if (stopped) return;
+      const startedMs = clock.monotonic();
+      let closed: SocketClosed | undefined;
+      let lastError: string;
+      try {
+        closed = await connection();
+        lastError = `the connection ended: ${closed.reason || "no reason given"} (${closed.code})`;
+      } catch (error) {
+        lastError = redact(error instanceof Failure ? messageOf(error) : explainConnectError(error));
+      }
+      const delayMs = wake.signal.aborted
+        ? 0
+        : delayAfter(closed, closed ? clock.monotonic() - startedMs : 0);
+      if (twinCloses >= TWIN_CLOSES)
+        lastError = "another device with this identifier is connected to the hub";
+      log.warn(`no hub: ${lastError}`, { retry_in_s: Math.round(delayMs / 100) / 10 });
+      setStatus({
+        connection: "disconnected",
+        lastError,
+        localAddress: undefined,
+        nextAttemptMs: clock.now() + delayMs,
+      });
+      try {
+        await sleep(clock, delayMs, wake.signal);
+      } catch {
+        // woken: to connect at once, or to stop
+      }
+    }
+  };
+
+  return {
+    get status() {
+      return status;
+    },
+    channel(topic, handlers) {
+      const channel = createChannel({ topic, clock, random: options.random, log, ...handlers });
+      channels.add(channel);
+      if (socket !== undefined) channel.attach(socket);
+      return channel;
+    },
+    drop(channel) {
+      channel.leave();
+      channels.delete(channel);
+    },
+    start() {
+      running ??= run();
+    },
+    async confirm(timeoutMs) {
+      return (await socket?.confirm(timeoutMs)) ?? false;
+    },
+    reconnect(reason) {
+      log.info(`connecting anew: ${reason}`);
+      wake.abort(new Error(reason));
+      socket?.terminate(reason);
+    },
+    async stop() {
+      stopped = true;
+      wake.abort(new Error("the agent stops"));
+      for (const channel of channels) channel.leave();
+      await socket?.close(1000, "the agent stops", CLOSE_TIMEOUT_MS);
+      await running;
+      setStatus({ connection: "disconnected", nextAttemptMs: undefined, localAddress: undefined });
+    },
+  };
+}
+
+/** Where a 3xx leads, as a WebSocket URL; undefined when it is no redirect or would leave TLS. */
+function redirectTarget(refused: UpgradeRefused, from: URL): URL | undefined {
+  const { location } = refused.headers;
+  if (refused.status < 300 || refused.status > 399 || location === undefined) return undefined;
+  if (!URL.canParse(location, from.href)) return undefined;
+  const target = new URL(location, from.href);
+  if (target.protocol === "https:") target.protocol = "wss:";
+  if (target.protocol === "http:") target.protocol = "ws:";
+  if (target.protocol !== "wss:" && target.protocol !== "ws:") return undefined;
+  if (from.protocol === "wss:" && target.protocol === "ws:") return undefined;
+  return target;
+}

@@ -1,0 +1,63 @@
+/** A message of a Phoenix channel, the array `[join_ref, ref, topic, event, payload]` on the wire. */
+export interface Frame {
+  /** Ties a message to one join of a topic; null for heartbeats and broadcasts. */
+  readonly joinRef: string | null;
+  /** Pairs a push with its reply; null for what the server sends by itself. */
+  readonly ref: string | null;
+  readonly topic: string;
+  readonly event: string;
+  readonly payload: unknown;
+}
+
+/** One way to put frames on the wire; NervesHub picks it by the `vsn` of the URL. */
+export interface Serializer {
+  readonly vsn: string;
+  encode(frame: Frame): string | Uint8Array;
+  /** @throws FrameError naming what is wrong */
+  decode(data: Uint8Array, isBinary: boolean): Frame;
+}
+
+/** A larger message closes the socket with 1009 before it is read into memory. */
+export const MAX_FRAME_BYTES = 1024 * 1024;
+
+/** What came is not a channel message. */
+export class FrameError extends Error {
+  constructor(problem: string) {
+    super(`not a channel message: ${problem}`);
+    this.name = "FrameError";
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** vsn 2.0.0: five-element JSON arrays in text frames. */
+export const jsonSerializer: Serializer = {
+  vsn: "2.0.0",
+  encode: (frame) => JSON.stringify([frame.joinRef, frame.ref, frame.topic, frame.event, frame.payload]),
+  decode(data, isBinary) {
+    if (isBinary) throw new FrameError(`a binary frame of ${data.length} bytes`);
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(utf8.decode(data));
+    } catch {
+      throw new FrameError(`${data.length} bytes that are not JSON`); // the parser's own words would quote the data
+    }
+    return toFrame(parsed);
+  },
+};
+
+function toFrame(parsed: unknown): Frame {
+  if (!Array.isArray(parsed)) throw new FrameError("not an array");
+  if (parsed.length !== 5) throw new FrameError(`an array of ${parsed.length} elements, not 5`);
+  const [joinRef, ref, topic, event, payload] = parsed as unknown[];
+  if (typeof topic !== "string") throw new FrameError("the topic is not a string");
+  if (typeof event !== "string") throw new FrameError("the event is not a string");
+  return { joinRef: toRef("join_ref", joinRef), ref: toRef("ref", ref), topic, event, payload };
+}
+
+/** Servers echo refs as they got them; some send numbers of their own. */
+function toRef(name: string, value: unknown): string | null {
+  if (value === null || typeof value === "string") return value;
+  if (typeof value === "number") return String(value);
+  throw new FrameError(`${name} is neither a string nor null`);
+}
