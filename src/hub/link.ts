@@ -176,7 +176,7 @@ export function createHubLink(options: LinkOptions): HubLink {
   const run = async (): Promise<void> => {
     for (;;) {
       wake = new AbortController();
-      if (stopped) return;
+      if (isStopped()) return;
       const startedMs = clock.monotonic();
       let closed: SocketClosed | undefined;
       let lastError: string;
@@ -186,6 +186,7 @@ export function createHubLink(options: LinkOptions): HubLink {
       } catch (error) {
         lastError = redact(error instanceof Failure ? messageOf(error) : explainConnectError(error));
       }
+      if (isStopped()) return;
       const delayMs = wake.signal.aborted
         ? 0
         : delayAfter(closed, closed ? clock.monotonic() - startedMs : 0);

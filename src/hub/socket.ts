@@ -136,6 +136,7 @@ export function createPhoenixSocket(options: PhoenixSocketOptions): PhoenixSocke
     options.onClose({ code, reason: ownReason ?? reason.toString("utf8") });
   });
   beat();
+  webSocket.resume();
 
   return {
     nextRef,

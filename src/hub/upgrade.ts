@@ -46,7 +46,7 @@ export interface OpenedWebSocket {
 }
 
 /**
- * Opens a WebSocket; one of its own for each attempt, so that headers, certificates and the DNS answer
+ * Opens a WebSocket, paused; one of its own for each attempt, so that headers, certificates and the DNS answer
  * are always fresh. Does not follow redirects: they come as {@link UpgradeRefused}.
  * @throws UpgradeRefused; the system's or TLS's error; the signal's reason
  */
@@ -93,7 +93,7 @@ export async function openWebSocket(
       webSocket.on("error", fail);
       webSocket.once("open", () => {
         ended();
-        webSocket.off("error", fail);
+        webSocket.pause(); // until its taker listens: what comes with the 101 must not be lost
         resolve();
       });
       webSocket.once("unexpected-response", (httpRequest: ClientRequest, response: IncomingMessage) => {
@@ -103,7 +103,6 @@ export async function openWebSocket(
       });
     });
   } catch (error) {
-    webSocket.on("error", () => undefined); // terminate() of a socket that is still connecting reports itself
     webSocket.terminate();
     throw error;
   }
