@@ -1,0 +1,476 @@
+import { hubAddress, proxyAddress } from "./address.ts";
+import {
+  arrayOf,
+  checkedText,
+  choice,
+  flag,
+  laterSection,
+  number,
+  seconds,
+  section,
+  setting,
+  text,
+  variables,
+  wholeNumber,
+  type Values,
+} from "./setting.ts";
+
+const path = text("a path");
+const neededPath = text("a path", /./);
+const command = text("a command line for /bin/sh");
+const answer = choice("apply", "ignore", "reschedule");
+
+// fwup's public keys: 32 bytes in base64. Its private keys are longer, so one that is pasted here by
+// mistake is refused, and marked secret so that it isn't shown.
+const publicKey = text("an Ed25519 public key as fwup writes it, 32 bytes in base64", /^[A-Za-z0-9+/]{43}=$/);
+
+const timeWindow = checkedText('a time window such as "02:00-05:00"', (window) => {
+  const times = /^((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)$/.exec(window);
+  return times !== null && times[1] !== times[2];
+});
+
+/**
+ * Everything that can be configured. The type `Config`, the defaults, the check, the environment
+ * overrides, docs/configuration.md and config.example.toml all come from this table.
+ */
+export const schema = section("", {
+  hub: section("The link to NervesHub.", {
+    url: setting(
+      hubAddress,
+      "",
+      "Address of the hub. Without a path, the path follows from the way of authenticating; a path given here is kept. A bare host name means wss://, and https:// is taken as wss://. ws:// is unencrypted: for a hub on a bench only.",
+      { example: "wss://devices.example.com" },
+    ),
+    topic: setting(text("a topic name", /./), "device", "Name of the channel the device joins."),
+    serializer: setting(
+      choice("json", "msgpack"),
+      "json",
+      "Encoding of messages. msgpack needs a hub that speaks Phoenix vsn 3.0.0.",
+      { notBuiltYet: ["msgpack"] },
+    ),
+    compress: setting(
+      flag,
+      true,
+      "Offer permessage-deflate. Turn it off on boards where a few hundred KiB of memory matter more than traffic.",
+    ),
+    heartbeat_s: setting(
+      seconds(0.01, 3600),
+      30,
+      "Time between heartbeats. A link that is silent for two of them is torn down; NervesHub itself drops a device that is silent for 180 s.",
+    ),
+    server_name: setting(
+      text("a host name"),
+      "",
+      "Name for SNI and for the check of the hub's certificate, if it is not the host in url.",
+    ),
+    ca_file: setting(
+      path,
+      "",
+      "PEM file with the CA certificates to trust for the hub. Default: the system's store, then the built-in one.",
+    ),
+    proxy: setting(
+      proxyAddress,
+      "",
+      "HTTP proxy for the socket and for downloads. Default: HTTPS_PROXY and NO_PROXY of the environment.",
+      { notBuiltYet: true, secret: true },
+    ),
+    status_dialect: setting(
+      choice("current", "seed"),
+      "current",
+      "Words used for the update's status: those of today's NervesHub, or of the first protocol (\"seed\").",
+      { notBuiltYet: ["seed"] },
+    ),
+    reconnect: section("Delays between attempts to connect; they double from min_s to max_s.", {
+      min_s: setting(seconds(0.01, 86_400), 1, "First delay. Must not be above max_s."),
+      max_s: setting(seconds(0.01, 86_400), 60, "Longest delay."),
+      jitter: setting(
+        number("", 0, 1),
+        0.5,
+        "Random share of each delay, from the first retry on, that keeps a fleet from coming back all at once. 0.5 spreads by up to half of the delay.",
+      ),
+    }),
+  }),
+
+  identity: section("Who the board is, and where its key lives.", {
+    source: setting(
+      choice("file", "env", "uboot-env", "pkcs11", "tpm2", "rpi-otp", "shared-secret"),
+      "file",
+      "Where the key comes from; the section of the same name says more (uboot_env, rpi_otp, shared_secret with an underscore).",
+      { notBuiltYet: ["env", "uboot-env", "pkcs11", "tpm2", "rpi-otp"] },
+    ),
+    identifier: setting(
+      text('text, "file:PATH" or "command:COMMAND"'),
+      "",
+      'The device\'s identifier: the text itself, "file:PATH" for the content of a file, "command:COMMAND" for the first line a command prints. Default: the certificate\'s CN, else the first serial number found (device tree, cpuinfo, boardid, machine-id).',
+    ),
+    tls: setting(
+      choice("auto", "direct", "helper", "engine"),
+      "auto",
+      "Who does TLS with the key: this process (direct), a stunnel child (helper) or an OpenSSL engine (engine). auto: direct for keys that can be read, helper for keys that cannot.",
+      { notBuiltYet: ["helper", "engine"] },
+    ),
+    file: section('Certificate and key in files (source = "file").', {
+      cert_file: setting(
+        path,
+        "",
+        "The device's certificate, PEM or DER; intermediates may follow in the same PEM file.",
+        { example: "/etc/hublink/device-cert.pem" },
+      ),
+      key_file: setting(
+        path,
+        "",
+        "Its private key, PEM or DER: PKCS#8, SEC1 or PKCS#1. Readable by its owner only.",
+        { example: "/etc/hublink/device-key.pem" },
+      ),
+      key_passphrase_file: setting(
+        path,
+        "",
+        "File with the passphrase of an encrypted key. Readable by its owner only.",
+      ),
+    }),
+    env: laterSection('Certificate and key in environment variables (source = "env").', {
+      cert: setting(
+        text("the name of a variable"),
+        "",
+        "Name of the variable with the certificate, PEM or base64 DER.",
+      ),
+      key: setting(
+        text("the name of a variable"),
+        "",
+        "Name of the variable with the private key, PEM or base64 DER.",
+      ),
+    }),
+    uboot_env: laterSection('Certificate and key in the U-Boot environment (source = "uboot-env").', {
+      cert: setting(
+        text("the name of a variable", /./),
+        "nerves_hub_cert",
+        "Name of the U-Boot variable with the certificate.",
+      ),
+      key: setting(
+        text("the name of a variable", /./),
+        "nerves_hub_key",
+        "Name of the U-Boot variable with the private key.",
+      ),
+    }),
+    pkcs11: laterSection('A key that stays in a token (source = "pkcs11").', {
+      module: setting(path, "", "The token's PKCS#11 library."),
+      uri: setting(
+        text("a pkcs11: URI", /^(pkcs11:.*)?$/s),
+        "",
+        'RFC 7512 URI of the key, such as "pkcs11:token=agent;id=%01;type=private". The PIN does not belong here: see pin_file.',
+        { secret: true },
+      ),
+      pin_file: setting(path, "", "File with the token's PIN. Readable by its owner only."),
+      cert_file: setting(path, "", "The certificate, PEM or DER. Default: the one in the token."),
+    }),
+    tpm2: laterSection('A key that stays in a TPM 2.0 (source = "tpm2").', {
+      key: setting(
+        text("a persistent handle or a path"),
+        "",
+        "Persistent handle (0x81000001) or TSS2 PEM file of the key.",
+      ),
+      cert_file: setting(path, "", "The certificate, PEM or DER."),
+      tcti: setting(
+        text("a TCTI"),
+        "device:/dev/tpmrm0",
+        "How the TPM is reached. The resource manager (tpmrm0) lets other programs use it too.",
+      ),
+    }),
+    rpi_otp: laterSection('The P-256 key in a Raspberry Pi\'s OTP memory (source = "rpi-otp").', {
+      cert_file: setting(path, "", "The certificate, PEM or DER."),
+    }),
+    shared_secret: section('A key and secret of the product or device (source = "shared-secret").', {
+      key: setting(
+        text("a shared secret's key"),
+        "",
+        "The key (nhp_… for a product). Key and secret_file are given both or neither; with neither, the U-Boot variables nh_shared_key and nh_shared_secret are used, else nh_shared_product_key and nh_shared_product_secret.",
+        { secret: true },
+      ),
+      secret_file: setting(path, "", "File with the secret. Readable by its owner only."),
+    }),
+  }),
+
+  firmware: section("Where firmware goes, and who may have signed it.", {
+    devpath: setting(
+      path,
+      "",
+      "Device or image file that fwup writes to. Default: nerves_fw_devpath of the U-Boot environment, else /dev/mmcblk0.",
+    ),
+    task: setting(
+      text("the name of a task", /./),
+      "upgrade",
+      "fwup task that installs; fwup picks the one whose name starts with it and whose conditions hold.",
+    ),
+    fwup: setting(neededPath, "fwup", "The fwup program: a path, or a name to look up in PATH."),
+    fwup_args: setting(arrayOf(text("arguments")), [], "Further arguments for fwup when it installs."),
+    fwup_env: setting(variables, {}, "Environment variables for fwup, as its configuration file uses them.", {
+      secret: true,
+    }),
+    public_keys: setting(
+      arrayOf(publicKey),
+      [],
+      "Keys that firmware may be signed with (the content of fwup-key.pub). When set, keys from the hub are not used.",
+      { secret: true },
+    ),
+    trust_hub_keys: setting(
+      flag,
+      true,
+      "With no public_keys: accept the keys the hub sends. With false and no public_keys every update is refused.",
+    ),
+    metadata: setting(
+      text('"uboot-env" or "file:PATH"', /^(uboot-env|file:.+)$/s),
+      "uboot-env",
+      'Where the running firmware\'s metadata is: the U-Boot environment, or a file of key=value lines ("file:/etc/hublink/firmware.env") on boards without one.',
+    ),
+    uboot_env_config: setting(
+      neededPath,
+      "/etc/fw_env.config",
+      "Says where the U-Boot environment is stored, as for fw_printenv.",
+    ),
+    ops_file: setting(
+      path,
+      "/usr/share/fwup/ops.fw",
+      "Archive whose tasks validate and revert do just that. Without it the U-Boot variables are written directly.",
+    ),
+  }),
+
+  update: section("How updates are fetched and when they are applied.", {
+    mode: setting(
+      choice("auto", "stream", "cache"),
+      "auto",
+      "stream: straight into fwup, needs no disk. cache: to cache_dir first, goes on after a reboot. auto: cache when cache_dir has room for the file, else stream; for now the same as stream.",
+      { notBuiltYet: ["cache"] },
+    ),
+    cache_dir: setting(neededPath, "/data/hublink/firmware", "Folder for downloads in cache mode.", {
+      notBuiltYet: true,
+    }),
+    connections: setting(wholeNumber("", 1, 16), 1, "Parts fetched side by side in cache mode.", {
+      notBuiltYet: true,
+    }),
+    rate_limit_kib_s: setting(
+      number("KiB/s", 0, 1_048_576),
+      0,
+      "Upper limit of the download's speed. 0: none.",
+      { notBuiltYet: true },
+    ),
+    window: setting(
+      arrayOf(timeWindow),
+      [],
+      'Times of day, local time, in which updates may be applied, such as "02:00-05:00"; "22:00-04:00" spans midnight. Outside of them an update is rescheduled. Empty: always.',
+      { notBuiltYet: true },
+    ),
+    policy_command: setting(
+      command,
+      "",
+      "Is asked before each update and gets it as JSON on stdin. Exit code 0: apply; 75: reschedule (first line of stdout: minutes, rest: reason); anything else: ignore.",
+      { notBuiltYet: true },
+    ),
+    stall_s: setting(
+      seconds(),
+      600,
+      "fwup is ended when it takes no byte and reports no progress for so long. Slow is not stalled.",
+    ),
+    allow_downgrade: setting(flag, true, "Install firmware whose version is lower than the running one's."),
+    verify_written: setting(
+      flag,
+      false,
+      "Read the slot back through fwup's own check, where the firmware supports it.",
+      { notBuiltYet: true },
+    ),
+    retry: section("What a download does when the network fails.", {
+      attempts: setting(
+        wholeNumber("", 1, 10_000),
+        10,
+        "Attempts in a row without a new byte before it fails.",
+      ),
+      delay_s: setting(seconds(0), 15, "Delay between attempts."),
+      idle_timeout_s: setting(seconds(), 60, "An attempt ends when no byte comes for so long."),
+      total_timeout_s: setting(seconds(), 86_400, "The whole download ends after this."),
+      min_rate_bytes_s: setting(
+        number("bytes/s", 0, 1_000_000_000),
+        3750,
+        "An attempt that is slower than this over idle_timeout_s ends. 0: no floor.",
+      ),
+    }),
+  }),
+
+  validation: section("When new firmware counts as good.", {
+    mode: setting(
+      choice("auto", "manual"),
+      "auto",
+      "auto: when the agent has joined the hub and command, if any, has succeeded. manual: when `hublink validate` or the application says so.",
+    ),
+    command: setting(
+      command,
+      "",
+      "A check of your own; exit code 0 means good. It is tried again until the deadline.",
+    ),
+    deadline_s: setting(
+      seconds(),
+      600,
+      "Firmware that is not good by then is given up: the board reboots and the boot loader falls back.",
+    ),
+  }),
+
+  app: section("Questions to the application on the board, over the control socket.", {
+    update: setting(choice("apply", "ask"), "apply", "Whether the application is asked before an update.", {
+      notBuiltYet: ["ask"],
+    }),
+    reboot: setting(
+      choice("immediate", "ask", "never"),
+      "immediate",
+      "What happens when the new slot is ready: reboot at once, ask the application, or leave the reboot to it.",
+      { notBuiltYet: ["ask", "never"] },
+    ),
+    ask_timeout_s: setting(seconds(), 30, "How long the application has to answer.", { notBuiltYet: true }),
+    on_timeout: setting(answer, "apply", "What counts as its answer when none came.", { notBuiltYet: true }),
+    on_no_controller: setting(
+      answer,
+      "apply",
+      "What counts as its answer when no application is connected as controller.",
+      { notBuiltYet: true },
+    ),
+    max_defer_s: setting(
+      seconds(0),
+      86_400,
+      "A reboot that the application defers happens after this, whatever it says.",
+      { notBuiltYet: true },
+    ),
+  }),
+
+  reboot: section("How the board is rebooted.", {
+    methods: setting(
+      arrayOf(choice("gpio-watchdog", "syscall"), 1),
+      ["syscall"],
+      "Tried in order: gpio-watchdog lets the external watchdog of [watchdog.gpio] reset the board, syscall asks the system. sysrq is always the last.",
+      { notBuiltYet: ["gpio-watchdog"] },
+    ),
+    grace_s: setting(seconds(0, 3600), 5, 'Time for "rebooting" to reach the hub and for the disks to sync.'),
+    escalate_s: setting(
+      seconds(0.01, 3600),
+      30,
+      "If the board is still up after this, the next method is used.",
+    ),
+    command: setting(command, "", "What syscall runs. Default: reboot, then reboot -f."),
+  }),
+
+  watchdog: laterSection("Watchdogs, fed only while the agent's own checks pass.", {
+    device: setting(path, "", "Kernel watchdog to feed, such as /dev/watchdog. Empty: none."),
+    gpio: laterSection("An external watchdog on a GPIO line.", {
+      line: setting(
+        text('a GPIO line such as "17", "GPIO17" or "pinctrl-bcm2835:17"', /^((GPIO)?\d+|[^\s:]+:\d+)?$/),
+        "",
+        "The line: the number on the header, whatever base sysfs uses, with the chip's label in front where there are several. Empty: none.",
+      ),
+      active_low: setting(flag, false, "The line is asserted when it is low."),
+      mode: setting(
+        choice("toggle", "pulse"),
+        "toggle",
+        "toggle: the line changes each period_ms, and the watchdog resets the board when it stops. pulse: the line is asserted for pulse_ms to reset the board.",
+      ),
+      period_ms: setting(
+        wholeNumber("milliseconds", 1, 3_600_000),
+        1000,
+        "Time between changes of the line.",
+      ),
+      pulse_ms: setting(
+        wholeNumber("milliseconds", 1, 3_600_000),
+        200,
+        "Length of the pulse that resets the board.",
+      ),
+    }),
+  }),
+
+  connectivity: laterSection("For a board that has lost its hub but not its power.", {
+    after_s: setting(
+      seconds(0),
+      0,
+      "Without the hub for so long, command is run, and then the board is rebooted. 0: off.",
+    ),
+    command: setting(command, "", "Is run first, to bring the network back."),
+    per_day: setting(wholeNumber("", 1, 1440), 4, "How often this may happen in a day."),
+  }),
+
+  console: laterSection("The hub's remote console.", {
+    enabled: setting(flag, false, "Let the hub open a shell on this board."),
+    shell: setting(neededPath, "/bin/sh", "Program that is started."),
+    user: setting(text("the name of a user"), "", "User it runs as. Default: the agent's own."),
+    idle_timeout_s: setting(seconds(), 300, "A session in which nothing is typed for so long ends."),
+    upload_dir: setting(neededPath, "/data/hublink/uploads", "Folder for files sent from the console."),
+    max_upload_mib: setting(number("MiB", 0, 1_048_576), 64, "Larger files are refused."),
+  }),
+
+  scripts: laterSection("Scripts sent by the hub.", {
+    enabled: setting(flag, false, "Let the hub run scripts on this board."),
+    interpreter: setting(
+      arrayOf(text("arguments"), 1),
+      ["/bin/sh"],
+      "Program with its arguments that gets the script.",
+    ),
+    timeout_s: setting(seconds(), 10, "A script is ended after this."),
+    max_output_kib: setting(number("KiB", 0, 1024), 256, "Output past this is dropped."),
+  }),
+
+  archives: laterSection("Archives: files that come with a deployment, beside the firmware.", {
+    enabled: setting(flag, false, "Fetch archives."),
+    dir: setting(neededPath, "/data/hublink/archives", "Folder they are stored in."),
+    ready_command: setting(command, "", "Is run when an archive is complete and its signature verified."),
+  }),
+
+  identify: laterSection("What shows which board it is when the hub asks.", {
+    led: setting(
+      text("the name of an LED", /^[^/]*$/),
+      "",
+      "LED to blink: a name under /sys/class/leds. Empty: none.",
+    ),
+    command: setting(command, "", "Is run instead of, or beside, the LED."),
+    seconds: setting(seconds(0.01, 3600), 10, "How long the LED blinks."),
+  }),
+
+  extensions: laterSection("NervesHub's extensions.", {
+    health: setting(flag, true, "Report load, memory, disk and temperature."),
+    geo: setting(flag, false, "Report the location that the board's public address suggests."),
+    local_shell: setting(flag, false, "Let the hub open a shell through the local-shell extension."),
+    logging: setting(flag, false, "Send log lines to the hub."),
+    network_identity: setting(flag, false, "Report addresses of the network interfaces."),
+  }),
+
+  clock: laterSection("For boards that start in 1970.", {
+    guard: setting(
+      flag,
+      true,
+      "Keep the last known time in the state folder and never run behind it or behind the build date; the system clock is moved forward where permitted.",
+    ),
+  }),
+
+  log: section("What the agent writes about itself.", {
+    level: setting(choice("error", "warn", "info", "debug"), "info", "Lines below this level are left out."),
+    format: setting(
+      choice("auto", "text", "logfmt", "json"),
+      "auto",
+      "auto: text on a terminal, logfmt elsewhere.",
+    ),
+  }),
+
+  state: section("What the agent keeps on the board.", {
+    dir: setting(
+      neededPath,
+      "/data/hublink",
+      "Folder for the journal. A folder that can't be written is reported and worked without.",
+    ),
+    control_socket: setting(
+      neededPath,
+      "/run/hublink.sock",
+      "Unix socket for the command line and the application.",
+    ),
+    control_mode: setting(
+      text('a mode in octal such as "0600", in quotes', /^0?[0-7]{3}$/),
+      "0600",
+      "Its mode, octal. Whoever may write to it controls the agent.",
+    ),
+    control_group: setting(text("the name of a group"), "", "Its group. Default: the agent's own."),
+  }),
+});
+
+/** The checked configuration, with the keys as in the file. */
+export type Config = Values<typeof schema>;
