@@ -1,0 +1,192 @@
+/** What the topic `device` carries, as the server speaks it today; parsed here, trusted inside. */
+import * as v from "valibot";
+
+/** Values of a firmware that the hub may leave out or send as null. */
+const Text = v.nullish(v.string(), null);
+
+/** The firmware an update leads to; for a delta, the target's. */
+const FirmwareMeta = v.object({
+  uuid: v.pipe(v.string(), v.nonEmpty()),
+  version: Text,
+  product: Text,
+  platform: Text,
+  architecture: Text,
+  author: Text,
+  description: Text,
+  vcs_identifier: Text,
+  misc: Text,
+});
+
+const Sha256Hex = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/i, "not a SHA-256 in hex"), v.toLowerCase());
+
+const HttpUrl = v.pipe(
+  v.string(),
+  v.nonEmpty("is empty"),
+  v.check((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), "is not an http(s) URL"),
+);
+
+/** An update on offer. Size and checksums, where the hub sends them, are those of the file at the URL. */
+export const Update = v.object({
+  deployment_id: v.nullish(v.union([v.number(), v.string()]), null),
+  firmware_url: HttpUrl,
+  firmware_meta: FirmwareMeta,
+  size: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1)), null),
+  checksum: v.nullish(Sha256Hex, null),
+  /** SHA-256 of each 1 MiB part, in order. */
+  partials_checksums: v.nullish(v.array(Sha256Hex), null),
+});
+export type Update = v.InferOutput<typeof Update>;
+
+const UpdateAvailable = v.object({ update_available: v.boolean() });
+const Keys = v.object({ keys: v.array(v.string()) });
+const ScriptRun = v.object({ text: v.string(), ref: v.string(), timeout: v.optional(v.number()) });
+/** Enough of an update to answer one that is otherwise nonsense. */
+const UpdateIdentity = v.object({ firmware_meta: v.object({ uuid: v.string() }) });
+
+/** A message of the hub, understood. */
+export type HubMessage =
+  | { readonly type: "update"; readonly update: Update }
+  /** An `update` that says there is none. */
+  | { readonly type: "no-update" }
+  /** An `update` that can't be one; the hub still waits for an answer. */
+  | { readonly type: "bad-update"; readonly problem: string; readonly uuid: string | null }
+  | { readonly type: "firmware-keys"; readonly keys: readonly string[] }
+  | { readonly type: "archive-keys"; readonly keys: readonly string[] }
+  | { readonly type: "reboot" }
+  | { readonly type: "identify" }
+  | { readonly type: "archive" }
+  | { readonly type: "extensions" }
+  | { readonly type: "script"; readonly ref: string }
+  | { readonly type: "malformed"; readonly problem: string }
+  | { readonly type: "unknown" };
+
+/** Reads a message of topic `device`; never throws. */
+export function parseHubMessage(event: string, payload: unknown): HubMessage {
+  switch (event) {
+    case "update":
+      return parseUpdate(payload);
+    case "fwup_public_keys":
+      return parsed(Keys, event, payload, ({ keys }) => ({ type: "firmware-keys", keys }));
+    case "archive_public_keys":
+      return parsed(Keys, event, payload, ({ keys }) => ({ type: "archive-keys", keys }));
+    case "scripts/run":
+      return parsed(ScriptRun, event, payload, ({ ref }) => ({ type: "script", ref }));
+    case "reboot":
+      return { type: "reboot" };
+    case "identify":
+      return { type: "identify" };
+    case "archive":
+      return { type: "archive" };
+    case "extensions:get":
+      return { type: "extensions" };
+    default:
+      return { type: "unknown" };
+  }
+}
+
+/** Servers of old answered the join with an update; today's answer `{}`. */
+export function parseJoinReply(response: unknown): HubMessage | undefined {
+  return v.is(UpdateAvailable, response) && response.update_available ? parseUpdate(response) : undefined;
+}
+
+function parseUpdate(payload: unknown): HubMessage {
+  // A missing `update_available` is an update: only a plain false says that there is none.
+  if (v.is(UpdateAvailable, payload) && !payload.update_available) return { type: "no-update" };
+  const result = v.safeParse(Update, payload);
+  if (result.success) return { type: "update", update: result.output };
+  const uuid = v.is(UpdateIdentity, payload) ? payload.firmware_meta.uuid : null;
+  return { type: "bad-update", problem: problemOf("update", result.issues), uuid };
+}
+
+function parsed<S extends v.GenericSchema>(
+  schema: S,
+  event: string,
+  payload: unknown,
+  build: (output: v.InferOutput<S>) => HubMessage,
+): HubMessage {
+  const result = v.safeParse(schema, payload);
+  return result.success
+    ? build(result.output)
+    : { type: "malformed", problem: problemOf(event, result.issues) };
+}
+
+/** Names the first thing that is wrong, without quoting values: one may be a signed URL. */
+function problemOf(
+  event: string,
+  issues: readonly [v.BaseIssue<unknown>, ...v.BaseIssue<unknown>[]],
+): string {
+  const [issue] = issues;
+  const path = v.getDotPath(issue);
+  const what = issue.kind === "schema" ? `should be ${issue.expected ?? "something else"}` : issue.message;
+  return `${event}${path === null ? "" : `: ${path}`} ${what}`;
+}
+
+/**
+ * The status words of the server's enumeration; any other crashes the device's channel there
+ * (nerves_hub_web, UpdateStatus).
+ */
+export type UpdateStatus =
+  | { readonly status: "received" }
+  | { readonly status: "started"; readonly downloader_network_interface?: string }
+  | { readonly status: "completed" }
+  | { readonly status: "ignored"; readonly reason: string }
+  /** `delay_for` in whole ms: the server adds it to its clock as such. */
+  | { readonly status: "rescheduled"; readonly delay_for: number; readonly reason: string }
+  | { readonly status: "failed"; readonly reason: string };
+
+export type ProgressStage = "downloading" | "updating";
+
+/** What the board sends on topic `device`. */
+export type DeviceMessage =
+  | { readonly event: "status_update"; readonly payload: UpdateStatus }
+  /** `value` in whole percent; without a stage, 100 means completed. */
+  | {
+      readonly event: "fwup_progress";
+      readonly payload: { readonly value: number; readonly stage: ProgressStage };
+    }
+  | { readonly event: "rebooting"; readonly payload: Readonly<Record<string, never>> }
+  | { readonly event: "firmware_validated"; readonly payload: Readonly<Record<string, never>> }
+  | { readonly event: "report_network_interface"; readonly payload: { readonly interface: string } }
+  | {
+      readonly event: "scripts/run";
+      readonly payload: {
+        readonly ref: string;
+        readonly result: "completed" | "error";
+        readonly output: string;
+        readonly return: string;
+        readonly reason?: string;
+      };
+    };
+
+/** The API level this agent keeps; the server gates scripts and extensions on it. */
+const DEVICE_API_VERSION = "2.3.0";
+const CONSOLE_VERSION = "2.0.0";
+
+/** What the hub is told at each join, besides the firmware's own values. */
+export interface JoinState {
+  /** `nerves_fw_uuid` and the other values of the running slot. */
+  readonly firmware: Readonly<Record<string, string>>;
+  readonly fwupVersion: string;
+  /** uuid of the firmware being downloaded or applied. */
+  readonly downloadingUuid: string | null;
+  readonly validated: boolean;
+  readonly autoRevertDetected: boolean;
+}
+
+/** The payload of the join of topic `device` (protocol 4.1). */
+export function joinPayload(state: JoinState): Readonly<Record<string, unknown>> {
+  return {
+    ...state.firmware,
+    device_api_version: DEVICE_API_VERSION,
+    console_version: CONSOLE_VERSION,
+    fwup_version: state.fwupVersion,
+    update_tool: "fwup",
+    fwup_public_keys: "on_connect",
+    archive_public_keys: "on_connect",
+    currently_downloading_uuid: state.downloadingUuid,
+    meta: {
+      firmware_validated: state.validated,
+      firmware_auto_revert_detected: state.autoRevertDetected,
+    },
+  };
+}
