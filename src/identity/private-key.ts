@@ -1,0 +1,82 @@
+import { createPrivateKey, type KeyObject } from "node:crypto";
+import { Failure, systemCode } from "../platform/failure.ts";
+import { heldInstead, type PemBlock, pemBlocks } from "./pem.ts";
+
+const EXPECTED = "expected PEM or DER: PKCS#8, SEC1 (EC) or PKCS#1 (RSA)";
+
+/** OpenSSL's names of the curves P-256 and P-384. */
+const CURVES: readonly (string | undefined)[] = ["prime256v1", "secp384r1"];
+
+/**
+ * Reads a private key: PEM or DER; PKCS#8, SEC1 or PKCS#1; encrypted or not.
+ * @param path names the file in failures
+ * @param passphrase of an encrypted key; ignored for one that is not
+ * @throws Failure `no-input` when it holds no private key; `config` when the passphrase is missing or
+ *   wrong, or the key is neither RSA nor EC on P-256 or P-384
+ */
+export function parsePrivateKey(content: Uint8Array, path: string, passphrase?: string): KeyObject {
+  const blocks = pemBlocks(content);
+  const block = blocks.find(({ label }) => label.endsWith("PRIVATE KEY"));
+  const key =
+    block === undefined ? readDer(Buffer.from(content), path, passphrase) : readPem(block, path, passphrase);
+  if (key === undefined) {
+    throw new Failure("no-input", `key ${path}: no private key in it, ${EXPECTED}${heldInstead(blocks)}`);
+  }
+  const curve = key.asymmetricKeyDetails?.namedCurve;
+  const type = key.asymmetricKeyType ?? "unknown";
+  if (type === "rsa" || (type === "ec" && CURVES.includes(curve))) return key;
+  throw new Failure(
+    "config",
+    `key ${path} is of type ${[type, curve].filter(Boolean).join(" ")}; use EC P-256, EC P-384 or RSA`,
+  );
+}
+
+/** The form that node:tls takes: PKCS#8 PEM, not encrypted. */
+export function keyToPem(key: KeyObject): string {
+  return key.export({ format: "pem", type: "pkcs8" }).toString();
+}
+
+function readPem(block: PemBlock, path: string, passphrase: string | undefined): KeyObject {
+  // The second is OpenSSL's old way to encrypt SEC1 and PKCS#1 (RFC 1421's header).
+  const encrypted = block.label.startsWith("ENCRYPTED") || block.text.includes("Proc-Type: 4,ENCRYPTED");
+  if (encrypted && passphrase === undefined) throw passphraseMissing(path);
+  try {
+    return createPrivateKey({
+      key: block.text,
+      format: "pem",
+      ...(passphrase !== undefined && { passphrase }),
+    });
+  } catch (error) {
+    throw encrypted ? passphraseWrong(path, error) : damaged(path, error);
+  }
+}
+
+/** DER does not say what it holds, so each form is tried. Undefined when it is none of them. */
+function readDer(key: Buffer, path: string, passphrase: string | undefined): KeyObject | undefined {
+  for (const type of ["pkcs8", "sec1", "pkcs1"] as const) {
+    try {
+      return createPrivateKey({ key, format: "der", type, ...(passphrase !== undefined && { passphrase }) });
+    } catch (error) {
+      if (systemCode(error) === "ERR_MISSING_PASSPHRASE") throw passphraseMissing(path);
+      if (systemCode(error) === "ERR_OSSL_BAD_DECRYPT") throw passphraseWrong(path, error);
+      // Not of this form: the next one may fit.
+    }
+  }
+  return undefined;
+}
+
+function damaged(path: string, cause: unknown): Failure {
+  return new Failure("no-input", `key ${path} is damaged; ${EXPECTED}`, { cause });
+}
+
+function passphraseMissing(path: string): Failure {
+  return new Failure("config", `key ${path} is encrypted; set identity.file.key_passphrase_file`);
+}
+
+function passphraseWrong(path: string, cause: unknown): Failure {
+  return new Failure(
+    "config",
+    `key ${path} can't be decrypted: the text in identity.file.key_passphrase_file is wrong, or the key is damaged`,
+    { cause },
+  );
+}

@@ -1,0 +1,54 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { rootCertificates } from "node:tls";
+import { systemCode } from "../platform/failure.ts";
+import { parseCertificates } from "./certificate.ts";
+import { readPublicFile } from "./credential-file.ts";
+import { pemBlocks } from "./pem.ts";
+
+/** The CA certificates by which the hub's certificate is judged. */
+export interface Trust {
+  /** PEM. */
+  readonly ca: readonly string[];
+  /** Where they come from: a path, or `built-in`. */
+  readonly source: string;
+}
+
+/** Where distributions keep them: Go's list, crypto/x509/root_linux.go. */
+const SYSTEM_STORES = [
+  "etc/ssl/certs/ca-certificates.crt", // Debian, Buildroot, Alpine
+  "etc/pki/tls/certs/ca-bundle.crt", // Fedora
+  "etc/ssl/ca-bundle.pem", // OpenSUSE
+  "etc/pki/tls/cacert.pem", // OpenELEC
+  "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // CentOS
+  "etc/ssl/cert.pem", // Alpine
+];
+
+/**
+ * Whom to trust as a hub.
+ * @param caFile `hub.ca_file`, PEM or DER; empty for the system's store, then the one built into Node
+ * @param root the root folder, `/` on a board
+ * @throws Failure when `caFile` can't be read or holds no certificate
+ */
+export async function loadTrust(caFile: string, root: string): Promise<Trust> {
+  if (caFile !== "") {
+    const certificates = parseCertificates(await readPublicFile("CA", caFile), caFile);
+    return { ca: certificates.map((certificate) => certificate.toString()), source: caFile };
+  }
+  for (const path of SYSTEM_STORES.map((store) => join(root, store))) {
+    const ca = await storedCertificates(path);
+    if (ca.length > 0) return { ca, source: path };
+  }
+  return { ca: rootCertificates, source: "built-in" };
+}
+
+/** Not parsed here: it takes a Pi Zero long, and OpenSSL will parse them again anyway. */
+async function storedCertificates(path: string): Promise<string[]> {
+  try {
+    const blocks = pemBlocks(await readFile(path));
+    return blocks.filter((block) => block.label === "CERTIFICATE").map((block) => block.text);
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return []; // missing or unreadable: the next one, at last the built-in store
+  }
+}
