@@ -1,0 +1,98 @@
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { type Clock, sleep } from "../platform/clock.ts";
+import type { runCommand } from "../platform/command.ts";
+import { Failure, fileFailure } from "../platform/failure.ts";
+
+/** One way to reboot the board. */
+export interface RebootMethod {
+  /** As it is logged, such as `reboot -f`. */
+  readonly name: string;
+  /**
+   * Asks for the reboot. It may take effect later, or end this process before it returns.
+   * @param timeoutMs when the next method is tried
+   * @param signal aborted when the agent has been told to end
+   * @throws Failure when it is plain that this way leads nowhere
+   */
+  attempt(timeoutMs: number, signal: AbortSignal): Promise<void>;
+}
+
+/** `[reboot]`, as far as it chooses methods. */
+export interface RebootConfig {
+  readonly methods: readonly ("gpio-watchdog" | "syscall")[];
+  /** Line for the shell; empty for `reboot`. */
+  readonly command: string;
+}
+
+/** What the methods act on. */
+export interface RebootDeps {
+  readonly clock: Clock;
+  readonly runCommand: typeof runCommand;
+  /** The root folder, `/` on a board. */
+  readonly root: string;
+}
+
+/**
+ * The configured methods in their order, and sysrq at last.
+ * @throws Failure `config` for a method that is not built yet
+ */
+export function rebootMethods(config: RebootConfig, deps: RebootDeps): RebootMethod[] {
+  const configured = config.methods.flatMap((method) => {
+    if (method !== "syscall") {
+      throw new Failure("config", `reboot.methods: "${method}" is not built yet; use "syscall"`);
+    }
+    const asked = config.command === "" ? ["reboot"] : config.command;
+    return [byCommand(asked, deps), byCommand(["reboot", "-f"], deps)];
+  });
+  return [...configured, bySysrq(deps)];
+}
+
+function byCommand(command: string | readonly string[], deps: RebootDeps): RebootMethod {
+  const name = typeof command === "string" ? command : command.join(" ");
+  return {
+    name,
+    // Without the signal: when the agent is told to end, this command is what the system ends for.
+    async attempt(timeoutMs) {
+      const { exitCode, stderr, timedOut } = await deps.runCommand(command, { clock: deps.clock, timeoutMs });
+      if (exitCode === 0) return;
+      const end = timedOut ? "was killed: it took too long" : `ended with ${exitCode ?? "a signal"}`;
+      throw new Failure("unavailable", `${name} ${end}${stderr.trim() && `: ${stderr.trim()}`}`);
+    },
+  };
+}
+
+/** Most time that the kernel is given to sync, then to remount read-only, before it reboots. */
+const SYSRQ_PAUSE_MS = 2000;
+
+/**
+ * Kernel documentation, admin-guide/sysrq.rst: `s` syncs and `u` remounts read-only, both in the
+ * background; `b` reboots at once. The trigger works for root whatever `kernel.sysrq` allows on a keyboard.
+ */
+function bySysrq({ clock, root }: RebootDeps): RebootMethod {
+  const trigger = join(root, "proc/sysrq-trigger");
+  return {
+    name: "sysrq",
+    async attempt(timeoutMs, signal) {
+      const pauseMs = Math.min(SYSRQ_PAUSE_MS, timeoutMs / 4);
+      await press("s", trigger);
+      await sleep(clock, pauseMs, signal);
+      await press("u", trigger);
+      await sleep(clock, pauseMs, signal);
+      await press("b", trigger);
+    },
+  };
+}
+
+async function press(key: "s" | "u" | "b", trigger: string): Promise<void> {
+  try {
+    const file = await open(trigger, constants.O_WRONLY | constants.O_APPEND);
+    try {
+      await file.write(key);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw fileFailure("sysrq trigger", trigger, error);
+  }
+}

@@ -1,0 +1,102 @@
+import { type Clock, sleep } from "../platform/clock.ts";
+import type { runCommand } from "../platform/command.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import type { RebootMethod } from "./reboot-methods.ts";
+
+/** What the hub's last words may take. */
+const FLUSH_MS = 2000;
+
+export interface RebootOptions {
+  /** Why, for the log: `the update is installed`. */
+  readonly reason: string;
+  /** Tried in this order. */
+  readonly methods: readonly RebootMethod[];
+  /** For `flush` and the disks together: a dead link or disk can't hold the reboot longer. */
+  readonly graceMs: number;
+  /** What each method is given until the next one is tried. */
+  readonly escalateMs: number;
+  /** Tells the hub. */
+  readonly flush: () => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly runCommand: typeof runCommand;
+  /** Aborted when the agent is told to end: then the system is going down, or somebody decided otherwise. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reboots the board: tells the hub, syncs the disks, then tries each method until one takes effect.
+ * Returns only when `signal` is aborted.
+ * @throws Failure `other` when the board is still up after the last method
+ */
+export async function reboot(options: RebootOptions): Promise<void> {
+  const { reason, methods, log, signal } = options;
+  log.warn("rebooting the board", { reason });
+  try {
+    await settle(options);
+    for (const method of methods) await tryMethod(method, options);
+  } catch (error) {
+    if (signal.aborted) return;
+    throw error;
+  }
+  throw new Failure("other", "the board is still up after every way to reboot it; cut its power");
+}
+
+/** Brings what is still under way to the hub and to the disks. */
+async function settle(options: RebootOptions): Promise<void> {
+  const { clock, graceMs, flush, log } = options;
+  const end = clock.monotonic() + graceMs;
+  await bounded("telling the hub", Math.min(FLUSH_MS, graceMs), flush, options);
+  const leftMs = end - clock.monotonic();
+  const sync = async (): Promise<void> => {
+    const { exitCode } = await options.runCommand(["sync"], { clock, timeoutMs: leftMs });
+    if (exitCode !== 0) log.error("syncing the disks failed", { exit: exitCode });
+  };
+  await bounded("syncing the disks", leftMs, sync, options);
+}
+
+async function tryMethod(method: RebootMethod, options: RebootOptions): Promise<void> {
+  const { clock, escalateMs, log, signal } = options;
+  const end = clock.monotonic() + escalateMs;
+  signal.throwIfAborted();
+  log.warn("trying to reboot", { method: method.name });
+  const asked = await bounded(
+    method.name,
+    escalateMs,
+    async () => method.attempt(escalateMs, signal),
+    options,
+  );
+  if (!asked) return;
+  await sleep(clock, end - clock.monotonic(), signal);
+  log.error("the board is still up", { method: method.name, after_s: escalateMs / 1000 });
+}
+
+/**
+ * Waits for some work, but no longer than `timeoutMs`; its failure is logged.
+ * @returns whether it succeeded in time
+ * @throws the signal's reason when it is aborted
+ */
+async function bounded(
+  what: string,
+  timeoutMs: number,
+  work: () => Promise<void>,
+  { clock, log, signal }: RebootOptions,
+): Promise<boolean> {
+  const done = new AbortController();
+  try {
+    return await Promise.race([
+      work().then(() => true),
+      sleep(clock, timeoutMs, AbortSignal.any([signal, done.signal])).then(() => {
+        log.error(`${what} takes too long`, { timeout_s: timeoutMs / 1000 });
+        return false;
+      }),
+    ]);
+  } catch (error) {
+    signal.throwIfAborted();
+    log.error(`${what} failed: ${messageOf(error)}`);
+    return false;
+  } finally {
+    done.abort();
+  }
+}

@@ -1,0 +1,48 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { Failure, systemCode } from "../platform/failure.ts";
+
+const BOARDID_TIMEOUT_MS = 5000;
+
+/**
+ * The first serial number the board has of its own: device tree, cpuinfo, nerves' boardid, machine-id.
+ * Placeholders, as of boards whose fuses were never burnt, don't count: a fleet would share them.
+ * @param root the root folder, `/` on a board
+ */
+export async function serialNumber(root: string, clock: Clock): Promise<string | undefined> {
+  const read = async (path: string): Promise<string> => readText(join(root, path));
+  const sources = [
+    async () => read("proc/device-tree/serial-number"),
+    async () => /^Serial\s*:\s*(\S+)$/m.exec(await read("proc/cpuinfo"))?.[1],
+    async () => boardid(join(root, "usr/bin/boardid"), clock),
+    async () => read("etc/machine-id"),
+  ];
+  for (const source of sources) {
+    // The device tree's texts end with a NUL.
+    const serial = (await source())?.replaceAll("\0", "").trim() ?? "";
+    if (!/^(0*|uninitialized)$/.test(serial)) return serial;
+  }
+  return undefined;
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return ""; // missing, or not readable here: the next source may do
+  }
+}
+
+/** https://github.com/nerves-project/boardid knows many boards' EEPROMs and fuses. */
+async function boardid(program: string, clock: Clock): Promise<string | undefined> {
+  try {
+    const result = await runCommand([program], { clock, timeoutMs: BOARDID_TIMEOUT_MS });
+    return result.exitCode === 0 ? result.stdout : undefined;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return undefined; // not installed
+  }
+}
