@@ -1,0 +1,122 @@
+/**
+ * The control socket's lines: newline-delimited JSON, the protocol of nerves-hub-link-agent
+ * (its docs/ipc.md, api 1), so that applications written for that agent work here unchanged.
+ */
+import * as v from "valibot";
+
+export const CONTROL_API = 1;
+/** A longer line ends the connection. */
+export const MAX_LINE_BYTES = 64 * 1024;
+/** The id of the response that refuses a hello. */
+export const HELLO_ID = "hello";
+
+const EVENTS = [
+  "connection",
+  "update_progress",
+  "update_installed",
+  "update_failed",
+  "reboot_pending",
+] as const;
+export type ControlEvent = (typeof EVENTS)[number];
+
+const Subscriptions = v.array(v.string());
+
+export const Hello = v.object({
+  type: v.literal("hello"),
+  name: v.string(),
+  role: v.optional(v.picklist(["observer", "controller"]), "observer"),
+  api: v.number(),
+  subscribe: v.optional(Subscriptions, []),
+});
+export type Hello = v.InferOutput<typeof Hello>;
+
+export const Request = v.object({
+  type: v.literal("request"),
+  id: v.string(),
+  method: v.string(),
+  params: v.optional(v.unknown()),
+});
+
+export const SubscribeParams = v.object({ events: Subscriptions });
+
+const ErrorBody = v.object({ code: v.string(), message: v.string() });
+
+/** What the agent sends. */
+export const FromAgent = v.variant("type", [
+  v.object({
+    type: v.literal("welcome"),
+    agent_version: v.string(),
+    api: v.number(),
+    role: v.string(),
+    update_tool: v.string(),
+  }),
+  v.object({
+    type: v.literal("response"),
+    id: v.string(),
+    result: v.optional(v.unknown()),
+    error: v.optional(ErrorBody),
+  }),
+  v.object({ type: v.literal("event"), event: v.string(), payload: v.unknown() }),
+]);
+export type FromAgent = v.InferOutput<typeof FromAgent>;
+
+/** A request that can't be met; `code` is stable and meant for programs. */
+export class ControlError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.name = "ControlError";
+    this.code = code;
+  }
+}
+
+const FirmwareSummary = v.object({
+  uuid: v.string(),
+  version: v.string(),
+  product: v.string(),
+  platform: v.string(),
+  architecture: v.string(),
+});
+export type FirmwareSummary = v.InferOutput<typeof FirmwareSummary>;
+
+/** The answer to `status`; the first six fields are the protocol's own. */
+export const AgentStatus = v.object({
+  connection: v.picklist(["connected", "connecting", "disconnected"]),
+  identifier: v.string(),
+  update_tool: v.string(),
+  firmware: v.nullable(FirmwareSummary),
+  update: v.nullable(v.object({ uuid: v.string(), stage: v.string(), percent: v.number() })),
+  pending_validation: v.boolean(),
+  agent_version: v.string(),
+  /** The hub's host, without credentials. */
+  hub: v.string(),
+  joined: v.boolean(),
+  last_error: v.nullable(v.string()),
+  next_attempt_s: v.nullable(v.number()),
+  identity: v.object({
+    source: v.string(),
+    certificate: v.nullable(
+      v.object({ subject: v.string(), not_before: v.string(), not_after: v.string(), sha256: v.string() }),
+    ),
+  }),
+  slot: v.nullable(v.string()),
+  devpath: v.string(),
+  fwup_version: v.nullable(v.string()),
+  auto_revert_detected: v.boolean(),
+  last_update: v.nullable(v.object({ uuid: v.string(), status: v.string(), reason: v.nullable(v.string()) })),
+  uptime_s: v.number(),
+  rss_mib: v.number(),
+});
+export type AgentStatus = v.InferOutput<typeof AgentStatus>;
+
+/** `apply`'s parameters: an absolute path, an http(s) URL, or `unix:PATH` of a socket that sends the file. */
+export const ApplyParams = v.object({ source: v.pipe(v.string(), v.nonEmpty()) });
+
+/** The payload of the event `update_progress`; the last two fields are ours. */
+export const ProgressPayload = v.object({
+  stage: v.string(),
+  percent: v.number(),
+  bytes: v.optional(v.number()),
+  total_bytes: v.optional(v.nullable(v.number())),
+});

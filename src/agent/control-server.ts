@@ -1,0 +1,232 @@
+import { chmod, chown, lstat, mkdir, readFile, unlink } from "node:fs/promises";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
+import * as v from "valibot";
+import { Failure, fileFailure, messageOf, systemCode } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import {
+  CONTROL_API,
+  ControlError,
+  HELLO_ID,
+  Hello,
+  MAX_LINE_BYTES,
+  Request,
+  SubscribeParams,
+  type ControlEvent,
+  type FromAgent,
+} from "./control-messages.ts";
+import { splitLines } from "./lines.ts";
+
+/** What each method does; a thrown ControlError keeps its code, anything else is `failed`. */
+export type ControlMethods = Readonly<Record<string, (params: unknown) => unknown>>;
+
+export interface ControlServerOptions {
+  readonly path: string;
+  /** Permission bits of the socket. */
+  readonly mode: number;
+  /** Name of the group that owns it; empty for the agent's own. */
+  readonly group: string;
+  readonly agentVersion: string;
+  readonly methods: ControlMethods;
+  readonly log: Log;
+}
+
+export interface ControlServer {
+  /** Tells those who subscribed. */
+  publish(event: ControlEvent, payload: unknown): void;
+  stop(): Promise<void>;
+}
+
+const MAX_CONNECTIONS = 32;
+/** A subscriber that reads no more than this misses events: they are a commentary, not a record. */
+const MAX_UNREAD_BYTES = 256 * 1024;
+
+interface Peer {
+  readonly socket: Socket;
+  hello: Hello | undefined;
+  subscriptions: ReadonlySet<string>;
+}
+
+/**
+ * Listens on the control socket.
+ * @throws Failure when another agent listens there, or the path or group can't be used
+ */
+export async function startControlServer(options: ControlServerOptions): Promise<ControlServer> {
+  const { log } = options;
+  const peers = new Set<Peer>();
+
+  const send = (peer: Peer, message: FromAgent): void => {
+    if (peer.socket.writable) peer.socket.write(`${JSON.stringify(message)}\n`);
+  };
+
+  const refuse = (peer: Peer, id: string, code: string, message: string): void =>
+    send(peer, { type: "response", id, error: { code, message } });
+
+  const greet = (peer: Peer, line: unknown): void => {
+    const hello = v.safeParse(Hello, line);
+    let refusal: [code: string, message: string] | undefined;
+    if (!hello.success) {
+      refusal = ["hello_expected", "the first line must be a hello with name and api"];
+    } else if (hello.output.api !== CONTROL_API) {
+      refusal = ["api_mismatch", `this agent speaks api ${CONTROL_API}, not ${hello.output.api}`];
+    } else if (
+      hello.output.role === "controller" &&
+      [...peers].some((other) => other.hello?.role === "controller")
+    ) {
+      refusal = ["controller_taken", "another connection is already the controller"];
+    } else {
+      peer.hello = hello.output;
+      peer.subscriptions = new Set(hello.output.subscribe);
+      send(peer, {
+        type: "welcome",
+        agent_version: options.agentVersion,
+        api: CONTROL_API,
+        role: hello.output.role,
+        update_tool: "fwup",
+      });
+      log.debug("an application connected", { name: hello.output.name, role: hello.output.role });
+      return;
+    }
+    refuse(peer, HELLO_ID, ...refusal);
+    peer.socket.end();
+  };
+
+  const answer = async (peer: Peer, request: v.InferOutput<typeof Request>): Promise<unknown> => {
+    if (request.method === "subscribe") {
+      const params = v.safeParse(SubscribeParams, request.params);
+      if (!params.success) throw new ControlError("unsupported", "subscribe needs {events: [name, …]}");
+      peer.subscriptions = new Set(params.output.events);
+      return {};
+    }
+    const method = Object.hasOwn(options.methods, request.method)
+      ? options.methods[request.method]
+      : undefined;
+    if (method === undefined)
+      throw new ControlError("unknown_method", `there is no method ${request.method}`);
+    return await method(request.params);
+  };
+
+  const receive = (peer: Peer, line: string): void => {
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(line);
+    } catch {
+      log.warn("ignored a line of the control socket that is not JSON");
+      return;
+    }
+    if (peer.hello === undefined) {
+      greet(peer, parsed);
+      return;
+    }
+    const request = v.safeParse(Request, parsed);
+    if (!request.success) {
+      log.warn("ignored a line of the control socket that is no request", { from: peer.hello.name });
+      return;
+    }
+    const { id, method } = request.output;
+    answer(peer, request.output).then(
+      (result) => send(peer, { type: "response", id, result }),
+      (error: unknown) => {
+        log.warn(`${method} asked over the control socket failed: ${messageOf(error)}`);
+        refuse(peer, id, error instanceof ControlError ? error.code : "failed", messageOf(error));
+      },
+    );
+  };
+
+  const server = createServer((socket) => {
+    const peer: Peer = { socket, hello: undefined, subscriptions: new Set() };
+    peers.add(peer);
+    socket.on("error", () => undefined); // the other end went away; "close" follows
+    socket.once("close", () => peers.delete(peer));
+    socket.on(
+      "data",
+      splitLines(
+        MAX_LINE_BYTES,
+        (line) => receive(peer, line),
+        () => socket.destroy(),
+      ),
+    );
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  await listen(server, options);
+
+  return {
+    publish(event, payload) {
+      for (const peer of peers) {
+        if (!peer.subscriptions.has(event) || peer.socket.writableLength > MAX_UNREAD_BYTES) continue;
+        send(peer, { type: "event", event, payload });
+      }
+    },
+    async stop() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const peer of peers) peer.socket.destroySoon();
+      await closed;
+    },
+  };
+}
+
+async function listen(server: Server, options: ControlServerOptions): Promise<void> {
+  const { path } = options;
+  if (await answers(path)) {
+    throw new Failure("unavailable", `another hublink already listens on ${path}; stop it first`);
+  }
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await removeStale(path);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      const umask = process.umask(0o177); // nobody else may connect before the mode is set
+      server.listen(path, () => {
+        server.off("error", reject);
+        resolve();
+      });
+      process.umask(umask);
+    });
+    if (options.group !== "") await chown(path, process.getuid?.() ?? 0, await groupId(options.group));
+    await chmod(path, options.mode);
+  } catch (error) {
+    server.close();
+    throw error instanceof Failure ? error : fileFailure("control socket", path, error);
+  }
+}
+
+/** Removes the socket file that a killed agent left; anything else there is not ours to remove. */
+async function removeStale(path: string): Promise<void> {
+  try {
+    const stats = await lstat(path);
+    if (!stats.isSocket()) {
+      throw new Failure(
+        "config",
+        `state.control_socket ${path} is there and is no socket; name another path`,
+      );
+    }
+    await unlink(path);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Whether somebody listens; a socket file left by a killed agent refuses. */
+async function answers(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
+
+async function groupId(name: string): Promise<number> {
+  const groups = await readFile("/etc/group", "utf8");
+  const entry = groups
+    .split("\n")
+    .map((line) => line.split(":"))
+    .find(([group]) => group === name);
+  const gid = Number(entry?.[2]);
+  if (entry === undefined || !Number.isInteger(gid)) {
+    throw new Failure("config", `state.control_group: there is no group ${name} in /etc/group`);
+  }
+  return gid;
+}

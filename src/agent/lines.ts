@@ -1,0 +1,23 @@
+/** Cuts a byte stream into lines; `onTooLong` is told once when a line exceeds `maxBytes`. */
+export function splitLines(
+  maxBytes: number,
+  onLine: (line: string) => void,
+  onTooLong: () => void,
+): (chunk: Uint8Array) => void {
+  let pending: Buffer = Buffer.alloc(0);
+  let tooLong = false;
+  return (chunk) => {
+    if (tooLong) return;
+    pending = Buffer.concat([pending, chunk]);
+    for (let end = pending.indexOf(10); end !== -1; end = pending.indexOf(10)) {
+      const line = pending.subarray(0, end).toString("utf8");
+      pending = pending.subarray(end + 1);
+      if (line.trim() !== "") onLine(line);
+    }
+    if (pending.length > maxBytes) {
+      tooLong = true;
+      pending = Buffer.alloc(0);
+      onTooLong();
+    }
+  };
+}
