@@ -202,7 +202,7 @@ export const schema = section("", {
       "fwup task that installs; fwup picks the one whose name starts with it and whose conditions hold.",
     ),
     fwup: setting(neededPath, "fwup", "The fwup program: a path, or a name to look up in PATH."),
-    fwup_args: setting(arrayOf(text("arguments")), [], "Further arguments for fwup when it installs."),
+    fwup_args: setting(arrayOf(text()), [], "Further arguments for fwup when it installs."),
     fwup_env: setting(variables, {}, "Environment variables for fwup, as its configuration file uses them.", {
       secret: true,
     }),
@@ -402,11 +402,7 @@ export const schema = section("", {
 
   scripts: laterSection("Scripts sent by the hub.", {
     enabled: setting(flag, false, "Let the hub run scripts on this board."),
-    interpreter: setting(
-      arrayOf(text("arguments"), 1),
-      ["/bin/sh"],
-      "Program with its arguments that gets the script.",
-    ),
+    interpreter: setting(arrayOf(text(), 1), ["/bin/sh"], "Program with its arguments that gets the script."),
     timeout_s: setting(seconds(), 10, "A script is ended after this."),
     max_output_kib: setting(number("KiB", 0, 1024), 256, "Output past this is dropped."),
   }),

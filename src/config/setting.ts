@@ -98,7 +98,8 @@ export function checkedText(expected: string, isValid: (text: string) => boolean
 }
 
 export function choice<const T extends string>(...options: readonly T[]): Kind<T> {
-  const expected = options.map((option) => `"${option}"`).join(" or ");
+  const quoted = options.map((option) => `"${option}"`);
+  const expected = `${quoted.slice(0, -1).join(", ")} or ${quoted.at(-1) ?? ""}`;
   return { expected, form: "text", schema: v.picklist(options, expected) };
 }
 
@@ -131,7 +132,7 @@ export function seconds(min = 0.01, max = 1_209_600): Kind<number> {
 }
 
 export function arrayOf<T>(item: Kind<T>, minLength = 0): Kind<readonly T[]> {
-  const expected = `an array${minLength > 0 ? `, not empty,` : ""} of ${item.expected}`;
+  const expected = `an array${minLength > 0 ? `, not empty` : ""}, each item ${item.expected}`;
   return {
     expected,
     form: "array",

@@ -1,0 +1,145 @@
+// Writes what is generated from the configuration's schema; with --check only says what is stale.
+import { readFile, writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { schema } from "../src/config/schema.ts";
+import { isSection, type Section, type Setting } from "../src/config/setting.ts";
+
+const INTRODUCTION = `# Configuration
+
+<!-- Written by scripts/docs.ts from src/config/schema.ts; \`npm run docs\` renews it. -->
+
+hublink reads one TOML file, \`/etc/hublink/config.toml\` or the one named with \`--config\`. Most boards
+need three lines of it:
+
+    [hub]
+    url = "wss://devices.example.com"
+
+    [identity.file]
+    cert_file = "/etc/hublink/device-cert.pem"
+    key_file = "/etc/hublink/device-key.pem"
+
+[config.example.toml](../config.example.toml) shows every key with its default. \`hublink check\` reads the
+configuration and says what it makes of it; a running daemon reads it again on SIGHUP, and keeps the old
+one when the new one is wrong.
+
+## How it is checked
+
+Everything that is wrong is listed at once, and the agent then exits with code 78. An unknown key is
+an error, with the nearest known key named; so is a value of the wrong type or out of its range. A file
+named with \`--config\` must exist; the default file may be missing where the environment sets what is
+needed.
+
+Names carry their units. Times are in seconds and may be fractions. Empty text means "not set".
+
+Some keys are here for features of a later release, marked *not built yet*. They are accepted and
+checked, and the agent says at start which of them are set.
+
+## The environment
+
+A variable overrides one key: \`HUBLINK_\`, the section and the key in capitals, with two underscores for
+each dot.
+
+    HUBLINK_HUB__URL=wss://devices.example.com
+    HUBLINK_HUB__RECONNECT__MIN_S=2
+    HUBLINK_UPDATE__ALLOW_DOWNGRADE=false
+    HUBLINK_FIRMWARE__FWUP_ARGS=--verbose,--no-verify-writes
+    HUBLINK_FIRMWARE__FWUP_ENV='{"SLOT_SIZE":"81920"}'
+
+Arrays are written with commas or as JSON, tables as JSON. A variable with two underscores that names no
+key is an error; other variables that start with \`HUBLINK_\` are left alone.
+
+## Secrets
+
+Secrets are not written into the configuration. Keys that end in \`_file\` name the file that holds one: a
+private key, a passphrase, a PIN, a shared secret. Such a file must be readable and writable by its owner
+only (\`chmod 600\`), otherwise it is refused. One newline at its end is not part of the secret.
+
+Where a value may hold a secret all the same (the password in \`hub.proxy\`, what is in
+\`firmware.fwup_env\`), make the configuration itself readable by its owner only. Such values are never
+shown, not in an error either.
+`;
+
+const EXAMPLE_HEADER = `# hublink's configuration, with every key. Install it as /etc/hublink/config.toml.
+#
+# Written by scripts/docs.ts from src/config/schema.ts. Keys that are commented out show their default;
+# docs/configuration.md says more.
+`;
+
+/** A section with its dotted path. */
+type Place = readonly [path: string, section: Section];
+
+function sections(section: Section, path: string): Place[] {
+  return Object.entries(section.entries).flatMap(([key, entry]) => {
+    if (!isSection(entry)) return [];
+    const inner = path === "" ? key : `${path}.${key}`;
+    return [[inner, entry] as const, ...sections(entry, inner)];
+  });
+}
+
+function settings(section: Section): [string, Setting<unknown>][] {
+  return Object.entries(section.entries).flatMap(([key, entry]) => (isSection(entry) ? [] : [[key, entry]]));
+}
+
+function notYet(entry: Setting<unknown> | Section): string {
+  const later = entry.notBuiltYet;
+  if (later === undefined || later === false) return "";
+  return later === true ? "not built yet" : `not built yet: ${later.map(toml).join(", ")}`;
+}
+
+/** Text, numbers, booleans and arrays of text are written in TOML as in JSON. */
+function toml(value: unknown): string {
+  return JSON.stringify(value);
+}
+
+function reference(): string {
+  const parts = sections(schema, "").map(([path, section]) => {
+    const note = notYet(section) && ` *${capitalised(notYet(section))}.*`;
+    const rows = settings(section).map(([key, setting]) => {
+      const about = setting.about + (notYet(setting) && ` *${capitalised(notYet(setting))}.*`);
+      const cells = [`\`${key}\``, setting.kind.expected, `\`${toml(setting.initial)}\``, about];
+      return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+    });
+    const heading = `${"#".repeat(path.split(".").length + 1)} [${path}]\n\n${section.about}${note}\n`;
+    if (rows.length === 0) return heading;
+    return `${heading}\n| Key | Value | Default | What it does |\n| --- | --- | --- | --- |\n${rows.join("\n")}\n`;
+  });
+  return [INTRODUCTION, ...parts].join("\n");
+}
+
+function example(): string {
+  const parts = sections(schema, "").map(([path, section]) => {
+    const lines = settings(section).map(([key, setting]) => {
+      const about = [setting.about, `Expects ${setting.kind.expected}.`];
+      if (notYet(setting)) about.push(`${capitalised(notYet(setting))}.`);
+      const line =
+        setting.example === undefined
+          ? `#${key} = ${toml(setting.initial)}`
+          : `${key} = ${toml(setting.example)}`;
+      return `\n${comment(about.join(" "))}${line}\n`;
+    });
+    const about = section.about + (notYet(section) && ` ${capitalised(notYet(section))}.`);
+    return `\n${comment(about)}[${path}]\n${lines.join("")}`;
+  });
+  return EXAMPLE_HEADER + parts.join("\n");
+}
+
+/** The text as comment lines of at most 100 characters. */
+function comment(text: string): string {
+  return text.replace(/(.{1,98})(?:\s+|$)/g, "# $1\n");
+}
+
+function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+const root = resolve(import.meta.dirname, "..");
+const files = { "docs/configuration.md": reference(), "config.example.toml": example() };
+for (const [name, content] of Object.entries(files)) {
+  const path = resolve(root, name);
+  if (!process.argv.includes("--check")) {
+    await writeFile(path, content);
+  } else if ((await readFile(path, "utf8").catch(() => "")) !== content) {
+    console.error(`${name} is stale; run: npm run docs`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,111 @@
+import * as v from "valibot";
+import { redact } from "../platform/redact.ts";
+import { overrideByEnvironment, type Environment } from "./environment.ts";
+import { ConfigFailure } from "./failure.ts";
+import { nearestKey } from "./nearest.ts";
+import { brokenRules, warningsFor } from "./rules.ts";
+import { schema, type Config } from "./schema.ts";
+import { isSection, type Section, type Setting } from "./setting.ts";
+import { isTable, quoteKey, type Table } from "./table.ts";
+
+export interface Checked {
+  readonly config: Config;
+  /** One line for each setting that is valid but likely to be regretted. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Makes a configuration of a parsed file and the environment.
+ * @param source what the file is called in an error
+ * @throws ConfigFailure with everything that is wrong
+ */
+export function checkConfig(file: Table, env: Environment, source: string): Checked {
+  const { table, variables, problems, meant } = overrideByEnvironment(file, env);
+  const findings: Findings = { variables, problems: [...problems], wrong: [...meant] };
+  const config = readConfig(table, findings);
+  findings.problems.push(...brokenRules(config, findings.wrong));
+  if (findings.problems.length > 0) throw new ConfigFailure(source, findings.problems);
+  return { config, warnings: warningsFor(config) };
+}
+
+/** What applies where nothing is set; not a valid configuration, as it has no hub. */
+export function defaultConfig(): Config {
+  return readConfig({}, { variables: new Map(), problems: [], wrong: [] });
+}
+
+interface Findings {
+  readonly variables: ReadonlyMap<string, string>;
+  readonly problems: string[];
+  /** Dotted paths of keys and sections that are wrong, or were probably meant by an unknown key. */
+  readonly wrong: string[];
+}
+
+function readConfig(table: Table, findings: Findings): Config {
+  // The walk over `schema` builds just what `Values<typeof schema>` says; TypeScript can't follow it.
+  return readSection(schema, table, "", findings) as Config;
+}
+
+function readSection(section: Section, given: unknown, path: string, findings: Findings): Table {
+  if (!isTable(given)) {
+    findings.problems.push(`${path}: expected a table, [${path}]`);
+    findings.wrong.push(path);
+    return readSection(section, {}, path, findings);
+  }
+  const pathOf = (key: string): string => (path === "" ? key : `${path}.${key}`);
+  for (const key of Object.keys(given)) {
+    if (Object.hasOwn(section.entries, key)) continue;
+    const nearest = nearestKey(schema, path, key);
+    findings.wrong.push(nearest);
+    findings.problems.push(`${pathOf(quoteKey(key))}: unknown key; did you mean ${nearest}?`);
+  }
+  return Object.fromEntries(
+    Object.entries(section.entries).map(([key, entry]) => {
+      const value = Object.hasOwn(given, key) ? given[key] : undefined;
+      const read = isSection(entry)
+        ? readSection(entry, value ?? {}, pathOf(key), findings)
+        : readSetting(entry, value, pathOf(key), findings);
+      return [key, read];
+    }),
+  );
+}
+
+/** The checked value; the default when there is none or a wrong one. */
+function readSetting(setting: Setting<unknown>, given: unknown, path: string, findings: Findings): unknown {
+  if (given === undefined) return setting.initial;
+  const result = v.safeParse(setting.kind.schema, given, { abortPipeEarly: true });
+  if (result.success) return result.output;
+  const variable = findings.variables.get(path);
+  findings.wrong.push(path);
+  for (const issue of result.issues) {
+    const place = path + placeWithin(issue) + (variable === undefined ? "" : ` (${variable})`);
+    const value = setting.secret === true ? "" : ` = ${describe(issue.input)}`;
+    findings.problems.push(`${place}${value}: expected ${issue.message}`);
+  }
+  return setting.initial;
+}
+
+/** Where in an array or table of values: `[2]` or `.NAME`. */
+function placeWithin(issue: v.BaseIssue<unknown>): string {
+  const keys = issue.path?.map(({ key }) => key) ?? [];
+  return keys.map((key) => (typeof key === "number" ? `[${key}]` : `.${quoteKey(String(key))}`)).join("");
+}
+
+const MAX_SHOWN_LENGTH = 80;
+
+/** A wrong value as it may stand in a message: short, on one line, without a URL's user and query. */
+function describe(value: unknown): string {
+  switch (typeof value) {
+    case "string": {
+      // What stands before an @ may be a password even where no URL can be made out.
+      const text = redact(value).replace(/^.*@/s, "…@");
+      return JSON.stringify(text.length > MAX_SHOWN_LENGTH ? `${text.slice(0, MAX_SHOWN_LENGTH)}…` : text);
+    }
+    case "number":
+    case "bigint":
+    case "boolean":
+      return String(value);
+    default:
+      if (Array.isArray(value)) return value.length === 0 ? "[]" : "[…]";
+      return value instanceof Date ? "a date" : "{…}";
+  }
+}

@@ -1,0 +1,95 @@
+import { nearestKey } from "./nearest.ts";
+import { schema } from "./schema.ts";
+import { isSection, type Entry, type Kind } from "./setting.ts";
+import { isTable, type Table } from "./table.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+interface Overridden {
+  readonly table: Table;
+  /** Which variable each overridden key comes from, by dotted path. */
+  readonly variables: ReadonlyMap<string, string>;
+  readonly problems: readonly string[];
+  /** Dotted paths of keys that were probably meant by unknown variables. */
+  readonly meant: readonly string[];
+}
+
+const PREFIX = "HUBLINK_";
+
+/**
+ * Lays the values of `HUBLINK_SECTION__KEY` variables over the file's. They are turned into what the
+ * key's type asks for where that is possible; the check of the whole table reports the rest.
+ */
+export function overrideByEnvironment(file: Table, env: Environment): Overridden {
+  let table = file;
+  const variables = new Map<string, string>();
+  const problems: string[] = [];
+  const meant: string[] = [];
+  for (const [name, text] of Object.entries(env)) {
+    if (text === undefined || !name.startsWith(PREFIX) || !name.includes("__")) continue;
+    const keys = name.slice(PREFIX.length).toLowerCase().split("__");
+    const entry = findEntry(keys);
+    if (entry === undefined) {
+      const nearest = nearestKey(schema, keys.slice(0, -1).join("."), keys.at(-1) ?? "");
+      meant.push(nearest);
+      problems.push(`${name}: unknown setting; did you mean ${variableFor(nearest)}?`);
+    } else if (isSection(entry)) {
+      const key = Object.keys(entry.entries)[0] ?? "";
+      problems.push(`${name}: names a section; set its keys instead, such as ${name}__${key.toUpperCase()}`);
+    } else {
+      table = withValue(table, keys, valueOf(text, entry.kind.form));
+      variables.set(keys.join("."), name);
+    }
+  }
+  return { table, variables, problems, meant };
+}
+
+/** The variable that overrides a key, such as `HUBLINK_HUB__URL` for `hub.url`. */
+function variableFor(path: string): string {
+  return PREFIX + path.toUpperCase().replaceAll(".", "__");
+}
+
+function findEntry(keys: readonly string[]): Entry | undefined {
+  let entry: Entry = schema;
+  for (const key of keys) {
+    if (!isSection(entry)) return undefined;
+    const next: Entry | undefined = Object.hasOwn(entry.entries, key) ? entry.entries[key] : undefined;
+    if (next === undefined) return undefined;
+    entry = next;
+  }
+  return entry;
+}
+
+/** A copy with one value replaced. Where the file has no table on the way, the check will say so. */
+function withValue(table: Table, keys: readonly string[], value: unknown): Table {
+  const [key, ...rest] = keys;
+  if (key === undefined) return table;
+  if (rest.length === 0) return { ...table, [key]: value };
+  const inner = Object.hasOwn(table, key) ? table[key] : {};
+  return isTable(inner) ? { ...table, [key]: withValue(inner, rest, value) } : table;
+}
+
+function valueOf(text: string, form: Kind<unknown>["form"]): unknown {
+  switch (form) {
+    case "text":
+      return text;
+    case "boolean":
+      return text === "true" || (text === "false" ? false : text);
+    case "number":
+      return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+    case "array":
+      if (text.trim() === "") return [];
+      return text.trimStart().startsWith("[") ? jsonOr(text) : text.split(",").map((item) => item.trim());
+    case "table":
+      return jsonOr(text);
+  }
+}
+
+/** The JSON value, or the text itself, which the check then refuses. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text; // its parse error would quote the text, which may be secret
+  }
+}

@@ -1,0 +1,41 @@
+import { isSection, type Section } from "./setting.ts";
+
+/** Longer keys than this can't have been meant. */
+const MAX_KEY_LENGTH = 60;
+
+/** What a key that belongs to another section counts more than one beside the unknown key. */
+const ELSEWHERE = 2;
+
+/**
+ * The known key that was most likely meant, as a dotted path.
+ * @param home dotted path of the section in which the unknown key stands; empty for the top
+ */
+export function nearestKey(root: Section, home: string, unknown: string): string {
+  let nearest = "";
+  let least = Infinity;
+  const meant = unknown.slice(0, MAX_KEY_LENGTH).toLowerCase();
+  const visit = (section: Section, path: string): void => {
+    for (const [key, entry] of Object.entries(section.entries)) {
+      const keyPath = path === "" ? key : `${path}.${key}`;
+      const cost = editDistance(meant, key) + (path === home ? 0 : ELSEWHERE);
+      if (cost < least) [nearest, least] = [keyPath, cost];
+      if (isSection(entry)) visit(entry, keyPath);
+    }
+  };
+  visit(root, "");
+  return nearest;
+}
+
+/** Levenshtein's: how many letters must be added, removed or changed. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const change = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}
