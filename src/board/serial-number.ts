@@ -15,7 +15,7 @@ export async function serialNumber(root: string, clock: Clock): Promise<string |
   const read = async (path: string): Promise<string> => readText(join(root, path));
   const sources = [
     async () => read("proc/device-tree/serial-number"),
-    async () => /^Serial\s*:\s*(\S+)$/m.exec(await read("proc/cpuinfo"))?.[1],
+    async () => /^Serial[ \t]*:[ \t]*(\S+)$/m.exec(await read("proc/cpuinfo"))?.[1],
     async () => boardid(join(root, "usr/bin/boardid"), clock),
     async () => read("etc/machine-id"),
   ];

@@ -1,4 +1,5 @@
 import { createSecureContext } from "node:tls";
+import { readSecretFile } from "../config/secret-file.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import {
   type CertificateChain,
@@ -7,7 +8,7 @@ import {
   dateWarning,
   parseCertificates,
 } from "./certificate.ts";
-import { readPrivateFile, readPublicFile, readSecretText } from "./credential-file.ts";
+import { readKeyFile, readPublicFile } from "./credential-file.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { Identity, IdentityDeps, IdentityFacts } from "./identity.ts";
 import { keyToPem, parsePrivateKey } from "./private-key.ts";
@@ -72,8 +73,9 @@ export async function fileIdentity(
 async function readCredentials(identifier: string, config: FileIdentityConfig, deps: IdentityDeps) {
   const { cert_file: certFile, key_file: keyFile, key_passphrase_file: passphraseFile } = config;
   const chain = parseCertificates(await readPublicFile("certificate", certFile), certFile);
-  const passphrase = passphraseFile === "" ? undefined : await readSecretText("passphrase", passphraseFile);
-  const privateKey = parsePrivateKey(await readPrivateFile("key", keyFile), keyFile, passphrase);
+  const passphrase =
+    passphraseFile === "" ? undefined : await readSecretFile(passphraseFile, "passphrase file");
+  const privateKey = parsePrivateKey(await readKeyFile(keyFile), keyFile, passphrase);
   const [own] = chain;
   if (!own.checkPrivateKey(privateKey)) {
     throw new Failure(

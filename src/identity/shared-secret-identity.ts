@@ -1,5 +1,5 @@
+import { readSecretFile } from "../config/secret-file.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { readSecretText } from "./credential-file.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { Identity, IdentityDeps } from "./identity.ts";
 import { signConnect } from "./nh1.ts";
@@ -28,7 +28,7 @@ export async function sharedSecretIdentity(
   if (!/^[\x21-\x7e]+$/.test(key)) {
     throw new Failure("config", "identity.shared_secret.key holds blanks or characters other than ASCII's");
   }
-  const secret = await reloaded([secretFile], async () => readSecretText("secret", secretFile));
+  const secret = await reloaded([secretFile], async () => readSecret(secretFile));
   const identifier = await resolveIdentifier(setting, deps);
   return {
     identifier,
@@ -49,4 +49,10 @@ export async function sharedSecretIdentity(
       };
     },
   };
+}
+
+async function readSecret(path: string): Promise<string> {
+  const secret = await readSecretFile(path);
+  if (secret === "") throw new Failure("config", `secret file ${path} is empty`);
+  return secret;
 }
