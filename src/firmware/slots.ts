@@ -1,0 +1,208 @@
+import { Failure } from "../platform/failure.ts";
+import { kernelParameter } from "./kernel-command-line.ts";
+import type { VariableChanges, Variables } from "./uboot-environment.ts";
+import { resetCounts, setWhereKept, unset, type Changes } from "./variable-changes.ts";
+
+export type Slot = "a" | "b";
+
+/** What the variables say of the firmware in a slot; undefined where they say nothing. */
+export interface FirmwareDescription {
+  readonly uuid: string | undefined;
+  readonly version: string | undefined;
+  readonly product: string | undefined;
+  readonly platform: string | undefined;
+  readonly architecture: string | undefined;
+  /** All its `nerves_fw_*` values, without the slot's prefix: what the hub gets at the join. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** The firmware that runs, and how the variables stand to it. */
+export interface RunningFirmware extends FirmwareDescription {
+  /** "" when the board has no slots, or nothing says which one runs (a warning says so). */
+  readonly slot: Slot | "";
+  /** False while it is on trial: the next boot falls back unless it is validated first. */
+  readonly validated: boolean;
+  /** The device fwup writes to, as `nerves_fw_devpath` names it. */
+  readonly devpath?: string;
+  /** An update was installed since the boot, and only a reboot is missing. */
+  readonly rebootPending: boolean;
+  /** The boot loader gave up on the firmware in the other slot. */
+  readonly autoRevertDetected: boolean;
+  /** What the other slot holds, or held when it failed; missing without slots. */
+  readonly other?: FirmwareDescription;
+  /**
+   * The changes that make the variables true; empty when they are. To be written once
+   * `autoRevertDetected` has been reported, and in any case before an update or a revert: fwup picks
+   * the slot to write by the variables, and would pick the running one.
+   */
+  readonly correction: VariableChanges;
+  /** What was ignored or is missing, one line each, for the log. */
+  readonly warnings: readonly string[];
+}
+
+export interface SlotEvidence {
+  readonly variables: Variables;
+  /** The text of `/proc/cmdline`; `fw_slot=` and `fw_validated=` on it are the boot script's word. */
+  readonly kernelCommandLine: string;
+  /**
+   * The slot that ran when an update was installed since the board booted, undefined when none was.
+   * From then on the variables rightly name the other slot, just as they do after the boot loader fell
+   * back: they can't tell the two apart, so the caller's journal must.
+   */
+  readonly installedFrom?: Slot | "" | undefined;
+}
+
+/** Values of the board or of the boot loader, not of a firmware, although named like one's. */
+const BOARD_VARIABLES: ReadonlySet<string> = new Set([
+  "nerves_fw_active",
+  "nerves_fw_autovalidate",
+  "nerves_fw_booted",
+  "nerves_fw_devpath",
+  "nerves_fw_reverted",
+  "nerves_fw_validated",
+]);
+
+/** Works out which firmware runs. Never throws: what can't be used is ignored with a warning. */
+export function readSlots(evidence: SlotEvidence): RunningFirmware {
+  const { variables, kernelCommandLine, installedFrom } = evidence;
+  const warnings: string[] = [];
+  const booted = parseSlot(kernelParameter(kernelCommandLine, "fw_slot"), "fw_slot", warnings);
+  const active = parseSlot(variables.get("nerves_fw_active"), "nerves_fw_active", warnings);
+  const slot = booted ?? installedFrom ?? active ?? "";
+  const agree = active === undefined || active === slot;
+  const rebootPending = installedFrom !== undefined;
+  const validated = isValidated(evidence, slot, agree, warnings);
+  const reverted = (!agree && !rebootPending) || variables.get("nerves_fw_reverted") === "1";
+  // Firmware on trial was not fallen back to, whatever else is stale.
+  const autoRevertDetected = validated && reverted;
+  const description = describeSlot(variables, slot);
+  if (slot === "" && describesSlots(variables)) {
+    warnings.push(
+      "neither fw_slot= on the kernel command line nor nerves_fw_active says which slot runs; have the boot script pass fw_slot=a or fw_slot=b",
+    );
+  }
+  const missing = missingFor(description, ["uuid", "version", "product", "platform", "architecture"]);
+  if (missing.length > 0) {
+    warnings.push(`the running firmware has no ${missing.join(", ")}; the hub can't tell what it is`);
+  }
+  const devpath = variables.get("nerves_fw_devpath") ?? "";
+  const facts = { slot, validated, rebootPending, autoRevertDetected };
+  return {
+    ...description,
+    ...facts,
+    ...(devpath !== "" && { devpath }),
+    ...(slot !== "" && { other: describeSlot(variables, otherSlot(slot)) }),
+    correction: correct(variables, { ...facts, agree }),
+    warnings,
+  };
+}
+
+export function otherSlot(slot: Slot): Slot {
+  return slot === "a" ? "b" : "a";
+}
+
+/**
+ * The slot that an update is written to; "" on a board without slots.
+ * @throws Failure `unavailable` while an update waits for its reboot: fwup would take the running slot
+ */
+export function targetSlot(running: RunningFirmware): Slot | "" {
+  requireNoPendingReboot(running);
+  return running.slot === "" ? "" : otherSlot(running.slot);
+}
+
+/** @throws Failure `unavailable` while an update waits for its reboot */
+export function requireNoPendingReboot(running: RunningFirmware): void {
+  if (running.rebootPending) {
+    throw new Failure("unavailable", "an installed update waits for its reboot; reboot first");
+  }
+}
+
+/**
+ * What the variables say of a slot's firmware. Where they know no slots, as in a metadata file that
+ * belongs to the firmware itself, the unprefixed values are meant.
+ */
+export function describeSlot(variables: Variables, slot: Slot | ""): FirmwareDescription {
+  const prefix = describesSlots(variables) ? `${slot}.` : "";
+  const metadata: Record<string, string> = {};
+  for (const [name, value] of variables) {
+    if (name.startsWith(`${prefix}nerves_fw_`) && !BOARD_VARIABLES.has(name)) {
+      metadata[name.slice(prefix.length)] = value;
+    }
+  }
+  const get = (name: string): string | undefined => metadata[`nerves_fw_${name}`];
+  return {
+    uuid: get("uuid"),
+    version: get("version"),
+    product: get("product"),
+    platform: get("platform"),
+    architecture: get("architecture"),
+    metadata,
+  };
+}
+
+/** Which of the `needed` values a description lacks. */
+export function missingFor(
+  description: FirmwareDescription,
+  needed: readonly Exclude<keyof FirmwareDescription, "metadata">[],
+): readonly string[] {
+  return needed.filter((name) => description[name] === undefined || description[name] === "");
+}
+
+function describesSlots(variables: Variables): boolean {
+  return [...variables.keys()].some((name) => /^[ab]\.nerves_fw_/.test(name));
+}
+
+/**
+ * The boot script's word is as old as the boot. It decides, except that a "1" in variables that name
+ * the same slot is newer: the firmware was validated since. Without that word the slot's own flag
+ * decides, then the common one, then U-Boot's bootcount. Variables that name another slot speak of
+ * that one; and who is fallen back to was validated before.
+ */
+function isValidated(
+  { variables, kernelCommandLine }: SlotEvidence,
+  slot: Slot | "",
+  agree: boolean,
+  warnings: string[],
+): boolean {
+  const counting = variables.get("upgrade_available") === "1" ? "0" : undefined;
+  const common = agree ? (variables.get("nerves_fw_validated") ?? counting) : undefined;
+  const stored = variables.get(`${slot}.nerves_fw_validated`) ?? common;
+  const passed = kernelParameter(kernelCommandLine, "fw_validated");
+  if (passed === "1") return true;
+  if (passed === "0") return stored === "1";
+  if (passed !== undefined) {
+    warnings.push(`fw_validated=${passed} on the kernel command line is neither 0 nor 1; ignored`);
+  }
+  return stored !== "0";
+}
+
+function correct(
+  variables: Variables,
+  found: Pick<RunningFirmware, "slot" | "validated" | "rebootPending" | "autoRevertDetected"> & {
+    readonly agree: boolean;
+  },
+): VariableChanges {
+  const changes: Changes = new Map();
+  if (found.slot === "" || found.rebootPending) return changes;
+  if (!found.agree) {
+    changes.set("nerves_fw_active", found.slot);
+    setWhereKept(variables, changes, "nerves_fw_validated", found.validated ? "1" : "0");
+    if (found.validated) resetCounts(variables, changes);
+  }
+  if (found.autoRevertDetected) {
+    // As the prevent-revert task of Nerves: nothing offers to revert to it any more, which would be for
+    // good, as a revert makes validated what it goes to. uuid and version stay, to say what failed.
+    const failed = otherSlot(found.slot);
+    unset(variables, changes, `${failed}.nerves_fw_platform`);
+    unset(variables, changes, `${failed}.nerves_fw_architecture`);
+    setWhereKept(variables, changes, `${failed}.nerves_fw_validated`, "0");
+  }
+  unset(variables, changes, "nerves_fw_reverted");
+  return changes;
+}
+
+function parseSlot(text: string | undefined, name: string, warnings: string[]): Slot | undefined {
+  if (text === "a" || text === "b") return text;
+  if (text !== undefined) warnings.push(`${name}=${text} is neither a nor b; ignored`);
+  return undefined;
+}
