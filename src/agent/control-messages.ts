@@ -10,14 +10,8 @@ export const MAX_LINE_BYTES = 64 * 1024;
 /** The id of the response that refuses a hello. */
 export const HELLO_ID = "hello";
 
-const EVENTS = [
-  "connection",
-  "update_progress",
-  "update_installed",
-  "update_failed",
-  "reboot_pending",
-] as const;
-export type ControlEvent = (typeof EVENTS)[number];
+export type ControlEvent =
+  "connection" | "update_progress" | "update_installed" | "update_failed" | "reboot_pending";
 
 const Subscriptions = v.array(v.string());
 

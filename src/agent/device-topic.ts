@@ -1,0 +1,98 @@
+import type { Channel } from "../hub/channel.ts";
+import {
+  joinPayload,
+  parseHubMessage,
+  parseJoinReply,
+  type DeviceMessage,
+  type HubMessage,
+  type JoinState,
+  type ProgressStage,
+  type UpdateStatus,
+} from "../hub/device-messages.ts";
+import type { HubLink } from "../hub/link.ts";
+import { messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+
+export interface DeviceTopicOptions {
+  readonly link: HubLink;
+  readonly topic: string;
+  readonly joinState: () => JoinState;
+  readonly onMessage: (message: HubMessage) => void;
+  readonly onJoined: () => void;
+  readonly log: Log;
+}
+
+/** The board's side of topic `device`. */
+export interface DeviceTopic {
+  readonly joined: boolean;
+  /** Tells how the update of `uuid` stands; kept and told again until the hub has surely read it. */
+  status(uuid: string | null, status: UpdateStatus): void;
+  /** Tells how far an update is; lost when there is no hub, since the next one says more. */
+  progress(value: number, stage: ProgressStage): void;
+  /** Tells anything else; lost when there is no hub. */
+  tell(message: DeviceMessage): void;
+  /** Resolves when the hub has read all that was told, or after `timeoutMs`. */
+  flush(timeoutMs: number): Promise<void>;
+}
+
+/** More would mean that the hub has read nothing for a whole row of updates. */
+const MAX_UNREAD = 16;
+const CONFIRM_TIMEOUT_MS = 10_000;
+
+/** Joins the topic on `link` and stays joined. */
+export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
+  const { link, log } = options;
+  /** Statuses that the hub may not have read: NervesHub never replies to pushes, a heartbeat's reply does. */
+  let unread: readonly { readonly uuid: string | null; readonly status: UpdateStatus }[] = [];
+
+  const tell = ({ event, payload }: DeviceMessage): boolean => channel.push(event, payload);
+
+  const confirm = async (timeoutMs: number): Promise<void> => {
+    const sent = unread;
+    if (await link.confirm(timeoutMs)) unread = unread.filter((entry) => !sent.includes(entry));
+  };
+
+  const confirmSoon = (): void => {
+    confirm(CONFIRM_TIMEOUT_MS).catch((error: unknown) => log.error(`confirming: ${messageOf(error)}`));
+  };
+
+  const channel: Channel = link.channel(options.topic, {
+    joinPayload: () => {
+      const state = options.joinState();
+      // With a result still to be told, the hub must not take this board for one without an update.
+      return joinPayload({ ...state, downloadingUuid: state.downloadingUuid ?? unread.at(-1)?.uuid ?? null });
+    },
+    onJoined(response) {
+      log.info("joined the hub", { topic: options.topic });
+      for (const { status } of unread) tell({ event: "status_update", payload: status });
+      if (unread.length > 0) confirmSoon();
+      options.onJoined();
+      const message = parseJoinReply(response);
+      if (message !== undefined) options.onMessage(message);
+    },
+    onMessage: (event, payload) => {
+      const message = parseHubMessage(event, payload);
+      if (message.type === "unknown") log.warn(`ignored the hub's message ${event}: not known`);
+      else options.onMessage(message);
+    },
+  });
+
+  return {
+    get joined() {
+      return channel.joined;
+    },
+    status(uuid, status) {
+      unread = [...unread.slice(1 - MAX_UNREAD), { uuid, status }];
+      if (tell({ event: "status_update", payload: status })) confirmSoon();
+    },
+    progress(value, stage) {
+      tell({ event: "fwup_progress", payload: { value, stage } });
+    },
+    tell(message) {
+      tell(message);
+    },
+    async flush(timeoutMs) {
+      await confirm(timeoutMs);
+    },
+  };
+}
