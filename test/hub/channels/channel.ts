@@ -1,0 +1,57 @@
+import type { Cancel, Clock } from "../../../src/platform/clock.ts";
+import type { Deployment } from "../deployments.ts";
+import type { DeviceRecord } from "../device-record.ts";
+
+export interface Reply {
+  readonly status: "ok" | "error";
+  readonly response: unknown;
+}
+
+/** One join of a topic. */
+export interface Channel {
+  /** The reply to the join. */
+  readonly response: unknown;
+  /** Sends what follows the join's reply. */
+  afterJoin(): void;
+  /**
+   * Takes a push of the device.
+   * @throws ChannelCrash
+   */
+  handle(event: unknown, payload: unknown): Reply | undefined;
+  /** The join has ended. */
+  close(): void;
+}
+
+/** What a channel may do, besides answering. */
+export interface ChannelContext {
+  readonly record: DeviceRecord;
+  /** To the device with the topic's join_ref. */
+  push(event: string, payload: unknown): void;
+  /** To the device with both refs null. */
+  broadcast(event: string, payload: unknown): void;
+  readonly hub: ChannelHub;
+}
+
+/** The hub as channels see it. */
+export interface ChannelHub {
+  readonly clock: Pick<Clock, "after">;
+  /** The hub's wall clock. */
+  nowMs(): number;
+  readonly publicKeys: readonly string[];
+  readonly allowedExtensions: readonly string[];
+  /** The deployment that fits the device. */
+  deploymentFor(record: DeviceRecord): Deployment | undefined;
+  /** The payload of an `update`; marks it in flight. */
+  startUpdate(record: DeviceRecord, deployment: Deployment): unknown;
+  /** The payload of an `archive`. */
+  archivePayload(deployment: Deployment): unknown;
+}
+
+/** Repeats `task` each `intervalMs` until cancelled. */
+export function every(clock: Pick<Clock, "after">, intervalMs: number, task: () => void): Cancel {
+  let cancel = clock.after(intervalMs, function tick(): void {
+    cancel = clock.after(intervalMs, tick);
+    task();
+  });
+  return () => cancel();
+}

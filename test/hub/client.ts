@@ -1,0 +1,88 @@
+import { WebSocket, type ClientOptions } from "ws";
+import { createWaiting } from "./waiting.ts";
+
+/** What came of an attempt to connect. */
+export interface Attempt {
+  /** 101 when it was accepted; undefined when the connection broke before an answer. */
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+  readonly error: string | undefined;
+  /** There when it was accepted. */
+  readonly device: RawDevice | undefined;
+}
+
+/** The device's end of a socket, with no protocol of its own. */
+export interface RawDevice {
+  /** Frames of the hub that have come so far, parsed. */
+  readonly frames: readonly unknown[];
+  /** Undefined while it is open. */
+  readonly closeCode: number | undefined;
+  send(frame: unknown): void;
+  sendRaw(data: string | Buffer): void;
+  ping(): void;
+  close(): void;
+  /** Waits until so many frames have come in all. */
+  count(frames: number): Promise<readonly unknown[]>;
+  /** Waits for the close code. */
+  closed(): Promise<number>;
+}
+
+const WAIT_MS = 5000;
+
+/** Opens a WebSocket to a hub, as any device would, and reports what happened. */
+export async function connect(url: string, options: ClientOptions = {}): Promise<Attempt> {
+  const socket = new WebSocket(url, { perMessageDeflate: false, ...options });
+  const waiting = createWaiting();
+  const frames: unknown[] = [];
+  let closeCode: number | undefined;
+  socket.on("message", (data: Buffer) => {
+    frames.push(JSON.parse(data.toString("utf8")));
+    waiting.changed();
+  });
+  socket.on("close", (code) => {
+    closeCode = code;
+    waiting.changed();
+  });
+  const device: RawDevice = {
+    frames,
+    get closeCode() {
+      return closeCode;
+    },
+    send: (frame) => socket.send(JSON.stringify(frame)),
+    sendRaw: (data) => socket.send(data),
+    ping: () => socket.ping(),
+    close: () => socket.close(1000),
+    count: async (wanted) =>
+      waiting.until(
+        () => (frames.length >= wanted ? frames : undefined),
+        WAIT_MS,
+        () => `${frames.length} of ${wanted} frames: ${JSON.stringify(frames).slice(-600)}`,
+      ),
+    closed: async () =>
+      waiting.until(
+        () => closeCode,
+        WAIT_MS,
+        () => "the socket did not close",
+      ),
+  };
+  return new Promise((resolve) => {
+    let headers: Attempt["headers"] = {};
+    socket.once("upgrade", (response) => {
+      headers = response.headers;
+    });
+    socket.once("open", () => resolve({ status: 101, headers, body: "", error: undefined, device }));
+    socket.once("unexpected-response", (_request, response) => {
+      let body = "";
+      response.setEncoding("utf8").on("data", (text: string) => (body += text));
+      response.once("end", () => {
+        const status = response.statusCode;
+        resolve({ status, headers: response.headers, body, error: undefined, device: undefined });
+        socket.terminate();
+      });
+    });
+    socket.on("error", (error) => {
+      resolve({ status: undefined, headers, body: "", error: error.message, device: undefined });
+    });
+  });
+}

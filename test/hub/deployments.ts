@@ -1,0 +1,56 @@
+import type { DeviceRecord } from "./device-record.ts";
+import type { Release } from "./releases.ts";
+
+/** A release the hub gives to every device it fits. */
+export interface Deployment {
+  readonly id: number;
+  readonly release: Release;
+  /** A signed archive that belongs to it, sent at every join. */
+  readonly archive?: Release;
+  /** Sent as `scripts/run` with ref `connecting_code` at every join. */
+  readonly connectingCode?: string;
+  /** How long a device that failed or ignored it gets no other offer. */
+  readonly penaltyMs: number;
+  /** Answer joins with the update, as old servers did, and push none. */
+  readonly inJoinReply: boolean;
+}
+
+/** An in-flight update that says nothing for so long is given up. */
+const IN_FLIGHT_MS = 30 * 60_000;
+
+/** Whether the deployment is for boards like this one, whatever it runs. */
+export function fits(deployment: Deployment, record: DeviceRecord): boolean {
+  const { product, platform, architecture } = deployment.release.meta;
+  const firmware = record.firmware;
+  return (
+    firmware !== undefined &&
+    firmware["product"] === product &&
+    firmware["platform"] === platform &&
+    firmware["architecture"] === architecture
+  );
+}
+
+/**
+ * Whether the hub would send the deployment's update now: another uuid, not proven bad, no update in
+ * flight, no penalty.
+ */
+export function isDue(deployment: Deployment, record: DeviceRecord, nowMs: number): boolean {
+  expireInFlight(record, nowMs);
+  return (
+    fits(deployment, record) &&
+    record.firmware?.["uuid"] !== deployment.release.meta.uuid &&
+    record.validated !== "not_validated" &&
+    record.inFlight === undefined &&
+    !inPenalty(record, nowMs)
+  );
+}
+
+export function inPenalty(record: DeviceRecord, nowMs: number): boolean {
+  return record.blockedUntil !== undefined && record.blockedUntil > nowMs;
+}
+
+function expireInFlight(record: DeviceRecord, nowMs: number): void {
+  if (record.inFlight === undefined || nowMs - record.inFlight.atMs < IN_FLIGHT_MS) return;
+  record.inFlight = undefined;
+  record.statuses.push({ atMs: nowMs, status: "expired" });
+}

@@ -1,0 +1,125 @@
+import type { Deployment } from "./deployments.ts";
+
+/** A message a device sent, as the hub got it. */
+export interface Received {
+  /** By the hub's clock. */
+  readonly atMs: number;
+  readonly topic: unknown;
+  readonly event: unknown;
+  readonly payload: unknown;
+  readonly joinRef: unknown;
+  readonly ref: unknown;
+}
+
+/** The firmware a device reported with its join, keys without `nerves_fw_`. */
+export type FirmwareMetadata = Readonly<Record<string, string>>;
+
+export interface StatusEntry {
+  readonly atMs: number;
+  /** A word of the hub's enumeration. */
+  readonly status: UpdateStatus;
+  readonly reason?: unknown;
+  readonly delayForMs?: number;
+}
+
+export interface ProgressEntry {
+  readonly atMs: number;
+  readonly stage: string;
+  readonly value: number;
+}
+
+/** An update the hub believes the device to be busy with. */
+export interface InFlight {
+  /** Absent when the device spoke of an update the hub knows nothing of. */
+  readonly uuid?: string;
+  /** Absent when it was pushed by hand: then failing it has no penalty. */
+  readonly deployment?: Deployment;
+  status: UpdateStatus;
+  progress: number | undefined;
+  atMs: number;
+}
+
+/** H's closed enumeration; any other word crashes the channel. */
+const UPDATE_STATUSES = [
+  "requested",
+  "rescheduled",
+  "ignored",
+  "received",
+  "started",
+  "downloading",
+  "updating",
+  "completed",
+  "failed",
+  "expired",
+] as const;
+export type UpdateStatus = (typeof UPDATE_STATUSES)[number];
+
+export function isUpdateStatus(word: unknown): word is UpdateStatus {
+  return (UPDATE_STATUSES as readonly unknown[]).includes(word);
+}
+
+/** All the hub knows of one device. */
+export interface DeviceRecord {
+  readonly identifier: string;
+  /** The number in the internal topic `device:NUMBER`. */
+  readonly id: number;
+  /** A socket is open. */
+  connected: boolean;
+  /** Its `device` topic is joined. */
+  online: boolean;
+  /** Sockets opened so far. */
+  connections: number;
+  /** Payloads of its joins of `device`, oldest first. */
+  readonly joins: unknown[];
+  /** Undefined until a join came with uuid, product, architecture, version and platform. */
+  firmware: FirmwareMetadata | undefined;
+  validated: "validated" | "not_validated" | "unknown";
+  autoRevertDetected: boolean;
+  inFlight: InFlight | undefined;
+  /** No deployment is offered before this, ms by the hub's clock. */
+  blockedUntil: number | undefined;
+  /** Every status word, those of progress messages left out. */
+  readonly statuses: StatusEntry[];
+  readonly progress: ProgressEntry[];
+  /** uuids that arrived: a join with a firmware other than the one before. */
+  readonly updated: string[];
+  /** As H maps it: wifi, ethernet, cellular or unknown. */
+  networkInterface: string | undefined;
+  connectionTypes: unknown;
+  /** What the device wrote to its console, the last 1024 lines. */
+  console: string;
+  /** Extensions attached now. */
+  readonly attached: Set<string>;
+  /** Every message from the device, oldest first. */
+  readonly received: Received[];
+  /** Channels it crashed, with the reason. */
+  readonly crashes: { readonly topic: string; readonly why: string }[];
+  /** Close codes of its sockets so far. */
+  readonly closes: number[];
+}
+
+export function createRecord(identifier: string, id: number): DeviceRecord {
+  return {
+    identifier,
+    id,
+    connected: false,
+    online: false,
+    connections: 0,
+    joins: [],
+    firmware: undefined,
+    validated: "unknown",
+    autoRevertDetected: false,
+    inFlight: undefined,
+    blockedUntil: undefined,
+    statuses: [],
+    progress: [],
+    updated: [],
+    networkInterface: undefined,
+    connectionTypes: undefined,
+    console: "",
+    attached: new Set(),
+    received: [],
+    crashes: [],
+    closes: [],
+  };
+}

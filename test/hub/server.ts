@@ -1,0 +1,356 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
+import { WebSocketServer } from "ws";
+import { systemClock, type Clock } from "../../src/platform/clock.ts";
+import type { ChannelHub } from "./channels/channel.ts";
+import { fits, isDue, type Deployment } from "./deployments.ts";
+import { createRecord, type DeviceRecord, type Received } from "./device-record.ts";
+import { createDownloadServer, type DownloadEntry } from "./download-server.ts";
+import { FaultBox } from "./faults.ts";
+import type { Frame } from "./frames.ts";
+import { listen } from "./listener.ts";
+import type { SharedSecret } from "./nh1.ts";
+import { archivePayload, readRelease, updatePayload, type FirmwareMeta, type Release } from "./releases.ts";
+import { Session, type SessionHub } from "./session.ts";
+import { certificateCheck, createTlsFront, type TlsOptions } from "./tls-front.ts";
+import { admit, redirectToWeb, type Refusal } from "./upgrade.ts";
+import { createWaiting } from "./waiting.ts";
+
+export interface HubOptions {
+  /** Default: one that is free. */
+  readonly port?: number;
+  /** Default: plain HTTP, as H behind a proxy. */
+  readonly tls?: TlsOptions;
+  /** Where firmware is downloaded from. Its TLS (never with client certificates) follows the hub's. */
+  readonly downloads?: { readonly port?: number; readonly tls?: boolean };
+  readonly clock?: Clock;
+  /** How far the hub's wall clock is ahead of `clock`. */
+  readonly clockSkewMs?: number;
+  /** By key: `nhp_…` of a product, or the key of one device with its identifier. */
+  readonly secrets?: Readonly<Record<string, SharedSecret>>;
+  /** The organisation's signing keys, base64 Ed25519. */
+  readonly publicKeys?: readonly string[];
+  /** Default: all that H knows. */
+  readonly extensions?: readonly string[];
+  /** How long a firmware URL is good for. Default 10 minutes. */
+  readonly urlLifetimeMs?: number;
+  /** Told of everything that happens. */
+  readonly onEvent?: (event: HubEvent) => void;
+}
+
+export type HubEvent =
+  | { readonly kind: "connected" | "refused"; readonly identifier: string; readonly text: string }
+  | { readonly kind: "closed"; readonly identifier: string; readonly code: number }
+  | { readonly kind: "received" | "sent"; readonly identifier: string; readonly frame: Frame }
+  | { readonly kind: "download"; readonly entry: DownloadEntry };
+
+export interface DeployOptions {
+  readonly archive?: Release;
+  readonly connectingCode?: string;
+  /** Default 24 h. */
+  readonly penaltyMs?: number;
+  readonly inJoinReply?: boolean;
+}
+
+/** A NervesHub that runs in the test's own process. */
+export interface Hub {
+  readonly port: number;
+  /** `ws://127.0.0.1:PORT` or `wss://localhost:PORT`. */
+  readonly url: string;
+  readonly downloadUrl: string;
+  readonly faults: FaultBox;
+  /** Requests of the download server, oldest first. */
+  readonly downloads: readonly DownloadEntry[];
+  /** Identifiers seen so far. */
+  readonly devices: readonly string[];
+  /** The hub's wall clock, ms. */
+  nowMs(): number;
+  /** What the hub knows of a device; an empty record when it was never seen. */
+  device(identifier: string): DeviceRecord;
+  /** Serves a firmware file. @throws the file system's error */
+  publish(path: string, meta: FirmwareMeta): Promise<Release>;
+  /** A fresh signed URL of a release. */
+  urlOf(release: Release): string;
+  /** An operator's update: in flight without a deployment. `overrides` of undefined leave keys out. */
+  pushUpdate(identifier: string, release: Release, overrides?: Readonly<Record<string, unknown>>): void;
+  /** Gives a release to every device it fits: to those online now, to others when they join. */
+  deploy(release: Release, options?: DeployOptions): Deployment;
+  /** Ends every deployment. */
+  undeploy(): void;
+  /** Looks for devices that are due, as H's orchestrator does from time to time. */
+  offer(): void;
+  send(identifier: string, topic: string, event: string, payload: unknown): void;
+  /** Sends any frame as it is. */
+  sendRaw(identifier: string, data: string | Buffer): void;
+  reboot(identifier: string): void;
+  identify(identifier: string): void;
+  /** Closes the socket; 1001 by default, as when an operator asks the device to reconnect. */
+  disconnect(identifier: string, code?: number): void;
+  /** Ends the connection with no closing handshake. */
+  terminate(identifier: string): void;
+  crashChannel(identifier: string, topic: string): void;
+  /**
+   * The first message of the device that matches, also one that is already there.
+   * @param from messages before this index of `device(identifier).received` don't count
+   */
+  waitFor(
+    identifier: string,
+    predicate: (message: Received) => boolean,
+    timeoutMs?: number,
+    from?: number,
+  ): Promise<Received>;
+  /** Waits until a condition on the hub's state holds; it is looked at after each event. */
+  until(condition: () => boolean, timeoutMs?: number): Promise<void>;
+  /** Ends all connections, timers and waits. */
+  stop(): Promise<void>;
+}
+
+const DAY_MS = 86_400_000;
+const WAIT_MS = 5000;
+const MAX_FRAME_BYTES = 100 * 1024 * 1024;
+const KNOWN_EXTENSIONS = ["geo", "health", "local_shell", "logging", "network_identity"];
+
+/** Starts a hub on 127.0.0.1. @throws the system's error, such as `EADDRINUSE` */
+export async function startHub(options: HubOptions = {}): Promise<Hub> {
+  const clock = options.clock ?? systemClock;
+  const nowMs = (): number => clock.now() + (options.clockSkewMs ?? 0);
+  const tell = options.onEvent ?? ((): undefined => undefined);
+  const secrets = new Map(Object.entries(options.secrets ?? {}));
+  const faults = new FaultBox();
+  const waiting = createWaiting();
+  const records = new Map<string, DeviceRecord>();
+  const sessions = new Map<string, Session>();
+  let deployments: Deployment[] = [];
+  let deploymentCount = 0;
+
+  const device = (identifier: string): DeviceRecord => {
+    const record = records.get(identifier) ?? createRecord(identifier, records.size + 1);
+    records.set(identifier, record);
+    return record;
+  };
+  const files = createDownloadServer({
+    clock,
+    nowMs,
+    faults,
+    onChange: (entry) => {
+      tell({ kind: "download", entry });
+      waiting.changed();
+    },
+  });
+  const urlOf = (release: Release): string =>
+    files.sign(release, downloadUrl, options.urlLifetimeMs ?? 600_000);
+
+  const channelHub: ChannelHub = {
+    clock,
+    nowMs,
+    publicKeys: options.publicKeys ?? [],
+    allowedExtensions: options.extensions ?? KNOWN_EXTENSIONS,
+    deploymentFor: (record) => deployments.find((deployment) => fits(deployment, record)),
+    startUpdate(record, deployment) {
+      const { release } = deployment;
+      const { uuid } = release.meta;
+      record.inFlight = { uuid, deployment, status: "requested", progress: undefined, atMs: nowMs() };
+      return updatePayload(release, urlOf(release), deployment.id);
+    },
+    archivePayload: ({ archive }) =>
+      archive === undefined ? {} : archivePayload(archive, urlOf(archive), nowMs()),
+  };
+  const sessionHub: SessionHub = {
+    ...channelHub,
+    clock,
+    faults,
+    onFrame(record, kind, frame) {
+      tell({ kind, identifier: record.identifier, frame });
+      waiting.changed();
+    },
+    onTopics(session) {
+      const { record } = session;
+      if (sessions.get(record.identifier) === session) record.online = session.hasJoined("device");
+    },
+    onClose(session, code) {
+      const { record } = session;
+      record.closes.push(code);
+      if (sessions.get(record.identifier) === session) {
+        sessions.delete(record.identifier);
+        record.connected = false;
+      }
+      tell({ kind: "closed", identifier: record.identifier, code });
+      waiting.changed();
+    },
+  };
+
+  const date = (): string => new Date(nowMs()).toUTCString();
+  const sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: true,
+    maxPayload: MAX_FRAME_BYTES,
+  });
+  sockets.on("headers", (headers) => {
+    headers.push(`date: ${date()}`, "cache-control: max-age=0, private, must-revalidate");
+  });
+
+  const refuse = (socket: Duplex, refusal: Refusal): void => {
+    const headers = {
+      date: date(),
+      "content-length": String(Buffer.byteLength(refusal.body)),
+      vary: "accept-encoding",
+      "cache-control": "max-age=0, private, must-revalidate",
+      connection: "close",
+      ...refusal.headers,
+    };
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+    socket.end(`HTTP/1.1 ${refusal.status} Refused\r\n${lines.join("\r\n")}\r\n\r\n${refusal.body}`);
+    tell({ kind: "refused", identifier: "?", text: `${refusal.status} ${refusal.body}`.trim() });
+    waiting.changed();
+  };
+  const asksCertificates = (options.tls?.clientCertificates ?? "none") !== "none";
+  const upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const certificate =
+      asksCertificates && socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
+    const [fault] = faults.apply("upgrade", request);
+    const verdict =
+      fault ?? admit(request, { isDeviceEndpoint: asksCertificates, certificate, secrets, nowMs: nowMs() });
+    if ("status" in verdict) {
+      refuse(socket, verdict);
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const record = device(verdict.identifier);
+      sessions.get(record.identifier)?.close(1001);
+      record.connected = true;
+      record.online = false;
+      record.connections += 1;
+      const session = new Session(webSocket, record, verdict.serializer, sessionHub);
+      sessions.set(record.identifier, session);
+      tell({ kind: "connected", identifier: record.identifier, text: request.url ?? "" });
+      waiting.changed();
+    });
+  };
+  const setDate = (response: ServerResponse): void => {
+    response.sendDate = false;
+    response.setHeader("date", date());
+  };
+
+  const front = (tls: TlsOptions) => createTlsFront(tls, certificateCheck(tls, nowMs));
+  const listener = await listen({
+    port: options.port ?? 0,
+    tls: options.tls && front(options.tls),
+    faults,
+    upgrade,
+    request(request, response) {
+      setDate(response);
+      const { status, headers } = redirectToWeb(request);
+      response.writeHead(status, { "content-length": "0", ...headers }).end();
+    },
+  });
+  const downloadsTls =
+    (options.downloads?.tls ?? true) && options.tls
+      ? front({ ...options.tls, clientCertificates: "none" })
+      : undefined;
+  const downloadListener = await listen({
+    port: options.downloads?.port ?? 0,
+    tls: downloadsTls,
+    faults,
+    request(request, response, reset) {
+      setDate(response);
+      void files.handle(request, response, reset);
+    },
+  });
+  const downloadUrl = `${downloadsTls ? "https://localhost" : "http://127.0.0.1"}:${downloadListener.port}`;
+
+  const session = (identifier: string): Session => {
+    const found = sessions.get(identifier);
+    if (found === undefined) throw new Error(`${identifier} is not connected`);
+    return found;
+  };
+  const send: Hub["send"] = (identifier, topic, event, payload) =>
+    session(identifier).send(topic, event, payload);
+  const offer = (): void => {
+    for (const [identifier, { record }] of sessions) {
+      const deployment = channelHub.deploymentFor(record);
+      if (record.online && deployment !== undefined && isDue(deployment, record, nowMs())) {
+        send(identifier, "device", "update", channelHub.startUpdate(record, deployment));
+      }
+    }
+  };
+
+  return {
+    port: listener.port,
+    url: `${options.tls ? "wss://localhost" : "ws://127.0.0.1"}:${listener.port}`,
+    downloadUrl,
+    faults,
+    downloads: files.entries,
+    get devices() {
+      return [...records.keys()];
+    },
+    nowMs,
+    device,
+    async publish(path, meta) {
+      const release = await readRelease(path, meta);
+      files.add(release);
+      return release;
+    },
+    urlOf,
+    pushUpdate(identifier, release, overrides = {}) {
+      const { uuid } = release.meta;
+      const record = device(identifier);
+      send(identifier, "device", "update", {
+        ...updatePayload(release, urlOf(release), null),
+        ...overrides,
+      });
+      record.inFlight = { uuid, status: "requested", progress: undefined, atMs: nowMs() };
+    },
+    deploy(release, { archive, connectingCode, penaltyMs = DAY_MS, inJoinReply = false } = {}) {
+      deploymentCount += 1;
+      const deployment: Deployment = {
+        id: deploymentCount,
+        release,
+        ...(archive !== undefined && { archive }),
+        ...(connectingCode !== undefined && { connectingCode }),
+        penaltyMs,
+        inJoinReply,
+      };
+      deployments = [deployment, ...deployments];
+      offer();
+      return deployment;
+    },
+    undeploy() {
+      deployments = [];
+    },
+    offer,
+    send,
+    sendRaw: (identifier, data) => session(identifier).sendRaw(data),
+    reboot: (identifier) => send(identifier, "device", "reboot", {}),
+    identify: (identifier) => send(identifier, "device", "identify", {}),
+    disconnect: (identifier, code = 1001) => session(identifier).close(code),
+    terminate: (identifier) => session(identifier).terminate(),
+    crashChannel: (identifier, topic) => session(identifier).crashChannel(topic),
+    async waitFor(identifier, predicate, timeoutMs = WAIT_MS, from = 0) {
+      const record = device(identifier);
+      return waiting.until(
+        () => record.received.slice(from).find(predicate),
+        timeoutMs,
+        () => {
+          const last = record.received.slice(-5).map(({ topic, event, payload }) => {
+            return JSON.stringify([topic, event, payload]).slice(0, 200);
+          });
+          return `${identifier} sent no such message; its last ones:\n${last.join("\n")}`;
+        },
+      );
+    },
+    async until(condition, timeoutMs = WAIT_MS) {
+      await waiting.until(
+        () => condition() || undefined,
+        timeoutMs,
+        () => `not so: ${condition.toString()}`,
+      );
+    },
+    async stop() {
+      for (const open of sessions.values()) open.terminate();
+      await Promise.all([listener.stop(), downloadListener.stop()]);
+      sockets.close();
+      waiting.stop();
+    },
+  };
+}

@@ -1,0 +1,50 @@
+/** Waits for conditions that are looked at again whenever something happened. */
+export interface Waiting {
+  /** Something happened. */
+  changed(): void;
+  /**
+   * Resolves to what `look` returns as soon as that is not undefined.
+   * @param timeoutMs of real time
+   * @throws when time is up, or the hub stops
+   */
+  until<T>(look: () => T | undefined, timeoutMs: number, what: () => string): Promise<T>;
+  /** Fails all that wait. */
+  stop(): void;
+}
+
+export function createWaiting(): Waiting {
+  const waiters = new Set<{ check: () => void; fail: (why: string) => void }>();
+  return {
+    changed() {
+      for (const waiter of [...waiters]) waiter.check();
+    },
+    async until(look, timeoutMs, what) {
+      const found = look();
+      if (found !== undefined) return found;
+      return new Promise((resolve, reject) => {
+        const end = (): void => {
+          clearTimeout(timer);
+          waiters.delete(waiter);
+        };
+        const fail = (why: string): void => {
+          end();
+          reject(new Error(`${why}: ${what()}`));
+        };
+        const waiter = {
+          fail,
+          check: () => {
+            const now = look();
+            if (now === undefined) return;
+            end();
+            resolve(now);
+          },
+        };
+        const timer = setTimeout(() => fail(`not within ${timeoutMs} ms`), timeoutMs);
+        waiters.add(waiter);
+      });
+    },
+    stop() {
+      for (const waiter of [...waiters]) waiter.fail("the hub stopped");
+    },
+  };
+}
