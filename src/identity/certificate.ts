@@ -53,7 +53,10 @@ export function certificateFacts(certificate: X509Certificate): CertificateFacts
   };
 }
 
-// Node's types promise one text; a subject may have several common names, or none.
+/** Node's types promise a text, but it gives undefined for an empty subject. */
+const Name = optional(string(), "");
+
+/** Node's types promise one text; a subject may have several common names, or none. */
 const CommonName = optional(
   union([
     string(),
@@ -82,5 +85,5 @@ export function dateWarning(facts: CertificateFacts, nowMs: number): string | un
 }
 
 function oneLine(name: string): string {
-  return name.replaceAll("\n", ", ");
+  return parse(Name, name).replaceAll("\n", ", ");
 }

@@ -1,0 +1,59 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Identity, IdentityDeps } from "../../src/identity/identity.ts";
+import { type IdentityConfig, loadIdentity } from "../../src/identity/load-identity.ts";
+import { recordingLog } from "../board/recording-log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+
+/** A folder with a device's credentials, and what the agent says when it loads them. */
+export interface Device extends AsyncDisposable {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly passphraseFile: string;
+  readonly secretFile: string;
+  readonly clock: FakeClock;
+  /** What was logged. */
+  readonly lines: string[];
+  readonly deps: IdentityDeps;
+  /** Writes a file with mode 600. */
+  write(path: string, content: string | Uint8Array): Promise<void>;
+  /** Loads the identity in the certificate and key file, with what is given changed. */
+  load(change?: Partial<IdentityConfig>, file?: Partial<IdentityConfig["file"]>): Promise<Identity>;
+}
+
+export async function createDevice(): Promise<Device> {
+  const folder = await mkdtemp(join(tmpdir(), "hublink-identity-"));
+  const clock = new FakeClock(Date.now());
+  const lines: string[] = [];
+  const deps: IdentityDeps = {
+    clock,
+    log: recordingLog(lines),
+    serialNumber: async () => Promise.resolve("serial-1"),
+  };
+  const certFile = join(folder, "cert");
+  const keyFile = join(folder, "key");
+  const secretFile = join(folder, "secret");
+  return {
+    certFile,
+    keyFile,
+    passphraseFile: join(folder, "passphrase"),
+    secretFile,
+    clock,
+    lines,
+    deps,
+    write: async (path, content) => writeFile(path, content, { mode: 0o600 }),
+    load: async (change = {}, file = {}) =>
+      loadIdentity(
+        {
+          source: "file",
+          identifier: "",
+          file: { cert_file: certFile, key_file: keyFile, key_passphrase_file: "", ...file },
+          shared_secret: { key: "nhp_abc", secret_file: secretFile },
+          ...change,
+        },
+        deps,
+      ),
+    [Symbol.asyncDispose]: async () => rm(folder, { recursive: true }),
+  };
+}
