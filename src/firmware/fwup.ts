@@ -1,0 +1,160 @@
+import { stat } from "node:fs/promises";
+import { syncPath } from "../platform/atomic-file.ts";
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { Failure, fileFailure } from "../platform/failure.ts";
+import { runFwup, type FwupRun, type FwupSource } from "./fwup-process.ts";
+
+/** Base64 of 32 bytes, as `fwup -g` writes it; the padding may be missing. */
+const PUBLIC_KEY = /^[A-Za-z0-9+/]{43}=?$/;
+
+/** Reading a version or a list of tasks takes milliseconds. */
+const QUERY_TIMEOUT_MS = 30_000;
+const OPS_STALL_MS = 60_000;
+
+export interface ApplyOptions extends Omit<FwupRun, "args"> {
+  /** Extra arguments, after the agent's own. */
+  readonly args: readonly string[];
+  readonly devpath: string;
+  /** The first task in the archive whose name starts so and whose requirements hold is run. */
+  readonly task: string;
+  /** Base64 Ed25519; any one of them may have signed the archive. */
+  readonly publicKeys: readonly string[];
+}
+
+/** The keys that fwup can read, each once: a single bad one would make it refuse every archive. */
+export function usablePublicKeys(keys: readonly string[]): string[] {
+  return [...new Set(keys.map((key) => key.trim()))].filter((key) => PUBLIC_KEY.test(key));
+}
+
+/**
+ * The arguments by which fwup verifies signatures.
+ * @throws Failure when no key can be used: fwup without a key takes anything
+ */
+export function keyArguments(keys: readonly string[]): string[] {
+  const usable = usablePublicKeys(keys);
+  if (usable.length === 0) {
+    throw new Failure(
+      "config",
+      "no usable public key: set firmware.public_keys, or let the hub send its keys",
+    );
+  }
+  return usable.flatMap((key) => ["--public-key", key]);
+}
+
+/**
+ * Streams an archive through fwup into the other slot, then flushes the device, which fwup doesn't.
+ * What `source` withholds fwup can't act on, so a source that proves the file before it gives its end
+ * away makes sure that no unproven file is finished.
+ * @throws FwupFailure; what `source` throws (fwup is killed first); the signal's reason; Failure when
+ *   there is no usable key or `devpath` is nothing to write to
+ */
+export async function applyFirmware(options: ApplyOptions, source: FwupSource): Promise<void> {
+  const keys = keyArguments(options.publicKeys);
+  await checkDevpath(options.devpath);
+  const args = [
+    ...["--apply", "--no-unmount", "-d", options.devpath, "--task", options.task],
+    ...keys,
+    ...options.args,
+  ];
+  await runFwup({ ...options, args }, source);
+  await syncPath(options.devpath);
+}
+
+export interface OpsTaskOptions {
+  readonly fwup: string;
+  /** The archive of tasks that the board's own root file system holds. */
+  readonly opsFile: string;
+  readonly devpath: string;
+  readonly task: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+  readonly onWarning?: (text: string) => void;
+}
+
+/**
+ * Runs a task of the board's own ops file (validate, revert, invalidate) and flushes the device. No key:
+ * the file is part of the running, verified firmware, and whoever can change it is root already.
+ * @throws FwupFailure; the signal's reason; Failure when the ops file is missing or `devpath` is nothing
+ *   to write to
+ */
+export async function runOpsTask(options: OpsTaskOptions): Promise<void> {
+  await checkFile("ops file", options.opsFile);
+  await checkDevpath(options.devpath);
+  const args = [
+    ...["--apply", "--no-unmount", "-d", options.devpath],
+    ...["-i", options.opsFile, "--task", options.task],
+  ];
+  await runFwup({ ...options, args, stallMs: OPS_STALL_MS });
+  await syncPath(options.devpath);
+}
+
+export interface QueryOptions {
+  readonly fwup: string;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+}
+
+/** What `fwup --version` says, such as `1.16.0`. */
+export async function fwupVersion(options: QueryOptions): Promise<string> {
+  return (await queryFwup(options, ["--version"])).trim();
+}
+
+/** The names of the tasks in an archive on disk. */
+export async function listTasks(options: QueryOptions & { readonly file: string }): Promise<string[]> {
+  await checkFile("firmware", options.file);
+  const names = await queryFwup(options, ["-l", "-i", options.file]);
+  return names.split("\n").filter((name) => name !== "");
+}
+
+/**
+ * Runs an unframed fwup that only reads, and gives its output.
+ * @throws Failure with fwup's own words
+ */
+export async function queryFwup(
+  { fwup, clock, signal }: QueryOptions,
+  args: readonly string[],
+  stdin?: Uint8Array,
+): Promise<string> {
+  const result = await runCommand([fwup, ...args], {
+    clock,
+    timeoutMs: QUERY_TIMEOUT_MS,
+    ...(signal === undefined ? {} : { signal }),
+    ...(stdin === undefined ? {} : { stdin }),
+  });
+  signal?.throwIfAborted();
+  if (result.exitCode === 0) return result.stdout;
+  // Unframed, fwup puts its errors on the standard output, and details on the other.
+  const lines = `${result.stderr}\n${result.stdout}`.split("\n").filter((line) => line.trim() !== "");
+  const words = lines.at(-1)?.replace(/^fwup: /, "") ?? "ended without a reason";
+  throw new Failure("other", result.timedOut ? "fwup did not answer in time" : `fwup: ${words}`);
+}
+
+/**
+ * Refuses what fwup must not be pointed at: it would make a missing path a regular file and succeed.
+ * @throws Failure
+ */
+export async function checkDevpath(path: string): Promise<void> {
+  const stats = await statOf("device", path);
+  if (stats.isBlockDevice() || stats.isFile()) return;
+  throw new Failure("config", `device ${path} is neither a block device nor a file; set firmware.devpath`);
+}
+
+/**
+ * Refuses what is not a file.
+ * @param what what the file is to the user, such as `ops file`
+ * @throws Failure
+ */
+export async function checkFile(what: string, path: string): Promise<void> {
+  const stats = await statOf(what, path);
+  if (!stats.isFile()) throw new Failure("no-input", `${what} ${path} is not a file`);
+}
+
+async function statOf(what: string, path: string): Promise<Awaited<ReturnType<typeof stat>>> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    throw fileFailure(what, path, error);
+  }
+}

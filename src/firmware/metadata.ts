@@ -1,0 +1,170 @@
+import * as v from "valibot";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts";
+
+const Text = v.optional(v.string());
+
+const Metadata = v.object({
+  uuid: v.pipe(v.string("no meta-uuid"), v.nonEmpty("an empty meta-uuid")),
+  product: Text,
+  version: Text,
+  platform: Text,
+  architecture: Text,
+  author: Text,
+  description: Text,
+  vcsIdentifier: Text,
+  misc: Text,
+  /** ISO 8601. */
+  creationDate: Text,
+});
+
+/** What a firmware archive says of itself; fwup leaves out what is empty, but for the uuid. */
+export type FirmwareMetadata = v.InferOutput<typeof Metadata>;
+
+/**
+ * So many first bytes always hold the metadata: fwup takes no meta.conf above 50 000 bytes, the signature
+ * before it has 64, and headers and deflate's overhead are far from the rest.
+ */
+export const METADATA_HEAD_BYTES = 64 * 1024;
+
+/**
+ * A line of `fwup -m`: since 1.14 quoted only where needed, before that always; a quoted value may hold
+ * line ends. The last alternative takes in quotes that an old fwup did not escape.
+ */
+const LINE = /^meta-([\w-]+)=(?:"((?:\\[^]|[^"\\])*)"|"(.*)"|(.*))$/gm;
+
+/**
+ * Reads the output of `fwup -m`.
+ * @throws Failure when it has no uuid
+ */
+export function parseMetadata(text: string): FirmwareMetadata {
+  const values: Record<string, string> = {};
+  for (const [, key, quoted, loose, bare] of text.matchAll(LINE)) {
+    if (key === undefined) continue;
+    const name = key.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+    values[name] ??= quoted?.replace(/\\([^])/g, "$1") ?? loose ?? bare ?? "";
+  }
+  const result = v.safeParse(Metadata, values);
+  if (result.success) return result.output;
+  throw new Failure("other", `the firmware's metadata has ${result.issues[0].message}`);
+}
+
+export interface MetadataOptions extends QueryOptions {
+  /** When given, the metadata's signature must be by one of these (base64 Ed25519). */
+  readonly publicKeys?: readonly string[];
+}
+
+/**
+ * The metadata of an archive on disk.
+ * @throws Failure with fwup's words, such as a signature by none of the keys
+ */
+export async function readMetadata(
+  options: MetadataOptions & { readonly file: string },
+): Promise<FirmwareMetadata> {
+  await checkFile("firmware", options.file);
+  return parseMetadata(await queryFwup(options, ["-m", ...keysOf(options), "-i", options.file]));
+}
+
+/**
+ * The metadata of an archive of which only the first bytes are there.
+ * @param options.head {@link METADATA_HEAD_BYTES} are enough, or the whole archive when it is shorter
+ * @throws Failure with fwup's words; it says so when `head` may be too short
+ */
+export async function readMetadataFromHead(
+  options: MetadataOptions & { readonly head: Uint8Array },
+): Promise<FirmwareMetadata> {
+  const { head } = options;
+  try {
+    return parseMetadata(
+      await queryFwup(options, ["-m", ...keysOf(options)], head.subarray(0, METADATA_HEAD_BYTES)),
+    );
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (head.length >= METADATA_HEAD_BYTES) throw error;
+    const text = `${messageOf(error)} (in the first ${head.length} bytes; up to ${METADATA_HEAD_BYTES} are needed)`;
+    throw new Failure("other", text, { cause: error });
+  }
+}
+
+/** An archive's metadata together with its bytes, from the first on. */
+export interface Peeked {
+  readonly metadata: FirmwareMetadata;
+  readonly stream: PeekedStream;
+}
+
+/** To be read once, or ended unread with `return`: both end what it reads from. */
+export interface PeekedStream extends AsyncIterableIterator<Uint8Array> {
+  return(): Promise<IteratorReturnResult<undefined>>;
+}
+
+/**
+ * Reads the metadata at the head of a stream and gives the stream back whole.
+ * @throws Failure as {@link readMetadataFromHead}; what `source` throws
+ */
+export async function peekMetadata(
+  options: MetadataOptions,
+  source: AsyncIterable<Uint8Array>,
+): Promise<Peeked> {
+  const iterator = source[Symbol.asyncIterator]();
+  try {
+    const head = await readHead(iterator);
+    return { metadata: await readMetadataFromHead({ ...options, head }), stream: replay(head, iterator) };
+  } catch (error) {
+    await iterator.return?.();
+    throw error;
+  }
+}
+
+async function readHead(iterator: AsyncIterator<Uint8Array>): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  while (size < METADATA_HEAD_BYTES) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    chunks.push(Buffer.from(next.value)); // a copy: the chunk may be overwritten once the next is asked for
+    size += next.value.length;
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Not a generator: the `return` of one that was never read would end nothing. */
+function replay(head: Uint8Array, iterator: AsyncIterator<Uint8Array, unknown>): PeekedStream {
+  let first: Uint8Array | undefined = head;
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      if (first === undefined) return iterator.next();
+      const value = first;
+      first = undefined;
+      return { done: false, value };
+    },
+    async return() {
+      first = undefined;
+      await iterator.return?.();
+      return { done: true, value: undefined };
+    },
+  };
+}
+
+/** What the hub said of the firmware; null and empty values say nothing. */
+export type AnnouncedMetadata = {
+  readonly [key in (typeof COMPARED)[number]]?: string | null;
+};
+
+const COMPARED = ["uuid", "product", "platform", "architecture"] as const;
+
+/** Where the archive is not what was announced: one text for each difference. */
+export function compareWithAnnounced(metadata: FirmwareMetadata, announced: AnnouncedMetadata): string[] {
+  return COMPARED.flatMap((key) => {
+    const expected = announced[key] ?? "";
+    const actual = metadata[key] ?? "";
+    if (expected === "" || expected === actual) return [];
+    return [`${key} is ${JSON.stringify(actual)}, announced was ${JSON.stringify(expected)}`];
+  });
+}
+
+function keysOf({ publicKeys }: MetadataOptions): string[] {
+  return publicKeys === undefined ? [] : keyArguments(publicKeys);
+}
