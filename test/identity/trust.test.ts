@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { createSecureContext, rootCertificates } from "node:tls";
+import { loadTrust } from "../../src/identity/trust.ts";
+import { createAuthority } from "./authority.ts";
+import { failure } from "./failure.ts";
+
+describe("whom to trust as a hub", () => {
+  let root: string;
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "hublink-trust-"));
+  });
+  afterEach(async () => rm(root, { recursive: true }));
+
+  const write = async (path: string, content: string | Uint8Array): Promise<string> => {
+    const full = join(root, path);
+    await mkdir(dirname(full), { recursive: true });
+    await writeFile(full, content);
+    return full;
+  };
+
+  it("is all of the configured file, PEM or DER", async () => {
+    const [one, two] = [await createAuthority("CN=One"), await createAuthority("CN=Two")];
+    const path = await write("ca.pem", `A comment\n${one.pem}\n${two.pem}`);
+    assert.deepEqual(await loadTrust(path, root), { ca: [one.pem, two.pem], source: path });
+    const der = await write("ca.der", Buffer.from(one.pem.replace(/-----.*-----/g, ""), "base64"));
+    assert.deepEqual(await loadTrust(der, root), { ca: [one.pem], source: der });
+  });
+
+  it("is never anybody else when the configured file can't be used", async () => {
+    await write("etc/ssl/certs/ca-certificates.crt", (await createAuthority()).pem);
+    const missing = join(root, "missing.pem");
+    await assert.rejects(loadTrust(missing, root), failure("no-input", missing));
+    const garbage = await write("garbage.pem", "hello");
+    await assert.rejects(loadTrust(garbage, root), failure("no-input", garbage));
+  });
+
+  it("is the system's store by default, an empty one left out", async () => {
+    const authority = await createAuthority();
+    await write("etc/ssl/certs/ca-certificates.crt", "");
+    const path = await write("etc/ssl/cert.pem", authority.pem);
+    assert.deepEqual(await loadTrust("", root), { ca: [authority.pem], source: path });
+  });
+
+  it("is what Node brings along when the system has no store", async () => {
+    const trust = await loadTrust("", root);
+    assert.deepEqual(trust, { ca: rootCertificates, source: "built-in" });
+    createSecureContext({ ca: [...trust.ca] });
+  });
+});
