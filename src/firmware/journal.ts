@@ -8,17 +8,22 @@ import type { Log } from "../platform/log.ts";
 const Installed = v.object({
   /** The firmware that was installed and is waited for. */
   uuid: v.string(),
-  /** The firmware that ran then: to find it running again means that the board fell back. */
-  from: v.string(),
+  /** The slot that ran then. */
+  fromSlot: v.picklist(["a", "b", ""]),
+  /** The boot in which it was installed. */
+  bootId: v.string(),
+  /** The reboot into it was tried: what runs afterwards was booted anew. */
+  rebootAsked: v.boolean(),
   atMs: v.number(),
 });
+export type InstalledFirmware = v.InferOutput<typeof Installed>;
 
 const Entries = v.object({ format: v.literal(1), installed: v.nullable(Installed) });
 type Entries = v.InferOutput<typeof Entries>;
 
 /** What must outlive a restart of the agent or the board. */
 export interface Journal {
-  readonly installed: v.InferOutput<typeof Installed> | null;
+  readonly installed: InstalledFirmware | null;
   /** Keeps `changes`; a folder that can't be written is reported, and the agent works on. */
   update(changes: Partial<Omit<Entries, "format">>): Promise<void>;
 }

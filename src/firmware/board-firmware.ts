@@ -1,0 +1,208 @@
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../platform/clock.ts";
+import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import { listTasks, runOpsTask } from "./fwup.ts";
+import type { InstalledFirmware, Journal } from "./journal.ts";
+import { loadFirmware } from "./running-firmware.ts";
+import { invalidation, reversion, validation } from "./slot-operations.ts";
+import { targetSlot, type RunningFirmware } from "./slots.ts";
+import {
+  readEnvironment,
+  writeVariables,
+  type VariableChanges,
+  type Variables,
+} from "./uboot-environment.ts";
+
+/** `[firmware]`, as far as it says where slots are kept and how they are changed. */
+export interface SlotsConfig {
+  readonly devpath: string;
+  readonly fwup: string;
+  /** "uboot-env" or "file:PATH" */
+  readonly metadata: string;
+  readonly uboot_env_config: string;
+  readonly ops_file: string;
+}
+
+export interface BoardFirmwareOptions {
+  readonly config: SlotsConfig;
+  readonly journal: Journal;
+  /** The root folder, `/` on a board. */
+  readonly root: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The firmware of this boot, and what can be done to the slots. */
+export interface BoardFirmware {
+  /** Undefined when `problem` says why it can't be known. */
+  readonly running: RunningFirmware | undefined;
+  readonly problem: Failure | undefined;
+  /** The board runs older firmware than was installed: the boot loader gave up on the new one. */
+  readonly fellBack: boolean;
+  /** The device that fwup writes to. */
+  readonly devpath: string;
+  /** An update was installed in this boot, and only the reboot is missing. */
+  readonly rebootPending: boolean;
+  /** Marks the running slot good. @throws Failure */
+  validate(): Promise<void>;
+  /** Makes the other slot the one to boot. @throws Failure */
+  revert(): Promise<void>;
+  /** Makes the other slot invalid, flushed, before an update writes to it. @throws Failure */
+  clearTarget(signal: AbortSignal): Promise<void>;
+  /** Makes the running slot the active one again, and the other one invalid. @throws Failure */
+  keepRunning(): Promise<void>;
+  /** Notes that firmware was installed, for the boot after this one to know what became of it. */
+  noteInstalled(uuid: string): Promise<void>;
+  /** Notes that the board is being rebooted. */
+  noteReboot(): Promise<void>;
+}
+
+/** What `nerves_fw_devpath` is on most boards. */
+const DEFAULT_DEVPATH = "/dev/mmcblk0";
+
+/** Reads which firmware runs. A board whose environment can't be read is still one to talk to. */
+export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<BoardFirmware> {
+  const { config, journal, root, clock, log } = options;
+  const bootId = await readBootId(root);
+  const hasEnvironment = config.metadata === "uboot-env";
+  const installed = journal.installed;
+  /** Once its reboot was asked for, the environment is believed: what runs now was booted by it. */
+  const awaitsReboot = (entry: InstalledFirmware): boolean => entry.bootId === bootId && !entry.rebootAsked;
+
+  let running: RunningFirmware | undefined;
+  let problem: Failure | undefined;
+  try {
+    running = await loadFirmware(config, {
+      kernelCommandLinePath: join(root, "proc/cmdline"),
+      installedFrom: installed !== null && awaitsReboot(installed) ? installed.fromSlot : undefined,
+    });
+    for (const warning of running.warnings) log.warn(warning);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    problem = error;
+  }
+  const devpath = config.devpath || running?.devpath || DEFAULT_DEVPATH;
+  const fellBack =
+    running !== undefined &&
+    (running.autoRevertDetected ||
+      (installed !== null && !awaitsReboot(installed) && running.uuid !== installed.uuid));
+
+  const known = (): RunningFirmware => {
+    if (running === undefined) throw problem ?? new Failure("other", "which firmware runs is not known");
+    return running;
+  };
+
+  /** Reads and writes in one go, so that nothing is built on old values. */
+  const change = async (changes: (variables: Variables) => VariableChanges): Promise<void> => {
+    if (!hasEnvironment) {
+      throw new Failure(
+        "config",
+        `this needs firmware.ops_file: firmware.metadata is ${config.metadata}, no environment`,
+      );
+    }
+    await writeVariables(config.uboot_env_config, changes(await readEnvironment(config.uboot_env_config)));
+  };
+
+  /** The ops file's task where the image has one, else the variables: only a task can rewrite partitions. */
+  const operate = async (
+    task: string,
+    changes: (variables: Variables) => VariableChanges,
+    signal?: AbortSignal,
+  ): Promise<void> => {
+    if (await hasTask(options, task)) {
+      await runOpsTask({
+        fwup: config.fwup,
+        opsFile: config.ops_file,
+        devpath,
+        task,
+        clock,
+        ...(signal !== undefined && { signal }),
+        onWarning: (text) => log.info(`fwup: ${text}`),
+      });
+    } else {
+      await change(changes);
+    }
+  };
+
+  const correct = async (): Promise<void> => {
+    const { correction } = known();
+    if (correction.size === 0) return;
+    log.warn("the environment named another slot than the one that runs; corrected");
+    await change(() => correction);
+  };
+
+  const clear = async (signal?: AbortSignal): Promise<void> => {
+    const target = targetSlot(known());
+    await correct();
+    if (target === "") return;
+    await operate("invalidate", (variables) => invalidation(variables, known(), target), signal);
+  };
+
+  return {
+    running,
+    problem,
+    fellBack,
+    devpath,
+    get rebootPending() {
+      return journal.installed !== null && awaitsReboot(journal.installed);
+    },
+    async validate() {
+      const firmware = known();
+      await correct();
+      await operate("validate", (variables) => validation(variables, firmware));
+      await journal.update({ installed: null });
+    },
+    async revert() {
+      const firmware = known();
+      await correct();
+      await operate("revert", (variables) => reversion(variables, firmware));
+      await journal.update({ installed: null });
+    },
+    clearTarget: clear,
+    async keepRunning() {
+      const firmware = known();
+      if (firmware.slot === "") return;
+      // fwup's revert leads to the slot that is not active, which is the running one now.
+      await operate(
+        "revert",
+        () =>
+          new Map([
+            ["nerves_fw_active", firmware.slot],
+            ["nerves_fw_validated", "1"],
+          ]),
+      );
+      await clear();
+    },
+    async noteInstalled(uuid) {
+      const fromSlot = running?.slot ?? "";
+      await journal.update({ installed: { uuid, fromSlot, bootId, rebootAsked: false, atMs: clock.now() } });
+    },
+    async noteReboot() {
+      const entry = journal.installed;
+      if (entry !== null) await journal.update({ installed: { ...entry, rebootAsked: true } });
+    },
+  };
+}
+
+async function hasTask({ config, clock, log }: BoardFirmwareOptions, task: string): Promise<boolean> {
+  try {
+    if (!(await stat(config.ops_file)).isFile()) return false;
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") log.warn(`firmware.ops_file can't be used: ${messageOf(error)}`);
+    return false;
+  }
+  const tasks = await listTasks({ fwup: config.fwup, clock, file: config.ops_file });
+  return tasks.some((name) => name === task || name.startsWith(`${task}.`));
+}
+
+/** Differs from boot to boot (Linux, Documentation/admin-guide/sysctl/kernel.rst); empty where there is none. */
+async function readBootId(root: string): Promise<string> {
+  try {
+    return (await readFile(join(root, "proc/sys/kernel/random/boot_id"), "utf8")).trim();
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return "";
+  }
+}
