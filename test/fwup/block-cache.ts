@@ -70,7 +70,8 @@ export class BlockCache {
         segment.valid[block] = 1;
       }
       if (!streamed) segment.streamed = false;
-      else if (segment.streamed && segment.dirtyBlocks === BLOCKS_PER_SEGMENT) this.#stream(part.segment, segment);
+      else if (segment.streamed && segment.dirtyBlocks === BLOCKS_PER_SEGMENT)
+        this.#stream(part.segment, segment);
     }
   }
 
@@ -196,7 +197,7 @@ function* parts(
   offset: number,
   length: number,
 ): Generator<{ segment: number; at: number; from: number; length: number }> {
-  for (let from = 0; from < length; ) {
+  for (let from = 0; from < length;) {
     const at = (offset + from) % SEGMENT_BYTES;
     const partLength = Math.min(length - from, SEGMENT_BYTES - at);
     yield { segment: offset + from - at, at, from, length: partLength };

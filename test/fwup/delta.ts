@@ -102,7 +102,7 @@ function* decodeWindow(window: Window, blocks: SourceBlocks): Generator<Buffer, 
       return;
     }
     let address = addresses.next(mode, window.sourceLength + written);
-    for (const end = written + size; written < end; ) {
+    for (const end = written + size; written < end;) {
       if (address >= window.sourceLength) {
         target[written] = target.readUInt8(address - window.sourceLength); // may overlap what it makes
         written++;
@@ -216,7 +216,7 @@ class Cursor {
   }
 
   integer(): number {
-    for (let value = 0; ; ) {
+    for (let value = 0; ;) {
       const byte = this.byte();
       value = value * 128 + (byte & ~CONTINUES);
       if ((byte & CONTINUES) === 0) return value;
@@ -249,7 +249,7 @@ class PatchBytes {
   }
 
   async integer(): Promise<number> {
-    for (let value = 0; ; ) {
+    for (let value = 0; ;) {
       const byte = await this.byte();
       value = value * 128 + (byte & ~CONTINUES);
       if ((byte & CONTINUES) === 0) return value;

@@ -123,7 +123,9 @@ const METADATA_KEYS = [
 export function metadataValue(firmware: Firmware, key: string): string | undefined {
   if (key === "meta-uuid") return firmware.uuid;
   if (key === "meta-nickname") return firmware.nickname;
-  return textSetting(firmware.config, key) ?? (key === "meta-creation-date" ? firmware.creationDate : undefined);
+  return (
+    textSetting(firmware.config, key) ?? (key === "meta-creation-date" ? firmware.creationDate : undefined)
+  );
 }
 
 /** All metadata as fwup prints it: a line `key=value` each, quoted only where needed. */

@@ -20,7 +20,10 @@ export interface Setting {
  * `kind "title" { … }`. `${NAME}` is replaced as it is read, by nothing when `variables` hasn't got it.
  * @throws FwupError with fwup's only words for it
  */
-export function parseMetaConf(text: string, variables: Readonly<Record<string, string | undefined>>): Section {
+export function parseMetaConf(
+  text: string,
+  variables: Readonly<Record<string, string | undefined>>,
+): Section {
   const tokens = tokenize(text, variables);
   const root = readSection(tokens, "", "");
   if (tokens.length > 0) throw unreadable();
@@ -71,7 +74,10 @@ const TOKEN =
 function tokenize(text: string, variables: Readonly<Record<string, string | undefined>>): Token[] {
   const tokens: Token[] = [];
   const expand = (from: string): string =>
-    from.replace(/\$\{([^}:]*)(?::-([^}]*))?\}/g, (_, name: string, otherwise = "") => variables[name] ?? String(otherwise));
+    from.replace(
+      /\$\{([^}:]*)(?::-([^}]*))?\}/g,
+      (_, name: string, otherwise = "") => variables[name] ?? String(otherwise),
+    );
   let line = 1;
   TOKEN.lastIndex = 0;
   while (TOKEN.lastIndex < text.length) {
@@ -82,13 +88,24 @@ function tokenize(text: string, variables: Readonly<Record<string, string | unde
     if (blank !== undefined) continue;
     if (punctuation !== undefined) tokens.push({ kind: "punctuation", text: punctuation, line });
     else if (double !== undefined) tokens.push({ kind: "text", text: unescape(double, expand), line });
-    else if (single !== undefined) tokens.push({ kind: "text", text: single.replace(/\\([\\'])/g, "$1"), line });
+    else if (single !== undefined)
+      tokens.push({ kind: "text", text: single.replace(/\\([\\'])/g, "$1"), line });
     else tokens.push({ kind: "text", text: expand(bare ?? ""), line });
   }
   return tokens;
 }
 
-const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f", v: "\v", a: "\x07", e: "\x1b", "\n": "" };
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: "\n",
+  t: "\t",
+  r: "\r",
+  b: "\b",
+  f: "\f",
+  v: "\v",
+  a: "\x07",
+  e: "\x1b",
+  "\n": "",
+};
 
 /** Undoes the escapes; `\${NAME}` keeps its dollar and is not expanded. */
 function unescape(quoted: string, expand: (text: string) => string): string {
@@ -100,11 +117,11 @@ function unescape(quoted: string, expand: (text: string) => string): string {
 function readSection(tokens: Token[], kind: string, title: string): Section {
   const settings = new Map<string, Setting>();
   const sections: Section[] = [];
-  while (tokens[0]?.kind === "text") {
+  while (nextIsText(tokens)) {
     const key = takeText(tokens);
     if (takeIf(tokens, "=")) settings.set(key.text, { values: readValues(tokens), line: key.line });
     else {
-      const sectionTitle = tokens[0]?.kind === "text" ? takeText(tokens).text : "";
+      const sectionTitle = nextIsText(tokens) ? takeText(tokens).text : "";
       if (!takeIf(tokens, "{")) throw unreadable();
       sections.push(readSection(tokens, key.text, sectionTitle));
       if (!takeIf(tokens, "}")) throw unreadable();
@@ -121,6 +138,10 @@ function readValues(tokens: Token[]): string[] {
     if (!takeIf(tokens, ",") && tokens[0]?.text !== "}") throw unreadable();
   }
   return values;
+}
+
+function nextIsText(tokens: readonly Token[]): boolean {
+  return tokens[0]?.kind === "text";
 }
 
 function takeText(tokens: Token[]): Token {

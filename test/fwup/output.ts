@@ -38,9 +38,8 @@ export class Output {
   }
 
   #message(type: FrameType, framed: string, plain: string): void {
-    if (this.framing) return writeAll(1, frame(type, 0, framed));
-    if (this.progressStyle === "bar" && plain !== "") writeAll(1, "\r\x1b[K");
-    writeAll(1, plain);
+    if (!this.framing && this.progressStyle === "bar" && plain !== "") writeAll(1, "\r\x1b[K");
+    writeAll(1, this.framing ? frame(type, 0, framed) : plain);
   }
 }
 

@@ -74,7 +74,8 @@ export function writeEnvironment(cache: BlockCache, place: EnvironmentPlace, env
   let at = start;
   for (const [name, value] of [...environment.variables].sort(([a], [b]) => (a < b ? -1 : 1))) {
     const entry = Buffer.from(`${name}=${value}\0`);
-    if (at + entry.length - 1 >= bytes.length - 2) throw new FwupError("Not enough room in U-boot environment");
+    if (at + entry.length - 1 >= bytes.length - 2)
+      throw new FwupError("Not enough room in U-boot environment");
     at += entry.copy(bytes, at);
   }
   bytes[at] = 0;
@@ -94,7 +95,7 @@ function decode(bytes: Buffer, place: EnvironmentPlace, start: number): Map<stri
     );
   }
   const variables = new Map<string, string>();
-  for (let at = start; at < bytes.length && bytes[at] !== 0; ) {
+  for (let at = start; at < bytes.length && bytes[at] !== 0;) {
     const end = bytes.indexOf(0, at);
     const entry = bytes.toString("utf8", at, end);
     const equals = entry.indexOf("=", 1);

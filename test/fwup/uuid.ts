@@ -13,9 +13,7 @@ export async function firmwareUuid(metaConf: Uint8Array): Promise<{ uuid: string
   hash.update(metaConf);
   const digest = hash.digest();
   digest[6] = (digest.readUInt8(6) & 0x0f) | 0x50; // RFC 4122: version 5
-  const uuid = digest
-    .toString("hex", 0, 16)
-    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  const uuid = digest.toString("hex", 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
   return { uuid, nickname: `${word(digest.readUInt8(0))}-${word(digest.readUInt8(1))}` };
 }
 
@@ -41,4 +39,6 @@ const WORDS: readonly string[] = `
   still silver slender spy text super sphere stomach tag tiny table street supreme tip trip tired
   symbol thunder toe undo trade ticket trigger toy visa truth travel uncover two wasp vague unfold
   utility van wild vivid valley vibrant web yard zebra voyage weather zoo
-`.trim().split(/\s+/);
+`
+  .trim()
+  .split(/\s+/);

@@ -12,7 +12,9 @@ const DEFLATED = 8;
 const LOCAL_HEADER = Buffer.from("PK\x03\x04", "latin1");
 const DATA_DESCRIPTOR = Buffer.from("PK\x07\x08", "latin1");
 /** Signatures that may begin an archive: libarchive's list. */
-const BEGINNINGS = ["\x01\x02", "\x03\x04", "\x05\x06", "\x06\x06", "\x07\x08", "00"].map((end) => `PK${end}`);
+const BEGINNINGS = ["\x01\x02", "\x03\x04", "\x05\x06", "\x06\x06", "\x07\x08", "00"].map(
+  (end) => `PK${end}`,
+);
 /** Signatures that end the entries: central directory, its end, the 64-bit one. */
 const ENDINGS = ["\x01\x02", "\x05\x06", "\x06\x06"].map((end) => `PK${end}`);
 /** libarchive looks this far ahead for a descriptor; what follows one is always longer. */
@@ -85,7 +87,11 @@ async function readHeader(bytes: Lookahead): Promise<ZipEntry> {
 /** The extended timestamp (`UT`, UTC) if there is one, else the DOS time, which is local. */
 function modifiedTime(header: Buffer, extra: Buffer): Date {
   for (let at = 0; at + 4 <= extra.length; at += 4 + extra.readUInt16LE(at + 2))
-    if (extra.toString("latin1", at, at + 2) === "UT" && at + 9 <= extra.length && (extra.readUInt8(at + 4) & 1) !== 0)
+    if (
+      extra.toString("latin1", at, at + 2) === "UT" &&
+      at + 9 <= extra.length &&
+      (extra.readUInt8(at + 4) & 1) !== 0
+    )
       return new Date(extra.readInt32LE(at + 5) * 1000);
   const time = header.readUInt16LE(10);
   const date = header.readUInt16LE(12);
@@ -107,6 +113,12 @@ interface EntryHeader {
   crc: number;
   compressedBytes: number;
   sizeBytes: number;
+}
+
+/** Some of an entry's content, perhaps nothing; `last` when the entry ends with it. */
+interface Part {
+  readonly piece: Buffer;
+  readonly last: boolean;
 }
 
 /** One file of an archive; its content can be read once. */
@@ -145,24 +157,28 @@ export class ZipEntry {
    */
   async read(): Promise<Buffer | undefined> {
     while (!this.#ended) {
-      const piece = await this.#readSome();
+      const { piece, last } = await this.#readSome();
       this.#crc = crc32(piece, this.#crc);
       this.#read += piece.length;
-      if (this.#ended) this.#check();
+      if (last) this.#check();
       if (piece.length > 0) return piece;
     }
     return undefined;
   }
 
-  /** The content up to `maxBytes`; cut short where it can't be read, as fwup does it. */
+  /** The content up to `maxBytes`; nothing when any of it can't be read, as in fwup. */
   async readAll(maxBytes: number): Promise<Buffer> {
     const limit = Math.min(this.sizeBytes ?? maxBytes, maxBytes);
     const pieces: Buffer[] = [];
-    for (let size = 0; size < limit; ) {
-      const piece = await this.read().catch(() => undefined); // told by the size that comes out
-      if (piece === undefined) break;
-      pieces.push(piece);
-      size += piece.length;
+    try {
+      for (let size = 0; size < limit;) {
+        const piece = await this.read();
+        if (piece === undefined) break;
+        pieces.push(piece);
+        size += piece.length;
+      }
+    } catch {
+      return EMPTY; // its size tells the caller
     }
     return Buffer.concat(pieces).subarray(0, limit);
   }
@@ -181,51 +197,55 @@ export class ZipEntry {
     this.#ended = true;
   }
 
-  async #readSome(): Promise<Buffer> {
-    if (this.#header.method === STORED) return this.#readStored();
-    if (this.#header.method === DEFLATED) return this.#readDeflated();
-    throw new FwupError(`Unsupported ZIP compression method (${this.#header.method})`);
+  async #readSome(): Promise<Part> {
+    const part = await this.#readPart();
+    this.#ended = part.last;
+    return part;
   }
 
-  async #readStored(): Promise<Buffer> {
-    if (this.#header.sizesAfterData) return this.#readStoredToDescriptor();
+  async #readPart(): Promise<Part> {
+    const { method, sizesAfterData } = this.#header;
+    if (method === DEFLATED) return this.#readDeflated();
+    if (method !== STORED) throw new FwupError(`Unsupported ZIP compression method (${method})`);
+    return sizesAfterData ? this.#readStoredToDescriptor() : this.#readStored();
+  }
+
+  async #readStored(): Promise<Part> {
     const left = this.#header.compressedBytes - this.#compressedRead;
-    this.#ended = left === 0;
-    if (this.#ended) return EMPTY;
+    if (left === 0) return { piece: EMPTY, last: true };
     const bytes = await this.#someOr("Truncated ZIP file data");
     if (bytes.length === 0) throw new FwupError("Truncated ZIP file data");
     const piece = bytes.subarray(0, left);
     this.#consume(piece.length);
-    return piece;
+    return { piece, last: false };
   }
 
   /** Stored data of unknown length ends at a descriptor whose CRC is right. */
-  async #readStoredToDescriptor(): Promise<Buffer> {
+  async #readStoredToDescriptor(): Promise<Part> {
     const bytes = await this.#bytes.atLeast(DESCRIPTOR_AHEAD_BYTES);
     if (bytes === undefined) throw new FwupError("Truncated ZIP file data");
     if (bytes.subarray(0, 4).equals(DATA_DESCRIPTOR) && bytes.readUInt32LE(4) === this.#crc) {
       await this.#readDescriptor();
-      return EMPTY;
+      return { piece: EMPTY, last: true };
     }
     const next = bytes.indexOf(DATA_DESCRIPTOR, 1);
     const piece = bytes.subarray(0, next > 0 ? next : bytes.length - 3);
     this.#consume(piece.length);
-    return piece;
+    return { piece, last: false };
   }
 
-  async #readDeflated(): Promise<Buffer> {
+  async #readDeflated(): Promise<Part> {
     this.#inflater ??= new Inflater();
+    const { compressedBytes, sizesAfterData } = this.#header;
     const bytes = await this.#someOr("Truncated ZIP file body");
-    const left = this.#header.sizesAfterData ? bytes.length : this.#header.compressedBytes - this.#compressedRead;
+    const left = sizesAfterData ? bytes.length : compressedBytes - this.#compressedRead;
     const { output, consumed, ended } = await this.#inflater.inflate(bytes.subarray(0, left));
     this.#consume(consumed);
-    this.#ended = ended;
-    if (ended && this.#header.sizesAfterData) await this.#readDescriptor();
-    return output;
+    if (ended && sizesAfterData) await this.#readDescriptor();
+    return { piece: output, last: ended };
   }
 
   async #readDescriptor(): Promise<void> {
-    this.#ended = true;
     let bytes = await this.#bytes.atLeast(DESCRIPTOR_AHEAD_BYTES);
     if (bytes === undefined) throw new FwupError("Truncated ZIP end-of-file record");
     if (bytes.subarray(0, 4).equals(DATA_DESCRIPTOR)) {
