@@ -5,17 +5,16 @@ import { isTable } from "./table.ts";
 
 /** One line for each setting that differs from its default and has no effect in this version. */
 export function notBuiltYet(config: Config): string[] {
-  return inSection(schema, config, "", false);
+  return inSection(schema, config, "");
 }
 
-function inSection(section: Section, values: unknown, path: string, outerIsLater: boolean): string[] {
-  const later = outerIsLater || section.notBuiltYet;
+function inSection(section: Section, values: unknown, path: string): string[] {
   return Object.entries(section.entries).flatMap(([key, entry]) => {
     const keyPath = path === "" ? key : `${path}.${key}`;
     const value = isTable(values) ? values[key] : undefined;
     return isSection(entry)
-      ? inSection(entry, value, keyPath, later)
-      : inSetting(entry, value, keyPath, later);
+      ? inSection(entry, value, keyPath)
+      : inSetting(entry, value, keyPath, section.notBuiltYet);
   });
 }
 

@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { describe, it } from "node:test";
+import { parse } from "smol-toml";
+import { checkConfig, defaultConfig } from "../../src/config/check.ts";
+import { notBuiltYet } from "../../src/config/not-built-yet.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+
+/** What the example sets because there is no default that could work. */
+function exampleConfig(): unknown {
+  const { hub, identity, ...rest } = defaultConfig();
+  const file = {
+    ...identity.file,
+    cert_file: "/etc/hublink/device-cert.pem",
+    key_file: "/etc/hublink/device-key.pem",
+  };
+  return { ...rest, hub: { ...hub, url: "wss://devices.example.com" }, identity: { ...identity, file } };
+}
+
+describe("what is written from the schema", () => {
+  it("is up to date (npm run docs)", () => {
+    execFileSync(process.execPath, ["--import", "tsx", "scripts/docs.ts", "--check"], { cwd: ROOT });
+  });
+
+  it("has an example that works as it stands", async () => {
+    const text = await readFile(resolve(ROOT, "config.example.toml"), "utf8");
+    const { config, warnings } = checkConfig(parse(text), {}, "example");
+    assert.deepEqual(config, exampleConfig());
+    assert.deepEqual(warnings, []);
+    assert.deepEqual(notBuiltYet(config), []);
+  });
+
+  it("has an example whose commented-out keys show their defaults", async () => {
+    const text = await readFile(resolve(ROOT, "config.example.toml"), "utf8");
+    const table = parse(text.replace(/^#(?=\w+ = )/gm, ""));
+    const { config } = checkConfig(table, {}, "example");
+    assert.deepEqual(config, exampleConfig());
+    // Every key is there, so that nothing came from the defaults themselves.
+    assert.deepEqual({ ...JSON.parse(JSON.stringify(table)) }, config);
+  });
+
+  it("has a reference with every key of every section", async () => {
+    const text = await readFile(resolve(ROOT, "docs/configuration.md"), "utf8");
+    const visit = (values: object, path: string): void => {
+      if (path !== "") assert.match(text, new RegExp(`^#+ \\[${path.replace(".", "\\.")}\\]$`, "m"));
+      for (const [key, value] of Object.entries(values)) {
+        if (typeof value === "object" && value !== null && !Array.isArray(value) && key !== "fwup_env") {
+          visit(value as object, path === "" ? key : `${path}.${key}`);
+        } else {
+          assert.match(text, new RegExp(`^\\| \`${key}\` \\| .+ \\| \`.*\` \\| .+ \\|$`, "m"));
+        }
+      }
+    };
+    visit(defaultConfig(), "");
+  });
+});
