@@ -4,6 +4,7 @@ import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { listTasks, runOpsTask } from "./fwup.ts";
+import { kernelParameter } from "./kernel-command-line.ts";
 import type { InstalledFirmware, Journal } from "./journal.ts";
 import { loadFirmware } from "./running-firmware.ts";
 import { invalidation, reversion, validation } from "./slot-operations.ts";
@@ -43,8 +44,8 @@ export interface BoardFirmware {
   readonly fellBack: boolean;
   /** The device that fwup writes to. */
   readonly devpath: string;
-  /** An update was installed in this boot, and only the reboot is missing. */
-  readonly rebootPending: boolean;
+  /** The hub's update was installed in this boot, and only the reboot is missing. */
+  readonly rebootOwed: boolean;
   /** Marks the running slot good. @throws Failure */
   validate(): Promise<void>;
   /** Makes the other slot the one to boot. @throws Failure */
@@ -54,7 +55,7 @@ export interface BoardFirmware {
   /** Makes the running slot the active one again, and the other one invalid. @throws Failure */
   keepRunning(): Promise<void>;
   /** Notes that firmware was installed, for the boot after this one to know what became of it. */
-  noteInstalled(uuid: string): Promise<void>;
+  noteInstalled(uuid: string, origin: "hub" | "local"): Promise<void>;
   /** Notes that the board is being rebooted. */
   noteReboot(): Promise<void>;
 }
@@ -65,7 +66,9 @@ const DEFAULT_DEVPATH = "/dev/mmcblk0";
 /** Reads which firmware runs. A board whose environment can't be read is still one to talk to. */
 export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<BoardFirmware> {
   const { config, journal, root, clock, log } = options;
-  const bootId = await readBootId(root);
+  const bootId = await readText(join(root, "proc/sys/kernel/random/boot_id"));
+  const bootScriptTells =
+    kernelParameter(await readText(join(root, "proc/cmdline")), "fw_slot") !== undefined;
   const hasEnvironment = config.metadata === "uboot-env";
   const installed = journal.installed;
   /** Once its reboot was asked for, the environment is believed: what runs now was booted by it. */
@@ -145,8 +148,9 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     problem,
     fellBack,
     devpath,
-    get rebootPending() {
-      return journal.installed !== null && awaitsReboot(journal.installed);
+    get rebootOwed() {
+      const entry = journal.installed;
+      return entry !== null && entry.origin === "hub" && awaitsReboot(entry);
     },
     async validate() {
       const firmware = known();
@@ -175,9 +179,12 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
       );
       await clear();
     },
-    async noteInstalled(uuid) {
+    async noteInstalled(uuid, origin) {
+      // Who installs by hand reboots by hand. Without the boot script's word nobody could tell whether
+      // that has happened, so the environment is believed from now on.
+      const rebootAsked = origin === "local" && !bootScriptTells;
       const fromSlot = running?.slot ?? "";
-      await journal.update({ installed: { uuid, fromSlot, bootId, rebootAsked: false, atMs: clock.now() } });
+      await journal.update({ installed: { uuid, fromSlot, bootId, rebootAsked, origin, atMs: clock.now() } });
     },
     async noteReboot() {
       const entry = journal.installed;
@@ -197,10 +204,10 @@ async function hasTask({ config, clock, log }: BoardFirmwareOptions, task: strin
   return tasks.some((name) => name === task || name.startsWith(`${task}.`));
 }
 
-/** Differs from boot to boot (Linux, Documentation/admin-guide/sysctl/kernel.rst); empty where there is none. */
-async function readBootId(root: string): Promise<string> {
+/** A file of procfs; empty where there is none. */
+async function readText(path: string): Promise<string> {
   try {
-    return (await readFile(join(root, "proc/sys/kernel/random/boot_id"), "utf8")).trim();
+    return (await readFile(path, "utf8")).trim();
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
     return "";

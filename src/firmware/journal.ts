@@ -14,6 +14,8 @@ const Installed = v.object({
   bootId: v.string(),
   /** The reboot into it was tried: what runs afterwards was booted anew. */
   rebootAsked: v.boolean(),
+  /** What the hub asked for the agent finishes by a reboot, also after a restart. */
+  origin: v.picklist(["hub", "local"]),
   atMs: v.number(),
 });
 export type InstalledFirmware = v.InferOutput<typeof Installed>;

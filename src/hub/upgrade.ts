@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { SecureContext } from "node:tls";
 import { WebSocket } from "ws";
 import type { Clock } from "../platform/clock.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
@@ -7,13 +8,15 @@ import { MAX_FRAME_BYTES } from "./serializer.ts";
 export interface UpgradeRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly tls: {
-    readonly ca?: string | readonly string[];
-    readonly cert?: string;
-    readonly key?: string;
-    /** SNI and the name the certificate must carry, when not the URL's host. */
-    readonly servername?: string;
-  };
+  /** Undefined for ws://. */
+  readonly tls:
+    | {
+        /** Trust, client certificate and key; made once and used again, since making it costs a Pi Zero dear. */
+        readonly secureContext: SecureContext;
+        /** SNI and the name the certificate must carry, when not the URL's host. */
+        readonly servername?: string;
+      }
+    | undefined;
   /** Offers permessage-deflate. */
   readonly compress: boolean;
   /** From the first packet to the 101. */
@@ -66,8 +69,6 @@ export async function openWebSocket(
       threshold: 1024,
     },
     ...request.tls,
-    ...(request.tls.ca !== undefined && { ca: [request.tls.ca].flat() }),
-    minVersion: "TLSv1.2",
   });
   let localAddress: string | undefined;
   let dateMs: number | undefined;
