@@ -64,8 +64,11 @@ export interface Verifier {
    * @throws VerificationFailure
    */
   end(): Iterable<Uint8Array>;
-  /** Forgets the part that is not complete: `offset` goes back to `verifiedBytes`. */
-  rewind(): void;
+  /**
+   * Forgets all it was given.
+   * @throws Error when bytes have been handed out: a defect of the caller
+   */
+  restart(): void;
 }
 
 /** @throws VerificationFailure `announced` when the number of parts does not fit the size */
@@ -76,7 +79,7 @@ export function createVerifier(expected: ExpectedFile): Verifier {
     throw new VerificationFailure("announced", text);
   }
   const maxBytes = sizeBytes ?? (parts === null ? Number.POSITIVE_INFINITY : parts.length * PART_BYTES);
-  const whole = createHash("sha256");
+  let whole = createHash("sha256");
   const part = parts === null ? undefined : Buffer.allocUnsafe(Math.min(PART_BYTES, maxBytes));
   let partFilled = 0;
   let verifiedBytes = 0;
@@ -168,8 +171,12 @@ export function createVerifier(expected: ExpectedFile): Verifier {
       passedBytes += tailFilled;
       yield tail.subarray(0, tailFilled);
     },
-    rewind() {
+    restart() {
+      if (passedBytes > 0) throw new Error("verifier: bytes that were handed out can't be taken back");
+      whole = createHash("sha256");
       partFilled = 0;
+      verifiedBytes = 0;
+      tailFilled = 0;
     },
   };
 }

@@ -1,0 +1,180 @@
+/** A file on an HTTP server, opened at a position; see RFC 9110 for ranges and their conditions. */
+import type { Dispatcher } from "undici";
+import { DownloadFailure, LineFault } from "./download-failure.ts";
+
+export interface HttpOptions {
+  /** PEM; whom to trust instead of Node's built-in list. */
+  readonly ca?: readonly string[] | undefined;
+  /** Gets the address of this end of each new connection. */
+  readonly onConnect?: ((localAddress: string) => void) | undefined;
+}
+
+/** Connections that go with one download. */
+export interface Http {
+  get(url: URL, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HttpAnswer>;
+  /** Ends all connections at once. */
+  close(): Promise<void>;
+}
+
+type HttpAnswer = Dispatcher.ResponseData;
+type Body = HttpAnswer["body"];
+
+/** Which state of the file the bytes so far are of. */
+export interface FileVersion {
+  readonly etag: string | null;
+  /** Null when the server didn't say. */
+  readonly totalBytes: number | null;
+}
+
+export interface OpenFile {
+  /** Where the body starts in the file: the position asked for, or 0 when the server gives no ranges. */
+  readonly start: number;
+  readonly version: FileVersion;
+  readonly body: Body;
+}
+
+export interface OpenRequest {
+  readonly url: URL;
+  readonly offset: number;
+  /** The state that bytes before `offset` are of. */
+  readonly version: FileVersion | null;
+  /** Sent to the URL's own origin only. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Wall clock in ms, for a Retry-After that is a date. */
+  readonly nowMs: number;
+  readonly signal: AbortSignal;
+}
+
+const CONNECT_TIMEOUT_MS = 30_000;
+const MAX_REDIRECTS = 5;
+
+/** undici takes some MB, so it is loaded only when there is something to fetch. */
+export async function openHttp({ ca, onConnect }: HttpOptions): Promise<Http> {
+  const { Agent, buildConnector, request } = await import("undici");
+  const connect = buildConnector({
+    timeout: CONNECT_TIMEOUT_MS,
+    ...(ca === undefined ? {} : { ca: [...ca] }),
+  });
+  const dispatcher = new Agent({
+    connections: 1,
+    headersTimeout: 0, // the caller watches, on its own clock
+    bodyTimeout: 0,
+    connect(options, callback) {
+      connect(options, (...result) => {
+        const address = result[1]?.localAddress;
+        if (address !== undefined) onConnect?.(address);
+        callback(...result);
+      });
+    },
+  });
+  return {
+    get: async (url, headers, signal) => request(url, { dispatcher, headers, signal }),
+    close: async () => dispatcher.destroy(),
+  };
+}
+
+/**
+ * Opens a file at a position, following redirects.
+ * @throws LineFault when another attempt may succeed; DownloadFailure when none will; errors of undici
+ *   and of the system for faults on the line; the signal's reason
+ */
+export async function openFile(http: Http, request: OpenRequest): Promise<OpenFile> {
+  let { url } = request;
+  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+    const answer = await http.get(url, requestHeaders(request, url), request.signal);
+    try {
+      const next = redirectOf(answer, url);
+      if (next === undefined) return accept(answer, request, url);
+      discard(answer.body);
+      url = next;
+    } catch (error) {
+      discard(answer.body);
+      throw error;
+    }
+  }
+  throw new DownloadFailure("refused", `${request.url.host} redirects more than ${MAX_REDIRECTS} times`);
+}
+
+/** Ends a body that is not to be read (on). */
+export function discard(body: Body): void {
+  body.on("error", () => undefined); // that it was ended early is no news
+  body.destroy();
+}
+
+function requestHeaders(
+  { url: first, offset, version, headers }: OpenRequest,
+  url: URL,
+): Record<string, string> {
+  const ifRange = version?.etag ?? null;
+  return {
+    ...(url.origin === first.origin ? headers : {}),
+    "accept-encoding": "identity",
+    ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
+    // RFC 9110 §13.1.5: a weak validator must not be sent here; it is compared on arrival instead.
+    ...(offset > 0 && ifRange !== null && !ifRange.startsWith("W/") ? { "if-range": ifRange } : {}),
+  };
+}
+
+function redirectOf({ statusCode, headers }: HttpAnswer, from: URL): URL | undefined {
+  if (![301, 302, 303, 307, 308].includes(statusCode)) return undefined;
+  const location = single(headers["location"]);
+  if (location === undefined || !URL.canParse(location, from.href)) {
+    throw new DownloadFailure("refused", `${from.host} redirects to nowhere`);
+  }
+  const url = new URL(location, from);
+  const allowed = from.protocol === "https:" ? ["https:"] : ["https:", "http:"];
+  if (allowed.includes(url.protocol)) return url;
+  throw new DownloadFailure("refused", `${from.host} redirects from ${from.protocol} to ${url.protocol}`);
+}
+
+function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFile {
+  const { statusCode, headers, body } = answer;
+  if (statusCode !== 200 && statusCode !== 206) throw faultOf(answer, request.nowMs, host);
+  const encoding = single(headers["content-encoding"]) ?? "identity";
+  if (encoding !== "identity") {
+    throw new DownloadFailure("refused", `${host} sends the file with content-encoding ${encoding}`);
+  }
+  const etag = single(headers["etag"]) ?? null;
+  const length = wholeNumber(single(headers["content-length"]));
+  if (statusCode === 200) return { start: 0, version: { etag, totalBytes: length }, body };
+
+  const range = /^bytes (\d+)-\d+\/(\d+|\*)$/i.exec(single(headers["content-range"]) ?? "");
+  const start = wholeNumber(range?.[1]);
+  if (request.offset === 0 || start !== request.offset) {
+    throw new LineFault(`${host} sends another range than it was asked for`);
+  }
+  return { start, version: { etag, totalBytes: wholeNumber(range?.[2]) }, body };
+}
+
+function faultOf({ statusCode, headers }: HttpAnswer, nowMs: number, host: string): Error {
+  const text = `${host} answers HTTP ${statusCode}`;
+  if ([401, 403, 404, 410].includes(statusCode)) {
+    return new DownloadFailure(
+      "expired-or-gone",
+      `${text}: the firmware's URL has expired or its file is gone`,
+    );
+  }
+  // 416: the file may not be complete on the server yet, or be another one.
+  if (statusCode >= 500 || [408, 416, 425, 429].includes(statusCode)) {
+    return new LineFault(text, { retryAfterMs: retryAfterMs(headers, nowMs) });
+  }
+  return new DownloadFailure("refused", text);
+}
+
+/** RFC 9110 §10.2.3: seconds, or a date, which is taken relative to the server's own. */
+function retryAfterMs(headers: HttpAnswer["headers"], nowMs: number): number {
+  const value = single(headers["retry-after"]) ?? "";
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
+  const atMs = Date.parse(value);
+  if (Number.isNaN(atMs)) return 0;
+  const serverMs = Date.parse(single(headers["date"]) ?? "");
+  return Math.max(0, atMs - (Number.isNaN(serverMs) ? nowMs : serverMs));
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function wholeNumber(text: string | undefined): number | null {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : null;
+}
