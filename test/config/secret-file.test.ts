@@ -69,7 +69,7 @@ describe("a secret file", () => {
 
   it("is not waited for when it is a pipe that nobody writes to", async () => {
     const pipe = join(folder, "pipe");
-    execFileSync("mkfifo", [pipe]);
+    execFileSync("/usr/bin/mkfifo", [pipe]);
     await assert.rejects(readSecretFile(pipe), refusal("no-input", /not a regular file$/));
   });
 });
