@@ -1,0 +1,34 @@
+import { BLOCK_BYTES } from "./block-cache.ts";
+
+/** Where everything lies on a test board's disk, in blocks of 512 bytes. */
+export interface Layout {
+  readonly environmentOffset: number;
+  readonly environmentBlocks: number;
+  readonly slotAOffset: number;
+  readonly slotBOffset: number;
+  readonly slotBlocks: number;
+  readonly dataOffset: number;
+  readonly dataBlocks: number;
+}
+
+/** The layout of the shared fixtures with slots of another size. */
+export function layoutWithSlots(slotBlocks: number): Layout {
+  const slotAOffset = 2048;
+  const slotBOffset = slotAOffset + slotBlocks;
+  return {
+    environmentOffset: 16,
+    environmentBlocks: 16,
+    slotAOffset,
+    slotBOffset,
+    slotBlocks,
+    dataOffset: slotBOffset + slotBlocks,
+    dataBlocks: 8192,
+  };
+}
+
+/** The layout of the shared fixtures: slots of 4 MiB. */
+export const DEFAULT_LAYOUT = layoutWithSlots(8192);
+
+export function diskBytes({ dataOffset, dataBlocks }: Layout): number {
+  return (dataOffset + dataBlocks) * BLOCK_BYTES;
+}
