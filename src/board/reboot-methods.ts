@@ -1,5 +1,4 @@
-import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, sleep } from "../platform/clock.ts";
 import type { runCommand } from "../platform/command.ts";
@@ -75,22 +74,23 @@ function bySysrq({ clock, root }: RebootDeps): RebootMethod {
     name: "sysrq",
     async attempt(timeoutMs, signal) {
       const pauseMs = Math.min(SYSRQ_PAUSE_MS, timeoutMs / 4);
-      await press("s", trigger);
+      press("s", trigger);
       await sleep(clock, pauseMs, signal);
-      await press("u", trigger);
+      press("u", trigger);
       await sleep(clock, pauseMs, signal);
-      await press("b", trigger);
+      press("b", trigger);
     },
   };
 }
 
-async function press(key: "s" | "u" | "b", trigger: string): Promise<void> {
+/** Synchronous: on a dead disk all of Node's file threads may hang, which this must not wait for. */
+function press(key: "s" | "u" | "b", trigger: string): void {
   try {
-    const file = await open(trigger, constants.O_WRONLY | constants.O_APPEND);
+    const file = openSync(trigger, constants.O_WRONLY | constants.O_APPEND);
     try {
-      await file.write(key);
+      writeSync(file, key);
     } finally {
-      await file.close();
+      closeSync(file);
     }
   } catch (error) {
     throw fileFailure("sysrq trigger", trigger, error);

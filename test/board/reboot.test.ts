@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { reboot, type RebootOptions } from "../../src/board/reboot.ts";
+import { rebootMethods, type RebootConfig } from "../../src/board/reboot-methods.ts";
+import { runCommand } from "../../src/platform/command.ts";
+import { failure } from "../identity/failure.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { recordingLog } from "./recording-log.ts";
+
+const SYSCALL: RebootConfig = { methods: ["syscall"], command: "" };
+const STILL_UP = failure("other", "still up after every way");
+const HANGS = "exec sleep 1000";
+
+/**
+ * A board on which nothing real happens: commands are lines of the test's own, run as real children, and
+ * sysrq is a file in a scratch folder.
+ */
+class Board {
+  readonly clock = new FakeClock();
+  readonly lines: string[] = [];
+  /** What was done, each with the seconds since the start. */
+  readonly done: string[] = [];
+  readonly end = new AbortController();
+  /** What commands do; one that is missing here is missing on the board. */
+  readonly commands: Record<string, string> = { sync: "true", reboot: "true", "reboot -f": "true" };
+  readonly #root: string;
+  readonly #children = new Set<Promise<unknown>>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  readonly #runCommand: typeof runCommand = async (command, options) => {
+    const name = typeof command === "string" ? command : command.join(" ");
+    this.note(name);
+    const line = this.commands[name];
+    const child = runCommand(line ?? ["/nowhere/missing"], options);
+    if (line === HANGS) return child;
+    this.#children.add(child);
+    return child.finally(() => this.#children.delete(child));
+  };
+
+  note(what: string): void {
+    this.done.push(`${this.clock.monotonic() / 1000} ${what}`);
+  }
+
+  /** Reboots, and lets time pass until that has settled; children that end are waited for. */
+  async reboot(config = SYSCALL, change: Partial<RebootOptions> = {}): Promise<void> {
+    const { clock, lines } = this;
+    const runCommand = this.#runCommand;
+    const rebooting = reboot({
+      reason: "the update is installed",
+      methods: rebootMethods(config, { clock, runCommand, root: this.#root }),
+      graceMs: 5000,
+      escalateMs: 30_000,
+      flush: async () => {
+        this.note("flush");
+        return Promise.resolve();
+      },
+      clock,
+      log: recordingLog(lines),
+      runCommand,
+      signal: this.end.signal,
+      ...change,
+    });
+    const progress = { settled: false };
+    const settle = (): void => {
+      progress.settled = true;
+    };
+    rebooting.then(settle, settle);
+    for (;;) {
+      await clock.advance(0);
+      if (progress.settled) return rebooting;
+      if (this.#children.size > 0) await Promise.allSettled(this.#children);
+      else await clock.advance(clock.nextDelay ?? 0);
+    }
+  }
+
+  async sysrq(): Promise<string> {
+    return readFile(join(this.#root, "proc/sysrq-trigger"), "utf8");
+  }
+}
+
+describe("a reboot that was asked for", () => {
+  let root: string;
+  let board: Board;
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "hublink-reboot-"));
+    await mkdir(join(root, "proc"));
+    await writeFile(join(root, "proc/sysrq-trigger"), "");
+    board = new Board(root);
+  });
+  afterEach(async () => rm(root, { recursive: true }));
+
+  it("tells the hub, syncs the disks, then goes from method to method until the board is down", async () => {
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "30 reboot -f"]);
+    assert.equal(await board.sysrq(), "sub");
+    assert.equal(board.clock.monotonic(), 90_000);
+    assert.equal(board.clock.pending, 0);
+  });
+
+  it("says why, and each method before it is tried: the board may be gone at once", async () => {
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(board.lines, [
+      "warn rebooting the board reason=the update is installed",
+      "warn trying to reboot method=reboot",
+      "error the board is still up method=reboot after_s=30",
+      "warn trying to reboot method=reboot -f",
+      "error the board is still up method=reboot -f after_s=30",
+      "warn trying to reboot method=sysrq",
+      "error the board is still up method=sysrq after_s=30",
+    ]);
+  });
+
+  it("runs the configured command instead of reboot", async () => {
+    board.commands["my-reboot --now"] = "true";
+    await assert.rejects(board.reboot({ ...SYSCALL, command: "my-reboot --now" }), STILL_UP);
+    assert.deepEqual(board.done, ["0 flush", "0 sync", "0 my-reboot --now", "30 reboot -f"]);
+  });
+
+  it("does not wait after a method that is missing or fails", async () => {
+    delete board.commands["reboot"];
+    board.commands["reboot -f"] = "echo no init here >&2; exit 3";
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "0 reboot -f"]);
+    assert.equal(await board.sysrq(), "sub");
+    const lines = board.lines.join("\n");
+    assert.match(lines, /^error reboot failed: .*not found/m);
+    assert.match(lines, /^error reboot -f failed: reboot -f ended with 3: no init here$/m);
+  });
+
+  it("is not held by a method that hangs", async () => {
+    board.commands["reboot"] = HANGS;
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "30 reboot -f"]);
+  });
+
+  it("is not held by a hub that can't be told", async () => {
+    await assert.rejects(
+      board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) }),
+      STILL_UP,
+    );
+    assert.equal(board.done[0], "2 sync");
+    const broken = new Board(root);
+    const flush = async (): Promise<void> => Promise.reject(new Error("socket closed"));
+    await assert.rejects(broken.reboot(SYSCALL, { flush }), STILL_UP);
+    assert.equal(broken.done[0], "0 sync");
+    assert.match(broken.lines.join("\n"), /^error telling the hub failed: socket closed$/m);
+  });
+
+  it("is not held by a dead disk: hub and disks together have the grace", async () => {
+    board.commands["sync"] = HANGS;
+    await assert.rejects(
+      board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) }),
+      STILL_UP,
+    );
+    assert.deepEqual(board.done, ["2 sync", "5 reboot", "35 reboot -f"]);
+    assert.match(board.lines.join("\n"), /^error syncing the disks takes too long timeout_s=3$/m);
+  });
+
+  it("goes on without a sync program", async () => {
+    delete board.commands["sync"];
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(board.done.slice(0, 3), ["0 flush", "0 sync", "0 reboot"]);
+  });
+
+  it("leaves sysrq its steps even when the next method is near", async () => {
+    await assert.rejects(board.reboot(SYSCALL, { escalateMs: 1000 }), STILL_UP);
+    assert.equal(await board.sysrq(), "sub");
+    assert.equal(board.clock.monotonic(), 3000);
+  });
+
+  it("says so when the kernel has no sysrq", async () => {
+    await rm(join(root, "proc/sysrq-trigger"));
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.match(board.lines.join("\n"), /^error sysrq failed: sysrq trigger .* does not exist$/m);
+  });
+
+  it("ends without a further method when the agent is told to end", async () => {
+    board.clock.after(10_000, () => board.end.abort());
+    await board.reboot();
+    assert.equal(board.clock.monotonic(), 10_000);
+    assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot"]);
+    assert.equal(await board.sysrq(), "");
+    assert.equal(board.clock.pending, 0);
+  });
+
+  it("ends before the first method when the agent is told to end while the hub is told", async () => {
+    board.clock.after(1000, () => board.end.abort());
+    await board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) });
+    assert.equal(board.clock.monotonic(), 1000);
+    assert.deepEqual(board.done, []);
+  });
+
+  it("can't be by a method that is not built yet", async () => {
+    await assert.rejects(
+      board.reboot({ methods: ["gpio-watchdog", "syscall"], command: "" }),
+      failure("config", '"gpio-watchdog" is not built yet'),
+    );
+  });
+});
