@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -79,8 +80,8 @@ class Board {
     }
   }
 
-  async sysrq(): Promise<string> {
-    return readFile(join(this.#root, "proc/sysrq-trigger"), "utf8");
+  sysrq(): string {
+    return readFileSync(join(this.#root, "proc/sysrq-trigger"), "utf8");
   }
 }
 
@@ -98,7 +99,7 @@ describe("a reboot that was asked for", () => {
   it("tells the hub, syncs the disks, then goes from method to method until the board is down", async () => {
     await assert.rejects(board.reboot(), STILL_UP);
     assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "30 reboot -f"]);
-    assert.equal(await board.sysrq(), "sub");
+    assert.equal(board.sysrq(), "sub");
     assert.equal(board.clock.monotonic(), 90_000);
     assert.equal(board.clock.pending, 0);
   });
@@ -127,7 +128,7 @@ describe("a reboot that was asked for", () => {
     board.commands["reboot -f"] = "echo no init here >&2; exit 3";
     await assert.rejects(board.reboot(), STILL_UP);
     assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "0 reboot -f"]);
-    assert.equal(await board.sysrq(), "sub");
+    assert.equal(board.sysrq(), "sub");
     const lines = board.lines.join("\n");
     assert.match(lines, /^error reboot failed: .*not found/m);
     assert.match(lines, /^error reboot -f failed: reboot -f ended with 3: no init here$/m);
@@ -168,9 +169,17 @@ describe("a reboot that was asked for", () => {
     assert.deepEqual(board.done.slice(0, 3), ["0 flush", "0 sync", "0 reboot"]);
   });
 
+  it("gives the kernel time to sync, and to remount read-only, before sysrq's last step", async () => {
+    const seen: string[] = [];
+    for (const seconds of [60.1, 62.1, 64.1])
+      board.clock.after(seconds * 1000, () => seen.push(board.sysrq()));
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(seen, ["s", "su", "sub"]);
+  });
+
   it("leaves sysrq its steps even when the next method is near", async () => {
     await assert.rejects(board.reboot(SYSCALL, { escalateMs: 1000 }), STILL_UP);
-    assert.equal(await board.sysrq(), "sub");
+    assert.equal(board.sysrq(), "sub");
     assert.equal(board.clock.monotonic(), 3000);
   });
 
@@ -185,7 +194,7 @@ describe("a reboot that was asked for", () => {
     await board.reboot();
     assert.equal(board.clock.monotonic(), 10_000);
     assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot"]);
-    assert.equal(await board.sysrq(), "");
+    assert.equal(board.sysrq(), "");
     assert.equal(board.clock.pending, 0);
   });
 

@@ -168,14 +168,15 @@ describe("an identity in files is refused, naming the file,", () => {
     await assert.rejects(device.load({}, { key_file: "" }), failure("config", "identity.file.key_file"));
   });
 
-  for (const form of ["pem", "der"] as const) {
+  const encryption = { cipher: "aes-256-cbc", passphrase: "right" };
+  const encryptedForms = {
+    "PKCS#8 PEM": () => issued.key.export({ format: "pem", type: "pkcs8", ...encryption }),
+    "PKCS#8 DER": () => issued.key.export({ format: "der", type: "pkcs8", ...encryption }),
+    "SEC1 PEM": () => issued.key.export({ format: "pem", type: "sec1", ...encryption }),
+  };
+  for (const [form, encrypted] of Object.entries(encryptedForms)) {
     it(`when the passphrase of an encrypted key (${form}) is missing or wrong`, async () => {
-      const encryption = { type: "pkcs8", cipher: "aes-256-cbc", passphrase: "right" } as const;
-      const encrypted =
-        form === "pem"
-          ? issued.key.export({ format: form, ...encryption })
-          : issued.key.export({ format: form, ...encryption });
-      await using device = await deviceWith(issued.pem, encrypted);
+      await using device = await deviceWith(issued.pem, encrypted());
       const { keyFile, passphraseFile } = device;
       await assert.rejects(
         device.load(),
