@@ -46,12 +46,14 @@ export function createFrameReader(): FrameReader {
   let filled = 0;
   let skippedBytes = 0;
 
+  const nameAt = (at: number): string => buffer.toString("latin1", at, at + 2);
+
   /** Takes what is complete out of the buffer. */
   function drain(frames: FwupFrame[]): void {
     let at = 0;
     while (filled - at >= LENGTH_BYTES + HEAD_BYTES) {
       const payloadBytes = buffer.readUInt32BE(at);
-      const name = buffer.toString("latin1", at + LENGTH_BYTES, at + LENGTH_BYTES + 2);
+      const name = payloadBytes > MAX_PAYLOAD_BYTES ? "" : nameAt(at + LENGTH_BYTES);
       if (!looksLikeFrame(payloadBytes, name)) {
         at += 1;
         skippedBytes += 1;
@@ -85,7 +87,7 @@ export function createFrameReader(): FrameReader {
 }
 
 function looksLikeFrame(payloadBytes: number, name: string): boolean {
-  if (payloadBytes < HEAD_BYTES || payloadBytes > MAX_PAYLOAD_BYTES) return false;
+  if (payloadBytes < HEAD_BYTES) return false;
   return name === "PR" ? payloadBytes === HEAD_BYTES : /^[A-Z]{2}$/.test(name);
 }
 
