@@ -77,7 +77,7 @@ describe("the running firmware", () => {
     ["root=/dev/mmcblk0p2 fw_slot=a quiet\n", "a"],
     ["fw_slot=a fw_slot=b", "b"],
     ['fw_slot="a"', "a"],
-    ['init="/init fw_slot=a" fw_slot=b', "b"],
+    ['fw_slot=b init="/init fw_slot=a"', "b"],
     ["xfw_slot=a", "b"],
     ["FW_SLOT=a", "b"],
     ["fw_slot", "b"],

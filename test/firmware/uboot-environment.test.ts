@@ -233,3 +233,25 @@ describe("the U-Boot tools and hublink", { skip: programMissing("fw_printenv") }
     assert.deepEqual(await readEnvironment(disk.config), mapOf({ a: "1" }));
   });
 });
+
+describe("fwup and hublink", { skip: programMissing("fwup") }, () => {
+  for (const kind of KINDS) {
+    it(`read what the other wrote (${kind})`, async (t) => {
+      const disk = await makeDisk(t, kind);
+      const [conf, archive] = [join(disk.folder, "fwup.conf"), join(disk.folder, "test.fw")];
+      const redundant = kind === "redundant" ? `block-offset-redund = ${SECOND / 512}` : "";
+      await writeFile(
+        conf,
+        `uboot-environment env { block-offset = ${FIRST / 512} block-count = ${ENVIRONMENT_BYTES / 512} ${redundant} }
+        task count.1 { require-uboot-variable(env, "count", "0") on-init { uboot_setenv(env, "count", "1") } }
+        task count.3 { require-uboot-variable(env, "count", "2") on-init { uboot_setenv(env, "count", "3") } }`,
+      );
+      run("fwup", ["-c", "-f", conf, "-o", archive]);
+      for (const count of [0, 2]) {
+        await writeVariables(disk.config, mapOf({ count: String(count) }));
+        run("fwup", ["-a", "-q", "-U", "-d", disk.image, "-i", archive, "-t", "count"]);
+        assert.deepEqual(await readEnvironment(disk.config), mapOf({ count: String(count + 1) }));
+      }
+    });
+  }
+});
