@@ -50,8 +50,8 @@ async function settle(options: RebootOptions): Promise<void> {
   await bounded("telling the hub", Math.min(FLUSH_MS, graceMs), flush, options);
   const leftMs = end - clock.monotonic();
   const sync = async (): Promise<void> => {
-    const { exitCode } = await options.runCommand(["sync"], { clock, timeoutMs: leftMs });
-    if (exitCode !== 0) log.error("syncing the disks failed", { exit: exitCode });
+    const { exitCode, timedOut } = await options.runCommand(["sync"], { clock, timeoutMs: leftMs });
+    if (exitCode !== 0 && !timedOut) log.error("syncing the disks failed", { exit: exitCode });
   };
   await bounded("syncing the disks", leftMs, sync, options);
 }

@@ -160,7 +160,15 @@ describe("a reboot that was asked for", () => {
       STILL_UP,
     );
     assert.deepEqual(board.done, ["2 sync", "5 reboot", "35 reboot -f"]);
-    assert.match(board.lines.join("\n"), /^error syncing the disks takes too long timeout_s=3$/m);
+    const said = board.lines.filter((line) => line.includes("disks"));
+    assert.deepEqual(said, ["error syncing the disks takes too long timeout_s=3"]);
+  });
+
+  it("goes on when the disks can't be synced, and says so", async () => {
+    board.commands["sync"] = "exit 1";
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.match(board.lines.join("\n"), /^error syncing the disks failed exit=1$/m);
+    assert.equal(board.done[2], "0 reboot");
   });
 
   it("goes on without a sync program", async () => {

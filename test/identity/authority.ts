@@ -25,7 +25,7 @@ export interface Issued {
   readonly sha1: string;
 }
 
-export interface CertificateRequest {
+interface CertificateRequest {
   /** Such as `CN=dev-1`. */
   readonly subject: string;
   readonly kind?: KeyKind;
