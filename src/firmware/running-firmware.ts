@@ -39,7 +39,7 @@ export async function loadFirmware(source: MetadataSource, boot: BootEvidence): 
  * are blank or start with # are passed over.
  * @throws Failure `config` naming `path` and the line
  */
-export function parseMetadataFile(text: string, path: string): Variables {
+function parseMetadataFile(text: string, path: string): Variables {
   const variables = new Map<string, string>();
   for (const [index, rawLine] of text.split("\n").entries()) {
     const line = rawLine.trim();
