@@ -21,7 +21,7 @@ export function createAlertTap(
   return (chunk) => {
     if (done) return undefined;
     records = Buffer.concat([records, chunk]);
-    while (!done && records.length >= RECORD_HEADER_BYTES) {
+    while (records.length >= RECORD_HEADER_BYTES) {
       const end = RECORD_HEADER_BYTES + records.readUInt16BE(3);
       if (records.length < end) break;
       if (records[0] !== HANDSHAKE_RECORD) {
