@@ -17,7 +17,7 @@ import { resetCounts, setWhereKept, unset, type Changes } from "./variable-chang
  * @throws Failure `unavailable` while an update waits for its reboot: the common flag is that one's
  */
 export function validation(variables: Variables, running: RunningFirmware): VariableChanges {
-  requireNoPendingReboot(running);
+  requireNotSwitched(variables, running);
   const changes: Changes = new Map();
   const ownFlag = `${running.slot}.nerves_fw_validated`;
   setWhereKept(variables, changes, ownFlag, "1");
@@ -57,7 +57,7 @@ export function invalidation(variables: Variables, running: RunningFirmware, slo
  *   loader gave up on it, or an update waits for its reboot
  */
 export function reversion(variables: Variables, running: RunningFirmware): VariableChanges {
-  requireNoPendingReboot(running);
+  requireNotSwitched(variables, running);
   if (running.slot === "") {
     throw new Failure("unavailable", "it is not known which slot runs, so there is none to revert to");
   }
@@ -77,4 +77,12 @@ export function reversion(variables: Variables, running: RunningFirmware): Varia
   setWhereKept(variables, changes, "nerves_fw_validated", "1");
   resetCounts(variables, changes);
   return changes;
+}
+
+/** An update may have been installed since `running` was read: the variables agreed then and don't now. */
+function requireNotSwitched(variables: Variables, running: RunningFirmware): void {
+  const active = variables.get("nerves_fw_active");
+  const switched =
+    running.slot !== "" && active === otherSlot(running.slot) && !running.correction.has("nerves_fw_active");
+  requireNoPendingReboot({ rebootPending: running.rebootPending || switched });
 }

@@ -111,8 +111,8 @@ export function targetSlot(running: RunningFirmware): Slot | "" {
 }
 
 /** @throws Failure `unavailable` while an update waits for its reboot */
-export function requireNoPendingReboot(running: RunningFirmware): void {
-  if (running.rebootPending) {
+export function requireNoPendingReboot({ rebootPending }: Pick<RunningFirmware, "rebootPending">): void {
+  if (rebootPending) {
     throw new Failure("unavailable", "an installed update waits for its reboot; reboot first");
   }
 }

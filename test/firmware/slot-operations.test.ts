@@ -69,6 +69,20 @@ describe("validating", () => {
   });
 });
 
+describe("an update installed since the running firmware was read", () => {
+  const running = read({ ...FIRMWARE_A, nerves_fw_active: "a", nerves_fw_validated: "1" });
+  const updated = new Map(Object.entries(UPDATED_TO_B));
+  for (const operation of [validation, reversion]) {
+    it(`is left alone by ${operation.name}`, () => {
+      assert.throws(() => operation(updated, running), {
+        name: "Failure",
+        kind: "unavailable",
+        message: /waits for its reboot/,
+      });
+    });
+  }
+});
+
 describe("making a slot invalid", () => {
   const variables = { ...UPDATED_TO_B, "a.nerves_fw_validated": "1", "b.nerves_fw_validated": "1" };
 
