@@ -50,7 +50,7 @@ Usage: hublink COMMAND [--config FILE] [--verbose]
 `;
 
 /** Asked for with --version or --help instead of a command. */
-export type Request = Invocation | { readonly command: "version" | "help" };
+export type Request = Invocation | { readonly command: "version" } | { readonly command: "help" };
 
 /**
  * Reads the command line.

@@ -42,6 +42,8 @@ export interface BoardFirmware {
   readonly problem: Failure | undefined;
   /** The board runs older firmware than was installed: the boot loader gave up on the new one. */
   readonly fellBack: boolean;
+  /** The uuid of the firmware it fell back from, when that is known. */
+  readonly fellBackFrom: string | undefined;
   /** The device that fwup writes to. */
   readonly devpath: string;
   /** The hub's update was installed in this boot, and only the reboot is missing. */
@@ -147,6 +149,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     running,
     problem,
     fellBack,
+    fellBackFrom: fellBack ? (installed?.uuid ?? running?.other?.uuid) : undefined,
     devpath,
     get rebootOwed() {
       const entry = journal.installed;

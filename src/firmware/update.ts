@@ -58,6 +58,8 @@ export interface UpdaterOptions {
   readonly clearTarget: (signal: AbortSignal) => Promise<void>;
   /** Makes the running slot the active one again after fwup finished a file that then proved bad. */
   readonly undo: () => Promise<void>;
+  /** The other slot is written and active: told before anybody else hears of it. */
+  readonly onInstalled: (offer: Offer, firmware: FirmwareMetadata) => Promise<void>;
   readonly onNews: (offer: Offer, news: UpdateNews) => void;
   readonly clock: Clock;
   readonly log: Log;
@@ -178,7 +180,9 @@ export function createUpdater(options: UpdaterOptions): Updater {
     stopping.signal.addEventListener("abort", onStop, { once: true });
     try {
       stopping.signal.throwIfAborted();
-      return { result: "installed", firmware: await write(offer, abort.signal, abort) };
+      const firmware = await write(offer, abort.signal, abort);
+      await options.onInstalled(offer, firmware);
+      return { result: "installed", firmware };
     } catch (error) {
       if (error instanceof FwupFailure && error.fault === "unproven") await options.undo();
       return { result: "failed", reason: reasonOf(error) };

@@ -52,14 +52,6 @@ export function createLog(options: LogOptions, scope = "hublink"): Log {
   };
 }
 
-/** A log that writes nothing. */
-export const silentLog: Log = createLog({
-  level: "error",
-  format: "text",
-  now: () => 0,
-  write: () => undefined,
-});
-
 type SafeFields = Readonly<Record<string, string | number | boolean>>;
 type Format = (time: string, level: Level, scope: string, message: string, fields: SafeFields) => string;
 
@@ -87,3 +79,11 @@ function pairs(fields: SafeFields): string {
 function oneLine(text: string): string {
   return text.replace(/\r?\n/g, "\\n");
 }
+
+/** A log that writes nothing. */
+export const silentLog: Log = createLog({
+  level: "error",
+  format: "text",
+  now: () => 0,
+  write: () => undefined,
+});

@@ -1,0 +1,91 @@
+import type { Config } from "../config/schema.ts";
+import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import type { Offer, UpdateNews, UpdaterStatus } from "../firmware/update.ts";
+import type { LinkStatus } from "../hub/link.ts";
+import type { Identity } from "../identity/identity.ts";
+import { VERSION } from "../version.ts";
+import type { AgentStatus, FirmwareSummary } from "./control-messages.ts";
+
+export interface StatusSources {
+  readonly config: Config;
+  readonly identity: Identity;
+  readonly firmware: BoardFirmware;
+  readonly fwupVersion: string | undefined;
+  readonly link: LinkStatus;
+  readonly joined: boolean;
+  readonly update: UpdaterStatus;
+  readonly lastUpdate: { readonly offer: Offer; readonly news: UpdateNews } | undefined;
+  readonly pendingValidation: boolean;
+  readonly nowMs: number;
+  readonly uptimeMs: number;
+}
+
+/** Everything `hublink status` shows; no secret, no signed URL. */
+export function agentStatus(sources: StatusSources): AgentStatus {
+  const { link, firmware, update, identity } = sources;
+  const { certificate, source } = identity.describe();
+  return {
+    connection: link.connection,
+    identifier: identity.identifier,
+    update_tool: "fwup",
+    firmware: firmwareSummary(firmware),
+    update:
+      update.state === "idle"
+        ? null
+        : { uuid: update.uuid ?? "", stage: stageOf(update), percent: update.percent },
+    pending_validation: sources.pendingValidation,
+    agent_version: VERSION,
+    hub: new URL(sources.config.hub.url).host,
+    joined: sources.joined,
+    last_error: link.lastError ?? firmware.problem?.message ?? null,
+    next_attempt_s:
+      link.nextAttemptMs === undefined
+        ? null
+        : Math.max(0, Math.round((link.nextAttemptMs - sources.nowMs) / 1000)),
+    identity: {
+      source,
+      certificate: certificate
+        ? {
+            subject: certificate.subject,
+            not_before: certificate.notBefore.toISOString(),
+            not_after: certificate.notAfter.toISOString(),
+            sha256: certificate.sha256,
+          }
+        : null,
+    },
+    slot: firmware.running?.slot || null,
+    devpath: firmware.devpath,
+    fwup_version: sources.fwupVersion ?? null,
+    auto_revert_detected: firmware.fellBack,
+    last_update: lastUpdateOf(sources.lastUpdate),
+    uptime_s: Math.round(sources.uptimeMs / 1000),
+    rss_mib: Math.round(process.memoryUsage.rss() / 1024 / 1024),
+  };
+}
+
+/** The protocol knows two stages; what comes before the first byte is written counts as the first. */
+function stageOf({ state }: UpdaterStatus): string {
+  return state === "writing" || state === "finishing" || state === "installed" ? "updating" : "downloading";
+}
+
+function firmwareSummary({ running }: BoardFirmware): FirmwareSummary | null {
+  if (running === undefined) return null;
+  return {
+    uuid: running.uuid ?? "",
+    version: running.version ?? "",
+    product: running.product ?? "",
+    platform: running.platform ?? "",
+    architecture: running.architecture ?? "",
+  };
+}
+
+function lastUpdateOf(last: StatusSources["lastUpdate"]): AgentStatus["last_update"] {
+  if (last === undefined) return null;
+  const { offer, news } = last;
+  const uuid = offer.announced.uuid ?? "";
+  if (news.type !== "ended") return { uuid, status: news.type, reason: null };
+  const { outcome } = news;
+  return outcome.result === "installed"
+    ? { uuid: outcome.firmware.uuid, status: outcome.result, reason: null }
+    : { uuid, status: outcome.result, reason: outcome.reason };
+}

@@ -1,0 +1,71 @@
+import { reboot } from "../board/reboot.ts";
+import { rebootMethods, type RebootConfig } from "../board/reboot-methods.ts";
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+
+export interface RebooterOptions {
+  /** `[reboot]` */
+  readonly config: RebootConfig & { readonly grace_s: number; readonly escalate_s: number };
+  /** What has to be over first, such as a slot being written. */
+  readonly beforehand: () => Promise<void>;
+  readonly tellHub: (timeoutMs: number) => Promise<void>;
+  readonly root: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Reboots the board, once for all who ask. */
+export interface Rebooter {
+  readonly rebooting: boolean;
+  reboot(reason: string): void;
+  /** The agent is told to end, as it is when the reboot takes effect. */
+  stop(): Promise<void>;
+}
+
+/** The hub's last words wait no longer for its answer. */
+const FLUSH_MS = 2000;
+
+/** @throws Failure `config` for a method that is not built */
+export function createRebooter(options: RebooterOptions): Rebooter {
+  const { config, clock, log } = options;
+  const methods = rebootMethods(config, { clock, runCommand, root: options.root });
+  const stopping = new AbortController();
+  let under: Promise<void> | undefined;
+
+  const run = async (reason: string): Promise<void> => {
+    try {
+      await options.beforehand();
+      if (stopping.signal.aborted) return;
+      await reboot({
+        reason,
+        methods,
+        graceMs: config.grace_s * 1000,
+        escalateMs: config.escalate_s * 1000,
+        flush: async () => options.tellHub(FLUSH_MS),
+        clock,
+        log,
+        runCommand,
+        signal: stopping.signal,
+      });
+    } catch (error) {
+      log.error(messageOf(error));
+    } finally {
+      under = undefined;
+    }
+  };
+
+  return {
+    get rebooting() {
+      return under !== undefined;
+    },
+    reboot(reason) {
+      under ??= run(reason);
+    },
+    async stop() {
+      stopping.abort(new Error("the agent stops"));
+      await under;
+    },
+  };
+}

@@ -1,0 +1,146 @@
+import { serialNumber } from "../board/serial-number.ts";
+import type { Config } from "../config/schema.ts";
+import { loadConfig } from "../config/load.ts";
+import { notBuiltYet } from "../config/not-built-yet.ts";
+import { checkDevpath, fwupVersion, listTasks, usablePublicKeys } from "../firmware/fwup.ts";
+import { loadIdentity } from "../identity/load-identity.ts";
+import { loadTrust } from "../identity/trust.ts";
+import { systemClock } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { silentLog } from "../platform/log.ts";
+import { openSlots } from "./slots.ts";
+import { wrap, type CommandContext } from "./terminal.ts";
+
+type Mark = "ok" | "warn" | "FAIL";
+
+/** Prints findings as they come, and keeps the first that is an error. */
+interface Report {
+  add(mark: Mark, subject: string, text: string): void;
+  fail(subject: string, error: unknown): void;
+  readonly firstError: unknown;
+}
+
+const INDENT = 18;
+
+/**
+ * `hublink check`: reads everything the daemon will need and says what it found.
+ * @throws Failure of the first thing that is wrong, after all was printed
+ */
+export async function check(context: CommandContext): Promise<void> {
+  const report = createReport(context);
+  const { config, warnings } = await loadConfig({
+    env: context.env,
+    ...(context.config !== undefined && { path: context.config }),
+  });
+  report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
+  for (const warning of warnings) report.add("warn", "configuration", warning);
+  for (const line of notBuiltYet(config)) report.add("warn", "not built yet", line);
+  await checkIdentity(config, report);
+  await checkTrust(config, report);
+  await checkFwup(config, report);
+  await checkSlots(config, context, report);
+  checkKeys(config, report);
+  if (report.firstError !== undefined) throw new Checked(report.firstError);
+}
+
+/** What was wrong has been printed already; only its exit code is left to tell. */
+export class Checked extends Error {
+  constructor(cause: unknown) {
+    super(messageOf(cause), { cause });
+  }
+}
+
+async function checkIdentity(config: Config, report: Report): Promise<void> {
+  try {
+    const serial = async (): Promise<string | undefined> => serialNumber("/", systemClock);
+    const identity = await loadIdentity(config.identity, {
+      clock: systemClock,
+      log: silentLog,
+      serialNumber: serial,
+    });
+    const { source, certificate, warnings } = identity.describe();
+    report.add("ok", "identity", `${identity.identifier}, ${source}`);
+    if (certificate !== undefined) {
+      const until = certificate.notAfter.toISOString().slice(0, 10);
+      report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
+    }
+    for (const warning of warnings) report.add("warn", "identity", warning);
+  } catch (error) {
+    report.fail("identity", error);
+  }
+}
+
+async function checkTrust(config: Config, report: Report): Promise<void> {
+  try {
+    const { source, ca } = await loadTrust(config.hub.ca_file, "/");
+    report.add("ok", "hub", `${config.hub.url}, trusting ${ca.length} CA from ${source}`);
+  } catch (error) {
+    report.fail("hub.ca_file", error);
+  }
+}
+
+async function checkFwup(config: Config, report: Report): Promise<void> {
+  const { fwup, ops_file: file } = config.firmware;
+  try {
+    report.add("ok", "fwup", `${fwup} ${await fwupVersion({ fwup, clock: systemClock })}`);
+  } catch (error) {
+    report.fail("fwup", error);
+    return;
+  }
+  try {
+    const tasks = await listTasks({ fwup, clock: systemClock, file });
+    report.add("ok", "ops file", `${file}: ${tasks.join(", ")}`);
+  } catch (error) {
+    const missing = error instanceof Failure && error.kind === "no-input";
+    if (missing) report.add("warn", "ops file", `${messageOf(error)}; U-Boot variables are written directly`);
+    else report.fail("ops file", error);
+  }
+}
+
+async function checkSlots(config: Config, context: CommandContext, report: Report): Promise<void> {
+  const firmware = await openSlots(config, context);
+  const { running, devpath } = firmware;
+  if (running === undefined) {
+    report.fail("slots", firmware.problem);
+  } else {
+    const name = `${running.product ?? "?"} ${running.version ?? "?"} (${running.platform ?? "?"}/${running.architecture ?? "?"})`;
+    const state = running.validated ? "validated" : "not validated yet";
+    report.add("ok", "firmware", running.slot === "" ? name : `slot ${running.slot}: ${name}, ${state}`);
+    for (const warning of running.warnings) report.add("warn", "firmware", warning);
+    if (firmware.fellBack) report.add("warn", "firmware", "the board fell back to this firmware");
+  }
+  try {
+    await checkDevpath(devpath);
+    report.add("ok", "device", devpath);
+  } catch (error) {
+    report.fail("device", error);
+  }
+}
+
+function checkKeys(config: Config, report: Report): void {
+  const { public_keys: keys, trust_hub_keys: trustHub } = config.firmware;
+  if (usablePublicKeys(keys).length > 0) {
+    report.add("ok", "public keys", `${keys.length} pinned; the hub's are not used`);
+  } else if (trustHub) {
+    report.add("ok", "public keys", "none pinned; the hub's are used");
+  } else {
+    report.add("warn", "public keys", "none, and the hub's are not trusted: every update will be refused");
+  }
+}
+
+function createReport({ terminal: { stdout } }: CommandContext): Report {
+  let firstError: unknown;
+  const add = (mark: Mark, subject: string, text: string): void => {
+    stdout.write(`${mark.padEnd(5)}${subject.padEnd(INDENT - 5)}${wrap(text, INDENT, stdout.columns)}\n`);
+  };
+  return {
+    add,
+    fail(subject, error) {
+      firstError ??= error;
+      add("FAIL", subject, messageOf(error));
+    },
+    get firstError() {
+      return firstError;
+    },
+  };
+}

@@ -1,0 +1,63 @@
+import { ConfigFailure } from "../config/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { redact } from "../platform/redact.ts";
+import { VERSION } from "../version.ts";
+import { Checked, check } from "./check.ts";
+import { parseCommandLine, USAGE, type Invocation } from "./command-line.ts";
+import { exitCodeOf } from "./exit-codes.ts";
+import type { CommandContext, Terminal } from "./terminal.ts";
+
+/** Runs the command line; returns the exit code. */
+export async function main(
+  argv: readonly string[],
+  terminal: Terminal,
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  const verbose = argv.includes("--verbose");
+  try {
+    const request = parseCommandLine(argv);
+    if (request.command === "help") terminal.stdout.write(USAGE);
+    else if (request.command === "version") terminal.stdout.write(`hublink ${VERSION}\n`);
+    else await perform(request, { terminal, env, config: request.config, verbose });
+    return 0;
+  } catch (error) {
+    report(error, terminal, verbose);
+    return exitCodeOf(error instanceof Checked ? error.cause : error);
+  }
+}
+
+/** Commands are loaded when they are called: the daemon's memory should hold no other's code. */
+async function perform(request: Invocation, context: CommandContext): Promise<void> {
+  const [operand = ""] = request.operands;
+  switch (request.command) {
+    case "run":
+      return (await import("./run.ts")).run(context);
+    case "check":
+      return check(context);
+    case "status":
+      return (await import("./status.ts")).status(context, request.json);
+    case "apply":
+      return (await import("./apply.ts")).apply(context, operand);
+    case "validate":
+      return (await import("./slots.ts")).validate(context);
+    case "revert":
+      return (await import("./slots.ts")).revert(context);
+    case "reboot":
+      return (await import("./slots.ts")).reboot(context);
+    case "metadata":
+      return (await import("./metadata.ts")).metadata(context, operand);
+    case "identity":
+      return (await import("./identity.ts")).identity(context, request.csr);
+    case "upload":
+      throw new Failure("unavailable", "upload is not built yet in this version of hublink");
+  }
+}
+
+function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
+  if (error instanceof Checked) return;
+  const lines = error instanceof ConfigFailure ? error.problems : [messageOf(error)];
+  for (const line of lines) stderr.write(`hublink: ${redact(line)}\n`);
+  const known = error instanceof Failure;
+  if (verbose && error instanceof Error) stderr.write(`${redact(error.stack ?? "")}\n`);
+  else if (!known) stderr.write("hublink: this is a defect; --verbose shows where\n");
+}

@@ -1,0 +1,23 @@
+import { defaultConfig } from "../config/check.ts";
+import { loadConfig } from "../config/load.ts";
+import { readMetadata } from "../firmware/metadata.ts";
+import { systemClock } from "../platform/clock.ts";
+import { renderRows, type CommandContext } from "./terminal.ts";
+
+/** `hublink metadata FILE`: needs no configuration, but takes its fwup where there is one. */
+export async function metadata(context: CommandContext, file: string): Promise<void> {
+  const found = await readMetadata({ fwup: await fwupOf(context), clock: systemClock, file });
+  const rows = Object.entries(found)
+    .filter((row): row is [string, string] => typeof row[1] === "string" && row[1] !== "")
+    .map(([key, value]) => [key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), value] as const);
+  context.terminal.stdout.write(renderRows(rows));
+}
+
+async function fwupOf({ config: path, env }: CommandContext): Promise<string> {
+  if (path !== undefined) return (await loadConfig({ path, env })).config.firmware.fwup;
+  try {
+    return (await loadConfig({ env })).config.firmware.fwup;
+  } catch {
+    return defaultConfig().firmware.fwup; // no usable configuration here, as on a developer's machine
+  }
+}

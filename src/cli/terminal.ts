@@ -1,0 +1,38 @@
+/** Where a command reads and writes. */
+export interface Terminal {
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+}
+
+/** What every command works with. */
+export interface CommandContext {
+  readonly terminal: Terminal;
+  readonly env: NodeJS.ProcessEnv;
+  /** `--config` */
+  readonly config: string | undefined;
+  readonly verbose: boolean;
+}
+
+/** Rows of a label and a value, aligned; a value that is too wide for `columns` goes on below. */
+export function renderRows(rows: readonly (readonly [label: string, value: string])[], columns = 80): string {
+  const width = Math.max(...rows.map(([label]) => label.length)) + 2;
+  return rows.map(([label, value]) => `${label.padEnd(width)}${wrap(value, width, columns)}\n`).join("");
+}
+
+/** Breaks at spaces, so that no line is wider than the terminal where that is possible. */
+export function wrap(text: string, indent: number, columns = 80): string {
+  const room = Math.max(20, columns - indent);
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > room) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  lines.push(line);
+  return lines.join(`\n${" ".repeat(indent)}`);
+}
