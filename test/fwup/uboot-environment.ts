@@ -91,7 +91,7 @@ function decode(bytes: Buffer, place: EnvironmentPlace, start: number): Map<stri
     const hex = (value: number): string => `0x${value.toString(16).padStart(8, "0")}`;
     const block = place.offsetBytes / BLOCK_BYTES;
     throw new FwupError(
-      `U-Boot environment (block ${block}) CRC32 mismatch (expected ${hex(expected)}; got ${hex(actual)})`,
+      `U-boot environment (block ${block}) CRC32 mismatch (expected ${hex(expected)}; got ${hex(actual)})`,
     );
   }
   const variables = new Map<string, string>();
