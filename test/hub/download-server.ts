@@ -53,10 +53,12 @@ export function createDownloadServer(options: {
   readonly clock: Clock;
   readonly nowMs: () => number;
   readonly faults: FaultBox;
-  /** Something happened: an entry was made or finished. */
+  /** An answer has begun or is done. */
   readonly onChange: (entry: DownloadEntry) => void;
+  /** Bytes were sent. */
+  readonly onBytes: () => void;
 }): DownloadServer {
-  const { clock, nowMs, faults, onChange } = options;
+  const { clock, nowMs, faults, onChange, onBytes } = options;
   const releases = new Map<string, Release>();
   const entries: DownloadEntry[] = [];
   const secret = randomBytes(32);
@@ -107,7 +109,10 @@ export function createDownloadServer(options: {
         faults.apply("download", exchange);
         entry.status = exchange.status;
         onChange(entry);
-        await send(exchange, response, (bytes) => (entry.sentBytes += bytes));
+        await send(exchange, response, (bytes) => {
+          entry.sentBytes += bytes;
+          onBytes();
+        });
       }
       entry.done = true;
       onChange(entry);

@@ -130,7 +130,7 @@ export function resetAfter(sizeBytes: number): Fault {
   return {
     name: `reset-after ${sizeBytes}`,
     download(exchange) {
-      exchange.body = thenStop(exchange, sizeBytes, () => exchange.reset());
+      exchange.body = thenStop(head(exchange.body, sizeBytes), exchange.closed, () => exchange.reset());
     },
   };
 }
@@ -140,7 +140,7 @@ export function stallAfter(sizeBytes: number): Fault {
   return {
     name: `stall-after ${sizeBytes}`,
     download(exchange) {
-      exchange.body = thenStop(exchange, sizeBytes, () => undefined);
+      exchange.body = thenStop(head(exchange.body, sizeBytes), exchange.closed, () => undefined);
     },
   };
 }
@@ -298,13 +298,17 @@ async function* head(body: AsyncIterable<Buffer>, sizeBytes: number): AsyncGener
   }
 }
 
-/** The body's head; then `stop`, and silence until the connection is gone. */
-async function* thenStop(exchange: Exchange, sizeBytes: number, stop: () => void): AsyncGenerator<Buffer> {
-  yield* head(exchange.body, sizeBytes);
+/** A body; then `stop`, and silence until the connection is gone. */
+async function* thenStop(
+  body: AsyncIterable<Buffer>,
+  closed: AbortSignal,
+  stop: () => void,
+): AsyncGenerator<Buffer> {
+  yield* body;
   stop();
-  if (exchange.closed.aborted) return;
+  if (closed.aborted) return;
   await new Promise<void>((resolve) => {
-    exchange.closed.addEventListener("abort", () => resolve(), { once: true });
+    closed.addEventListener("abort", () => resolve(), { once: true });
   });
 }
 

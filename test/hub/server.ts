@@ -137,6 +137,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
       tell({ kind: "download", entry });
       waiting.changed();
     },
+    onBytes: () => waiting.changed(),
   });
   const urlOf = (release: Release): string =>
     files.sign(release, downloadUrl, options.urlLifetimeMs ?? 600_000);

@@ -43,8 +43,8 @@ export function createTlsFront(options: TlsOptions, check: Check): TlsFront {
   const asks = (options.clientCertificates ?? "none") !== "none";
   return {
     async secure(raw) {
-      const tapped = asks ? tap(raw, check) : raw;
-      const socket = new TLSSocket(tapped, {
+      // Through a stream of ours, so that the raw socket stays in our hands: for alerts, and for resets.
+      const socket = new TLSSocket(tap(raw, asks ? check : undefined), {
         isServer: true,
         secureContext,
         requestCert: asks,
@@ -63,8 +63,8 @@ export function createTlsFront(options: TlsOptions, check: Check): TlsFront {
 }
 
 /** Looks on as the handshake passes; when a certificate is refused, the alert goes out instead of it. */
-function tap(raw: Socket, check: Check): Duplex {
-  const alertFor = createAlertTap(check);
+function tap(raw: Socket, check: Check | undefined): Duplex {
+  const alertFor = check && createAlertTap(check);
   let refused = false;
   const stream = new Duplex({
     read: () => void raw.resume(),
@@ -83,7 +83,7 @@ function tap(raw: Socket, check: Check): Duplex {
   });
   raw.on("data", (chunk: Buffer) => {
     if (refused) return;
-    const alert = alertFor(chunk);
+    const alert = alertFor?.(chunk);
     if (alert !== undefined) {
       refused = true;
       raw.end(alert);

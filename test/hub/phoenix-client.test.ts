@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { Socket, type Channel } from "phoenix";
+import { WebSocket } from "ws";
+import { signNh1 } from "./nh1.ts";
+import { startHub } from "./server.ts";
+
+const CREDENTIALS = { key: "nhp_product", secret: "a product's secret", identifier: "dev" };
+
+/** The client makes its socket by itself; ours carries the device's headers. */
+class SignedWebSocket extends WebSocket {
+  constructor(url: string) {
+    super(url, { headers: signNh1(CREDENTIALS, Math.floor(Date.now() / 1000)) });
+  }
+}
+
+it("the official Phoenix client gets along with the hub", async () => {
+  const hub = await startHub({
+    secrets: { [CREDENTIALS.key]: { secret: CREDENTIALS.secret } },
+    publicKeys: ["a key"],
+  });
+  const socket = new Socket(`${hub.url}/device-socket`, {
+    transport: SignedWebSocket,
+    heartbeatIntervalMs: 20,
+  });
+  socket.connect();
+  const device = socket.channel("device", { device_api_version: "2.3.0", fwup_public_keys: "on_connect" });
+  const keys = heard(device, "fwup_public_keys");
+  const extensionsWanted = heard(device, "extensions:get");
+  assert.deepEqual(await answer(device), {});
+  assert.deepEqual(await keys, { keys: ["a key"] });
+  await extensionsWanted;
+
+  const extensions = socket.channel("extensions", { health: "0.0.1", nonsense: "1.0.0" });
+  assert.deepEqual(await answer(extensions), ["health"]);
+  const check = heard(extensions, "health:check");
+  extensions.push("health:attached", {});
+  await check;
+  const refused = new Promise((resolve) => extensions.push("nonsense:x", {}).receive("error", resolve));
+  assert.equal(await refused, "detach");
+
+  device.push("status_update", { status: "received" });
+  await hub.waitFor("dev", ({ event }) => event === "status_update");
+  await hub.until(() => hub.device("dev").received.filter(({ topic }) => topic === "phoenix").length > 2);
+
+  const crashed = new Promise((resolve) => device.onError(resolve));
+  const joins = hub.device("dev").joins.length;
+  hub.crashChannel("dev", "device");
+  await crashed;
+  await hub.until(() => hub.device("dev").joins.length > joins); // the client joins again by itself
+
+  const unmatched = await new Promise((resolve) => {
+    socket.channel("nosuchtopic").join().receive("error", resolve);
+  });
+  assert.deepEqual(unmatched, { reason: "unmatched topic" });
+
+  await new Promise((resolve) => extensions.leave().receive("ok", resolve));
+  await new Promise<void>((resolve) => socket.disconnect(resolve, 1000));
+  await hub.until(() => !hub.device("dev").connected);
+  await hub.stop();
+});
+
+async function heard(channel: Channel, event: string): Promise<unknown> {
+  return new Promise((resolve) => channel.on(event, resolve));
+}
+
+async function answer(channel: Channel): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    channel.join().receive("ok", resolve).receive("error", reject).receive("timeout", reject);
+  });
+}
