@@ -102,8 +102,8 @@ for (const { name, path, skip } of fwups)
       });
 
       it("that breaks off and stays open is waited for", async () => {
-        const child = spawn(path, ["-a", "-F", "-U", "-d", at("copy.img"), "-t", "upgrade"]);
         await copyFile(at("disk.img"), at("copy.img"));
+        const child = spawn(path, ["-a", "-F", "-U", "-d", at("copy.img"), "-t", "upgrade"]);
         let output: Buffer = Buffer.alloc(0);
         const frames = (): Frame[] => parseFrames(output);
         const halfWritten = new Promise<void>((resolve) => {
