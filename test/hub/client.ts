@@ -14,7 +14,7 @@ export interface Attempt {
 
 /** The device's end of a socket, with no protocol of its own. */
 export interface RawDevice {
-  /** Frames of the hub that have come so far, parsed. */
+  /** Frames of the hub that have come so far, parsed; the replies to `beat` are left out. */
   readonly frames: readonly unknown[];
   /** Undefined while it is open. */
   readonly closeCode: number | undefined;
@@ -24,6 +24,8 @@ export interface RawDevice {
   close(): void;
   /** Waits until so many frames have come in all. */
   count(frames: number): Promise<readonly unknown[]>;
+  /** Sends a heartbeat and waits for its reply: all that was sent before has been answered then. */
+  beat(): Promise<"answered" | "closed">;
   /** Waits for the close code. */
   closed(): Promise<number>;
 }
@@ -35,9 +37,14 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
   const socket = new WebSocket(url, { perMessageDeflate: false, ...options });
   const waiting = createWaiting();
   const frames: unknown[] = [];
+  const beats = new Set<unknown>();
+  let sentBeats = 0;
+  let answeredBeats = 0;
   let closeCode: number | undefined;
   socket.on("message", (data: Buffer) => {
-    frames.push(JSON.parse(data.toString("utf8")));
+    const frame: unknown = JSON.parse(data.toString("utf8"));
+    if (Array.isArray(frame) && beats.delete(frame[1])) answeredBeats += 1;
+    else frames.push(frame);
     waiting.changed();
   });
   socket.on("close", (code) => {
@@ -59,6 +66,17 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
         WAIT_MS,
         () => `${frames.length} of ${wanted} frames: ${JSON.stringify(frames).slice(-600)}`,
       ),
+    async beat() {
+      sentBeats += 1;
+      const beat = sentBeats;
+      beats.add(`beat ${beat}`);
+      device.send([null, `beat ${beat}`, "phoenix", "heartbeat", {}]);
+      return waiting.until(
+        () => (answeredBeats >= beat ? "answered" : closeCode === undefined ? undefined : "closed"),
+        WAIT_MS,
+        () => "no reply to a heartbeat",
+      );
+    },
     closed: async () =>
       waiting.until(
         () => closeCode,

@@ -66,7 +66,7 @@ describe("what the hub knows of a device, and does with it", () => {
   });
   let joins = 100;
   /** Joins `device` again and gives the events that came, the reply and the old join's close left out. */
-  const join2 = async (
+  const joinAgain = async (
     device: RawDevice,
     change: Readonly<Record<string, unknown>> = {},
   ): Promise<string[]> => {
@@ -77,13 +77,8 @@ describe("what the hub knows of a device, and does with it", () => {
     await settle(device);
     return events(device, from).filter((event) => event !== "phx_reply" && event !== "phx_close");
   };
-  /** Everything sent before has been answered. */
   const settle = async (device: RawDevice): Promise<void> => {
-    const ref = `settle-${device.frames.length}`;
-    device.send([null, ref, "phoenix", "heartbeat", {}]);
-    while (!device.frames.some((frame) => Array.isArray(frame) && frame[1] === ref)) {
-      await device.count(device.frames.length + 1);
-    }
+    assert.equal(await device.beat(), "answered");
   };
   const report = async (device: RawDevice, payload: unknown, event = "status_update"): Promise<void> => {
     device.send([String(joins), null, "device", event, payload]);
@@ -93,10 +88,10 @@ describe("what the hub knows of a device, and does with it", () => {
   it("records firmware only when all five of its facts are there", async () => {
     const device = await connectDevice();
     for (const missing of ["uuid", "product", "version", "platform", "architecture"]) {
-      await join2(device, { [`nerves_fw_${missing}`]: undefined });
+      await joinAgain(device, { [`nerves_fw_${missing}`]: undefined });
       assert.equal(hub.device("dev").firmware, undefined, missing);
     }
-    await join2(device, { nerves_fw_misc: "x" });
+    await joinAgain(device, { nerves_fw_misc: "x" });
     assert.deepEqual(hub.device("dev").firmware, {
       uuid: "uuid-1",
       product: "board",
@@ -120,7 +115,7 @@ describe("what the hub knows of a device, and does with it", () => {
       ["2.3.0", ["archive", "extensions:get", "scripts/run", "update"]],
     ];
     for (const [version, expected] of gates) {
-      assert.deepEqual(await join2(device, { device_api_version: version }), expected, version);
+      assert.deepEqual(await joinAgain(device, { device_api_version: version }), expected, version);
     }
   });
 
@@ -128,10 +123,10 @@ describe("what the hub knows of a device, and does with it", () => {
     const boards = await Promise.all(["fits", "other-platform", "same-uuid", "unproven"].map(connectDevice));
     const [fitting, otherPlatform, sameUuid, unproven] = boards;
     assert.ok(fitting && otherPlatform && sameUuid && unproven);
-    await join2(fitting);
-    await join2(otherPlatform, { nerves_fw_platform: "rpi4" });
-    await join2(sameUuid, { nerves_fw_uuid: META.uuid });
-    await join2(unproven, { meta: { firmware_validated: false } });
+    await joinAgain(fitting);
+    await joinAgain(otherPlatform, { nerves_fw_platform: "rpi4" });
+    await joinAgain(sameUuid, { nerves_fw_uuid: META.uuid });
+    await joinAgain(unproven, { meta: { firmware_validated: false } });
     hub.deploy(release);
     await Promise.all(boards.map(settle));
     const got = boards.map((device) => events(device).includes("update"));
@@ -141,15 +136,15 @@ describe("what the hub knows of a device, and does with it", () => {
   it("sends an update again when a join doesn't name it, and leaves it alone when it does", async () => {
     hub.deploy(release);
     const device = await connectDevice();
-    assert.deepEqual(await join2(device), ["update"]);
-    assert.deepEqual(await join2(device, { currently_downloading_uuid: META.uuid }), []);
-    assert.deepEqual(await join2(device, { currently_downloading_uuid: "" }), ["update"]);
+    assert.deepEqual(await joinAgain(device), ["update"]);
+    assert.deepEqual(await joinAgain(device, { currently_downloading_uuid: META.uuid }), []);
+    assert.deepEqual(await joinAgain(device, { currently_downloading_uuid: "" }), ["update"]);
   });
 
   it("gives up an update that says nothing for 30 minutes", async () => {
     hub.deploy(release);
     const device = await connectDevice();
-    await join2(device);
+    await joinAgain(device);
     hub.device("dev").inFlight = { uuid: META.uuid, status: "started", progress: 1, atMs: clock.now() };
     hub.offer();
     clock.jump(HOUR_MS / 2);
@@ -161,7 +156,7 @@ describe("what the hub knows of a device, and does with it", () => {
 
   it("blocks a device that failed or ignored a deployment, but not an operator's update", async () => {
     const device = await connectDevice();
-    await join2(device);
+    await joinAgain(device);
     for (const status of ["failed", "ignored", "downloading: FWUP Error!"]) {
       hub.pushUpdate("dev", release);
       await report(device, { status, reason: "because" });
@@ -177,17 +172,17 @@ describe("what the hub knows of a device, and does with it", () => {
       reason: "fwup error",
     });
     assert.equal(hub.device("dev").blockedUntil, clock.now() + HOUR_MS);
-    assert.deepEqual(await join2(device), []);
+    assert.deepEqual(await joinAgain(device), []);
     clock.jump(HOUR_MS);
-    assert.deepEqual(await join2(device), ["update"]);
+    assert.deepEqual(await joinAgain(device), ["update"]);
   });
 
   it("counts a join with the new uuid as success, whatever went before", async () => {
     hub.deploy(release);
     const device = await connectDevice();
-    await join2(device);
+    await joinAgain(device);
     await report(device, { status: "completed" });
-    assert.deepEqual(await join2(device, { nerves_fw_uuid: META.uuid }), []);
+    assert.deepEqual(await joinAgain(device, { nerves_fw_uuid: META.uuid }), []);
     const { updated, inFlight, blockedUntil } = hub.device("dev");
     assert.deepEqual([updated, inFlight, blockedUntil], [[META.uuid], undefined, undefined]);
   });
@@ -209,10 +204,10 @@ describe("what the hub knows of a device, and does with it", () => {
       ["scripts/run", "text"],
     ];
     for (const [event, payload] of deadly) {
-      await join2(device);
+      await joinAgain(device);
       const crashes = hub.device("dev").crashes.length;
       await report(device, payload, event);
-      const last = device.frames.at(-2); // before the heartbeat's reply
+      const last = device.frames.at(-1);
       const ref = String(joins);
       assert.deepEqual(last, [ref, ref, "device", "phx_error", { reason: "channel_crash" }], event);
       assert.equal(hub.device("dev").crashes.length, crashes + 1);
@@ -223,7 +218,7 @@ describe("what the hub knows of a device, and does with it", () => {
 
   it("lets what is merely odd pass", async () => {
     const device = await connectDevice();
-    await join2(device);
+    await joinAgain(device);
     const odd: [string, unknown][] = [
       ["status_update", { status: "rescheduled" }],
       ["fwup_progress", {}],
@@ -252,13 +247,13 @@ describe("what the hub knows of a device, and does with it", () => {
       device.send(["1", "2", topic, "phx_join", payload]);
       await settle(device);
       const response = { reason: "join crashed" };
-      assert.deepEqual(device.frames.at(-2), ["1", "2", topic, "phx_reply", { status: "error", response }]);
+      assert.deepEqual(device.frames.at(-1), ["1", "2", topic, "phx_reply", { status: "error", response }]);
     }
   });
 
   it("keeps progress, statuses and validation for assertions", async () => {
     const device = await connectDevice();
-    await join2(device, { meta: { firmware_validated: false, firmware_auto_revert_detected: true } });
+    await joinAgain(device, { meta: { firmware_validated: false, firmware_auto_revert_detected: true } });
     assert.equal(hub.device("dev").validated, "not_validated");
     assert.equal(hub.device("dev").autoRevertDetected, true);
     await report(device, { value: 3, stage: "downloading" }, "fwup_progress");
@@ -281,7 +276,7 @@ describe("what the hub knows of a device, and does with it", () => {
   it("answers the join with the update when it plays an old server", async () => {
     hub.deploy(release, { inJoinReply: true });
     const device = await connectDevice();
-    assert.deepEqual(await join2(device), []);
+    assert.deepEqual(await joinAgain(device), []);
     const reply = device.frames[0];
     assert.ok(Array.isArray(reply) && isMap(reply[4]) && isMap(reply[4]["response"]));
     assert.equal(reply[4]["response"]["update_available"], true);
@@ -289,14 +284,14 @@ describe("what the hub knows of a device, and does with it", () => {
 
   it("sends anything to anyone, well-formed or not", async () => {
     const device = await connectDevice();
-    await join2(device);
+    await joinAgain(device);
     hub.pushUpdate("dev", release, { size: -1, checksum: undefined });
     hub.send("dev", "device", "scripts/run", { text: "x", ref: "r" });
     hub.send("dev", "console", "dn", "no map");
     hub.identify("dev");
     hub.sendRaw("dev", '[1,2,3,4,"raw"]');
     await settle(device);
-    const [update, script, console, identify, raw] = device.frames.slice(-6, -1);
+    const [update, script, console, identify, raw] = device.frames.slice(-5);
     assert.ok(Array.isArray(update) && isMap(update[4]));
     assert.equal(update[4]["size"], -1);
     assert.equal("checksum" in update[4], false);
@@ -327,7 +322,7 @@ describe("what the hub knows of a device, and does with it", () => {
 
   it("waits for messages that are there already or still to come, and says what came instead", async () => {
     const device = await connectDevice();
-    await join2(device);
+    await joinAgain(device);
     const early = await hub.waitFor("dev", ({ event }) => event === "phx_join");
     assert.equal(early.topic, "device");
     const coming = hub.waitFor("dev", ({ event }) => event === "rebooting", 5000);

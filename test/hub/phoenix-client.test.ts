@@ -34,12 +34,12 @@ it("the official Phoenix client gets along with the hub", async () => {
   const extensions = socket.channel("extensions", { health: "0.0.1", nonsense: "1.0.0" });
   assert.deepEqual(await answer(extensions), ["health"]);
   const check = heard(extensions, "health:check");
-  extensions.push("health:attached", {});
+  extensions.push("health:attached", {}, 20); // never replied to
   await check;
   const refused = new Promise((resolve) => extensions.push("nonsense:x", {}).receive("error", resolve));
   assert.equal(await refused, "detach");
 
-  device.push("status_update", { status: "received" });
+  device.push("status_update", { status: "received" }, 20); // nor is this
   await hub.waitFor("dev", ({ event }) => event === "status_update");
   await hub.until(() => hub.device("dev").received.filter(({ topic }) => topic === "phoenix").length > 2);
 
