@@ -99,23 +99,16 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     return running;
   };
 
-  /** Reads and writes in one go, so that nothing is built on old values. */
-  const change = async (changes: (variables: Variables) => VariableChanges): Promise<void> => {
-    if (!hasEnvironment) {
-      throw new Failure(
-        "config",
-        `this needs firmware.ops_file: firmware.metadata is ${config.metadata}, no environment`,
-      );
-    }
-    await writeVariables(config.uboot_env_config, changes(await readEnvironment(config.uboot_env_config)));
-  };
-
-  /** The ops file's task where the image has one, else the variables: only a task can rewrite partitions. */
+  /**
+   * Makes a change by the ops file's task where the image has one, since only a task can rewrite
+   * partitions, else by the variables. Whether it may be made the variables say in either case.
+   */
   const operate = async (
     task: string,
     changes: (variables: Variables) => VariableChanges,
     signal?: AbortSignal,
   ): Promise<void> => {
+    const planned = hasEnvironment ? changes(await readEnvironment(config.uboot_env_config)) : undefined;
     if (await hasTask(options, task)) {
       await runOpsTask({
         fwup: config.fwup,
@@ -126,8 +119,13 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
         ...(signal !== undefined && { signal }),
         onWarning: (text) => log.info(`fwup: ${text}`),
       });
+    } else if (planned !== undefined) {
+      await writeVariables(config.uboot_env_config, planned);
     } else {
-      await change(changes);
+      throw new Failure(
+        "config",
+        `${task} needs a task of that name in firmware.ops_file: firmware.metadata is a file, not the environment`,
+      );
     }
   };
 
@@ -135,7 +133,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     const { correction } = known();
     if (correction.size === 0) return;
     log.warn("the environment named another slot than the one that runs; corrected");
-    await change(() => correction);
+    await writeVariables(config.uboot_env_config, correction);
   };
 
   const clear = async (signal?: AbortSignal): Promise<void> => {
