@@ -23,7 +23,7 @@ export function generateSigningKey(): SigningKey {
 }
 
 /** Content that no compressor makes smaller; the same for the same seed. */
-export interface SeededContent {
+interface SeededContent {
   readonly sizeBytes: number;
   readonly seed: string;
 }

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { applyDelta } from "./delta.ts";
 
+const XDELTA3 = "xdelta3";
+
 let folder: string;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "hublink-delta-"));
@@ -76,7 +78,7 @@ describe("xdelta3's deltas", { skip: xdelta3Missing() }, () => {
   const makeDelta = async (from: Buffer, to: Buffer): Promise<Buffer> => {
     await writeFile(join(folder, "from"), from);
     await writeFile(join(folder, "to"), to);
-    execFileSync("xdelta3", ["-A", "-S", "-f", "-s", "from", "to", "delta"], { cwd: folder });
+    execFileSync(XDELTA3, ["-A", "-S", "-f", "-s", "from", "to", "delta"], { cwd: folder });
     return readFile(join(folder, "delta"));
   };
   const from = noise(20 << 20, "from"); // more than two of xdelta3's windows of 8 MiB
@@ -113,7 +115,7 @@ describe("xdelta3's deltas", { skip: xdelta3Missing() }, () => {
 
 function xdelta3Missing(): string | false {
   try {
-    execFileSync("xdelta3", ["-V"], { stdio: "ignore" });
+    execFileSync(XDELTA3, ["-V"], { stdio: "ignore" });
     return false;
   } catch {
     return "xdelta3 is not installed";

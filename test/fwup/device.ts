@@ -74,7 +74,7 @@ function unmountAll(device: string, output: Output): void {
         String.fromCharCode(Number.parseInt(octal, 8)),
       ),
     );
-  const failed = folders.filter((folder) => spawnSync("umount", [folder]).status !== 0);
+  const failed = folders.filter((folder) => spawnSync("/bin/umount", [folder]).status !== 0);
   for (const folder of failed) output.info(`Error calling umount on '${folder}'`);
   if (failed.length > 0) process.exit(1); // no more is said
 }

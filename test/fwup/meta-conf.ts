@@ -9,7 +9,7 @@ export interface Section {
   readonly sections: readonly Section[];
 }
 
-export interface Setting {
+interface Setting {
   readonly values: readonly string[];
   /** Of the file, from 1. */
   readonly line: number;

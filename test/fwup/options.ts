@@ -2,7 +2,7 @@ import type { KeyObject } from "node:crypto";
 import { parsePublicKey, readPublicKeyFile } from "./keys.ts";
 import type { Output } from "./output.ts";
 
-export type Action = "apply" | "generate-keys" | "list" | "metadata" | "verify" | "help" | "version";
+type Action = "apply" | "generate-keys" | "list" | "metadata" | "verify" | "help" | "version";
 
 /** What the command line asks for. */
 export interface Options {
