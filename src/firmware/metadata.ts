@@ -5,7 +5,7 @@ import { checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts
 const Text = v.optional(v.string());
 
 const Metadata = v.object({
-  uuid: v.pipe(v.string("no meta-uuid"), v.nonEmpty("an empty meta-uuid")),
+  uuid: v.pipe(v.optional(v.string(), ""), v.nonEmpty("no meta-uuid")),
   product: Text,
   version: Text,
   platform: Text,

@@ -1,0 +1,300 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import {
+  FwupFailure,
+  runFwup,
+  type FwupFault,
+  type FwupRun,
+  type FwupSource,
+} from "../../src/firmware/fwup-process.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { someBytes } from "./announce.ts";
+import { say, scriptedFwup } from "./fwups.ts";
+import { eventually, watchForLeftovers } from "./left-behind.ts";
+
+const STALL_MS = 600_000;
+const OK = say(["PR", 100, ""], ["OK", 0, ""]);
+const TAKE_ALL = "cat > /dev/null";
+
+describe("a run of fwup", () => {
+  let folder: string;
+  let clock: FakeClock;
+  let heard: string[];
+  let nothingIsLeft: () => Promise<void>;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "fwup-process-"));
+    clock = new FakeClock();
+    heard = [];
+    nothingIsLeft = watchForLeftovers();
+  });
+
+  afterEach(async () => {
+    assert.equal(clock.pending, 0, "a timer was left behind");
+    await nothingIsLeft();
+    await rm(folder, { recursive: true });
+  });
+
+  /** Runs a script in place of fwup. */
+  async function run(lines: string[], source?: FwupSource, changes: Partial<FwupRun> = {}): Promise<void> {
+    await runFwup(
+      {
+        fwup: await scriptedFwup(folder, ...lines),
+        args: [],
+        clock,
+        stallMs: STALL_MS,
+        onProgress: (percent) => heard.push(`${percent} %`),
+        onWarning: (text) => heard.push(text),
+        ...changes,
+      },
+      source,
+    );
+  }
+
+  async function failureOf(work: Promise<void>): Promise<{ fault: FwupFault; message: string }> {
+    try {
+      await work;
+    } catch (error) {
+      assert.ok(error instanceof FwupFailure, String(error));
+      return { fault: error.fault, message: error.message };
+    }
+    return assert.fail("it succeeded");
+  }
+
+  it("succeeds with fwup's OK and exit status 0, and passes on what fwup says", async () => {
+    await run(
+      [say(["PR", 0, ""]), "echo from a child of fwup", say(["WN", 0, "Upgrading"]), TAKE_ALL, OK],
+      bytes(10),
+    );
+    assert.deepEqual(heard, ["0 %", "Upgrading", "100 %", "21 bytes beside fwup's own words"]);
+  });
+
+  it("gives fwup the bytes framed, and the end of input", async () => {
+    const file = join(folder, "stdin");
+    await run([`cat > ${file}`, OK], bytes(70_000, 3));
+    const frames = await readFile(file);
+    const sizes: number[] = [];
+    const payload: Buffer[] = [];
+    for (let at = 0; at < frames.length;) {
+      const size = frames.readUInt32BE(at);
+      sizes.push(size);
+      payload.push(frames.subarray(at + 4, at + 4 + size));
+      at += 4 + size;
+    }
+    assert.deepEqual(sizes, [65_536, 4464, 3, 0]);
+    assert.ok(Buffer.concat(payload).equals(Buffer.concat([someBytes(70_000), someBytes(3)])));
+  });
+
+  it("fails with fwup's reason, and what its standard error says besides", async () => {
+    const refusal = [
+      say(["ER", 0, "Unexpected error\nparsing meta.conf"]),
+      "echo version 99 required >&2",
+      "exit 1",
+    ];
+    assert.deepEqual(await failureOf(run(refusal)), {
+      fault: "refused",
+      message: "Unexpected error; parsing meta.conf (version 99 required)",
+    });
+  });
+
+  for (const [what, lines, message] of [
+    ["ends with 0 but says no OK", ["exit 0"], "fwup ended without saying OK"],
+    ["says OK but ends with another status", [OK, "exit 3"], "fwup ended with exit status 3"],
+    [
+      "ends with 1 after a warning only",
+      [say(["WN", 0, "busy"]), "exit 1"],
+      "fwup ended with exit status 1: busy",
+    ],
+    ["explains itself on stderr", ["echo a >&2; echo b >&2", "exit 2"], "fwup ended with exit status 2: b"],
+    ["is killed", ["kill -9 $$"], "fwup was killed by SIGKILL"],
+    [
+      "says a frame that is too long",
+      [String.raw`printf '\001\000\000\000ER'`, "exit 1"],
+      "fwup ended with exit status 1",
+    ],
+  ] as const) {
+    it(`crashed when fwup ${what}`, async () => {
+      assert.deepEqual(await failureOf(run([...lines])), { fault: "crashed", message });
+    });
+  }
+
+  it("says so when there is no fwup", async () => {
+    const { fault, message } = await failureOf(run([], bytes(10), { fwup: join(folder, "none") }));
+    assert.equal(fault, "not-started");
+    assert.match(message, /none: not found; install it/);
+  });
+
+  it("keeps reasons short however much fwup writes", async () => {
+    const { message } = await failureOf(
+      run(["yes '' | head -c 3000000 >&2", "yes x | head -c 9000 | tr -d '\\n' >&2; exit 1"]),
+    );
+    assert.ok(message.length < 1100);
+  });
+
+  it("draws its input to the end though fwup reads only the beginning", async () => {
+    let drawn = 0;
+    await run(["head -c 100 > /dev/null", OK], async function* () {
+      for await (const chunk of bytes(...Array.from({ length: 50 }, () => 64_000))()) {
+        drawn += chunk.length;
+        yield chunk;
+      }
+    });
+    assert.equal(drawn, 50 * 64_000);
+  });
+
+  it("does not call it a success when the rest of the input is not what it should be", async () => {
+    const ended = gate();
+    const failure = failureOf(
+      run(["head -c 100 > /dev/null", OK], async function* () {
+        yield someBytes(1000);
+        await ended.passed;
+        throw new Error("checksum");
+      }),
+    );
+    await eventually(() => heard.length > 0, "fwup finishes");
+    await eventually(() => !process.getActiveResourcesInfo().includes("ProcessWrap"), "fwup has ended");
+    ended.open();
+    assert.deepEqual(await failure, {
+      fault: "unproven",
+      message: "fwup finished, but the rest of its input failed: checksum",
+    });
+  });
+
+  it("kills fwup before it can finish when the input fails, and throws the input's error", async () => {
+    const after = join(folder, "after");
+    const fault = new Error("wrong checksum");
+    const source: FwupSource = async function* () {
+      yield* bytes(1000)();
+      throw fault;
+    };
+    await assert.rejects(run([TAKE_ALL, `touch ${after}`, OK], source), (error) => error === fault);
+    assert.ok(!existsSync(after));
+  });
+
+  it("tells the input to end when fwup fails", async () => {
+    let ended = false;
+    const source: FwupSource = async function* (signal) {
+      yield someBytes(10);
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      ended = true;
+      signal.throwIfAborted();
+    };
+    const { message } = await failureOf(run([say(["ER", 0, "bad signature"]), "exit 1"], source));
+    assert.equal(message, "bad signature");
+    assert.ok(ended);
+  });
+
+  it("is killed with all its children when it is aborted", async () => {
+    const pids = join(folder, "pids");
+    const abort = new AbortController();
+    const reason = new Error("stop");
+    const work = run(
+      [`sleep 1000 & echo $! > ${pids}; echo $$ >> ${pids}; echo end >> ${pids}; wait`],
+      bytes(10),
+      {
+        signal: abort.signal,
+      },
+    );
+    await eventually(
+      () => existsSync(pids) && execFileSync("cat", [pids], { encoding: "utf8" }).includes("end"),
+      "started",
+    );
+    abort.abort(reason);
+    await assert.rejects(work, (error) => error === reason);
+    for (const pid of (await readFile(pids, "utf8")).split("\n").filter((line) => /^\d+$/.test(line))) {
+      await eventually(() => !isAlive(Number(pid)), `process ${pid} is gone`);
+    }
+    await assert.rejects(run([OK], undefined, { signal: abort.signal }), (error) => error === reason);
+  });
+
+  it("ends what an archive's execute() left running, which holds the pipes", async () => {
+    const pid = join(folder, "pid");
+    await run([`sleep 1000 & echo $! > ${pid}`, OK]);
+    const child = Number(await readFile(pid, "utf8"));
+    await eventually(() => !isAlive(child), "the child is gone");
+  });
+
+  it("is ended when it takes no byte and reports no progress for too long", async () => {
+    const failure = failureOf(run([say(["PR", 7, ""]), "sleep 1000"], bytes(1_000_000)));
+    await eventually(() => heard.length === 1, "fwup is at work");
+    // More than once: the pipe itself still takes some bytes.
+    while (process.getActiveResourcesInfo().includes("ProcessWrap")) await clock.advance(STALL_MS);
+    assert.deepEqual(await failure, {
+      fault: "stalled",
+      message: "fwup took no byte and reported no progress for 600 s and was ended",
+    });
+  });
+
+  it("is not stalled while it waits for input", async () => {
+    const more = gate();
+    let asked = false;
+    const work = run([TAKE_ALL, OK], async function* () {
+      yield someBytes(100);
+      asked = true;
+      await more.passed;
+      yield someBytes(100);
+    });
+    await eventually(() => asked, "fwup waits for input");
+    await clock.advance(10 * STALL_MS);
+    more.open();
+    await work;
+  });
+
+  it("is not stalled while it reports progress, however slow", async () => {
+    const steps = join(folder, "steps");
+    execFileSync("mkfifo", [steps]);
+    const step = `read step <&3`;
+    const work = run(
+      [`exec 3< ${steps}`, ...[1, 2, 3].flatMap((percent) => [step, say(["PR", percent, ""])]), step, OK],
+      bytes(10),
+    );
+    const fifo = await open(steps, "w");
+    for (const count of [1, 2, 3]) {
+      await eventually(() => clock.pending === 1, "fwup is watched");
+      await clock.advance(0.9 * STALL_MS);
+      await fifo.write("\n");
+      await eventually(() => heard.length === count, `progress ${count}`);
+    }
+    await fifo.write("\n");
+    await work;
+    await fifo.close();
+  });
+
+  it("runs alone: a second one is refused until the first has ended", async () => {
+    const abort = new AbortController();
+    const first = run(["sleep 1000"], undefined, { signal: abort.signal });
+    await eventually(() => clock.pending === 1, "the first runs");
+    assert.equal((await failureOf(run([OK]))).fault, "busy");
+    abort.abort(new Error("stop"));
+    await assert.rejects(first, /stop/);
+    await run([OK]);
+  });
+});
+
+/** A source of one chunk for each size. */
+function bytes(...sizes: number[]): () => AsyncGenerator<Uint8Array> {
+  // eslint-disable-next-line @typescript-eslint/require-await -- a stream, made of what is there
+  return async function* () {
+    for (const size of sizes) yield someBytes(size);
+  };
+}
+
+function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
+  let open = (): void => undefined;
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  return { passed, open };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false; // ESRCH
+  }
+  return !/^State:\s+Z/m.test(execFileSync("cat", [`/proc/${pid}/status`], { encoding: "utf8" }));
+}

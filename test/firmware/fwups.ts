@@ -1,0 +1,34 @@
+import { accessSync, constants } from "node:fs";
+import { chmod, writeFile } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { frameBytes, type SaidFrame } from "./frame-bytes.ts";
+
+/** The real fwup when it is on the PATH, else the stand-in. */
+export const fwup: string =
+  (process.env["PATH"] ?? "")
+    .split(delimiter)
+    .map((folder) => join(folder, "fwup"))
+    .find(isExecutable) ?? join(import.meta.dirname, "../bin/fwup");
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false; // not here
+  }
+}
+
+/** Writes a shell script that is run in place of fwup; returns its path. */
+export async function scriptedFwup(folder: string, ...lines: string[]): Promise<string> {
+  const path = join(folder, "scripted-fwup");
+  await writeFile(path, ["#!/bin/sh", ...lines, ""].join("\n"));
+  await chmod(path, 0o755);
+  return path;
+}
+
+/** A line of such a script that says frames. */
+export function say(...frames: SaidFrame[]): string {
+  const bytes = [...Buffer.concat(frames.map(frameBytes))];
+  return `printf '${bytes.map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("")}'`;
+}
