@@ -32,7 +32,7 @@ describe("an update from the hub", () => {
     await agent.stop();
     await board.start();
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
-    assert.equal(device.firmware?.["nerves_fw_uuid"], v2.uuid);
+    assert.equal(device.firmware?.["uuid"], v2.uuid);
     assert.deepEqual(device.updated, [v2.uuid]);
     assert.equal((await board.environment()).get("nerves_fw_validated"), "1");
     assert.deepEqual(device.crashes, []);
