@@ -2,6 +2,7 @@ import { existsSync, readFileSync, watch } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { stringify } from "smol-toml";
 import { startAgent, type Agent } from "../../src/agent/agent.ts";
 import { checkConfig } from "../../src/config/check.ts";
 import type { Config } from "../../src/config/schema.ts";
@@ -44,6 +45,8 @@ export interface TestBoard {
   /** Lines of the agent's log so far. */
   readonly logged: readonly string[];
   config(overrides?: TestBoardOptions["config"]): Config;
+  /** Writes the configuration as a file, for an agent in a process of its own. */
+  writeConfig(overrides?: TestBoardOptions["config"]): Promise<string>;
   /** Makes firmware of that version for this board. */
   firmware(version: string, overrides?: Partial<Parameters<typeof makeFirmware>[0]>): Promise<MadeFirmware>;
   /** Starts the agent in this process; a second start is what a reboot is to the agent. */
@@ -91,7 +94,7 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
   const device = certificates.devices.get(IDENTIFIER);
   const rebooted = join(dir, "reboots");
 
-  const config: TestBoard["config"] = (overrides = {}) => {
+  const tables = (overrides: TestBoardOptions["config"] = {}): Record<string, Record<string, unknown>> => {
     const base: Record<string, Record<string, unknown>> = {
       hub: { url: hub.url, ca_file: certificates.caFile, reconnect: { min_s: 0.01, max_s: 0.05 } },
       identity: { file: { cert_file: device?.certFile, key_file: device?.keyFile } },
@@ -108,8 +111,9 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
     for (const part of [options.config ?? {}, overrides]) {
       for (const [name, table] of Object.entries(part)) base[name] = { ...base[name], ...table };
     }
-    return checkConfig(base, {}, "test").config;
+    return base;
   };
+  const config: TestBoard["config"] = (overrides) => checkConfig(tables(overrides), {}, "test").config;
 
   const logged: string[] = [];
   const log: Log = createLog({
@@ -133,6 +137,11 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
     root,
     logged,
     config,
+    async writeConfig(overrides) {
+      const path = join(dir, "config.toml");
+      await writeFile(path, stringify(tables(overrides)), { mode: 0o600 });
+      return path;
+    },
     firmware,
     async start(overrides) {
       const clock = options.clock ?? systemClock;
