@@ -1,0 +1,90 @@
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+
+export type Answer = (response: ServerResponse, request: IncomingMessage) => void;
+
+export interface FileServer {
+  /** Such as `http://127.0.0.1:1234`. */
+  readonly origin: string;
+  /** The path and the headers of each request so far. */
+  readonly requests: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[];
+  close(): Promise<void>;
+}
+
+/** A server on loopback that answers each request in turn, and all further ones as the last. */
+export async function serve(
+  answers: readonly Answer[],
+  tls?: { readonly cert: string; readonly key: string },
+): Promise<FileServer> {
+  const requests: { path: string; headers: IncomingHttpHeaders }[] = [];
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const answer = answers[requests.length] ?? answers.at(-1);
+    requests.push({ path: request.url ?? "", headers: request.headers });
+    answer?.(response, request);
+  };
+  const server = tls === undefined ? createServer(onRequest) : createTlsServer(tls, onRequest);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    origin: tls === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}`,
+    requests,
+    async close() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+export interface GivenFile {
+  readonly etag?: string;
+  /** What happens after so many bytes of this answer; the rest never comes. */
+  readonly stopAfter?: number;
+  readonly stop?: "reset" | "stall" | "end";
+  /** Whether to honour ranges. Default: true. */
+  readonly ranges?: boolean;
+  readonly status?: number;
+  /** Instead of, or besides, the right ones; undefined leaves one out. */
+  readonly headers?: Readonly<Record<string, string | undefined>>;
+}
+
+/** Gives a file, or what its range asks for. */
+export function give(file: Uint8Array, options: GivenFile = {}): Answer {
+  const { etag = '"one"', stopAfter, stop = "reset", ranges = true } = options;
+  return (response, request) => {
+    const range = ranges ? /^bytes=(\d+)-$/.exec(request.headers.range ?? "") : null;
+    const start = Number(range?.[1] ?? 0);
+    const headers: Record<string, string | undefined> = {
+      etag,
+      "content-length": String(file.length - start),
+      ...(range === null ? {} : { "content-range": `bytes ${start}-${file.length - 1}/${file.length}` }),
+      ...options.headers,
+    };
+    for (const [name, value] of Object.entries(headers)) {
+      if (value !== undefined) response.setHeader(name, value);
+    }
+    response.writeHead(options.status ?? (range === null ? 200 : 206));
+    if (stopAfter === undefined) {
+      response.end(file.subarray(start));
+      return;
+    }
+    response.flushHeaders();
+    response.write(file.subarray(start, start + stopAfter), () => {
+      if (stop === "end" && headers["content-length"] === undefined) response.end();
+      else if (stop === "end") response.socket?.end();
+      else if (stop === "reset") reset(response.socket);
+    });
+  };
+}
+
+function reset(socket: Socket | null): void {
+  if (socket instanceof TLSSocket) socket.destroy();
+  else socket?.resetAndDestroy();
+}
+
+/** An answer without a file. */
+export function status(code: number, headers: Readonly<Record<string, string>> = {}): Answer {
+  return (response) => response.writeHead(code, headers).end("secret details");
+}
