@@ -163,8 +163,8 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     faults,
     onFrame(record, kind, frame) {
       tell({ kind, identifier: record.identifier, frame });
-      waiting.changed();
     },
+    onChange: () => waiting.changed(),
     onTopics(session) {
       const { record } = session;
       if (sessions.get(record.identifier) === session) record.online = session.hasJoined("device");

@@ -13,8 +13,10 @@ import { UndecodableFrame, type Frame, type Serializer } from "./frames.ts";
 export interface SessionHub extends ChannelHub {
   readonly clock: Clock;
   readonly faults: FaultBox;
-  /** A frame passed, or something in the record changed. */
+  /** A frame passes. */
   onFrame(record: DeviceRecord, direction: "received" | "sent", frame: Frame): void;
+  /** Something in the record may have changed. */
+  onChange(): void;
   /** A topic was joined or has ended. */
   onTopics(session: Session): void;
   onClose(session: Session, code: number): void;
@@ -127,8 +129,9 @@ export class Session {
     if (this.#hub.faults.apply("incoming", frame).includes(true)) return;
     const { joinRef, ref, topic, event, payload } = frame;
     this.record.received.push({ atMs: this.#hub.nowMs(), topic, event, payload, joinRef, ref });
-    this.#dispatch({ ...frame, topic: this.#internal(topic) });
     this.#hub.onFrame(this.record, "received", frame);
+    this.#dispatch({ ...frame, topic: this.#internal(topic) });
+    this.#hub.onChange();
   }
 
   #dispatch(frame: Frame): void {
