@@ -1,5 +1,4 @@
 import { interfaceOf } from "../board/network-interface.ts";
-import { serialNumber } from "../board/serial-number.ts";
 import type { Config } from "../config/schema.ts";
 import { openBoardFirmware } from "../firmware/board-firmware.ts";
 import { fwupVersion } from "../firmware/fwup.ts";
@@ -8,7 +7,6 @@ import { createUpdater, type Offer, type UpdateNews } from "../firmware/update.t
 import type { HubMessage } from "../hub/device-messages.ts";
 import { createHubLink, type LinkStatus } from "../hub/link.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
-import { loadIdentity } from "../identity/load-identity.ts";
 import { loadTrust } from "../identity/trust.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
@@ -16,6 +14,7 @@ import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { VERSION } from "../version.ts";
 import { agentStatus } from "./agent-status.ts";
+import { boardIdentity } from "./board-identity.ts";
 import { controlMethods } from "./control-methods.ts";
 import { startControlServer, type ControlServer } from "./control-server.ts";
 import { decide } from "./decide.ts";
@@ -55,11 +54,7 @@ const FINISH_GRACE_MS = 6000;
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { config, clock, log, root } = options;
   const startedMs = clock.monotonic();
-  const identity = await loadIdentity(config.identity, {
-    clock,
-    log: log.scope("identity"),
-    serialNumber: async () => serialNumber(root, clock),
-  });
+  const identity = await boardIdentity(config, root, clock, log.scope("identity"));
   const trust = await loadTrust(config.hub.ca_file, root);
   const journal = await openJournal(config.state.dir, log.scope("journal"));
   const firmware = await openBoardFirmware({

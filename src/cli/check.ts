@@ -1,9 +1,8 @@
-import { serialNumber } from "../board/serial-number.ts";
+import { boardIdentity } from "../agent/board-identity.ts";
 import type { Config } from "../config/schema.ts";
 import { loadConfig } from "../config/load.ts";
 import { notBuiltYet } from "../config/not-built-yet.ts";
 import { checkDevpath, fwupVersion, listTasks, usablePublicKeys } from "../firmware/fwup.ts";
-import { loadIdentity } from "../identity/load-identity.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
@@ -52,12 +51,7 @@ export class Checked extends Error {
 
 async function checkIdentity(config: Config, report: Report): Promise<void> {
   try {
-    const serial = async (): Promise<string | undefined> => serialNumber("/", systemClock);
-    const identity = await loadIdentity(config.identity, {
-      clock: systemClock,
-      log: silentLog,
-      serialNumber: serial,
-    });
+    const identity = await boardIdentity(config, "/", systemClock, silentLog);
     const { source, certificate, warnings } = identity.describe();
     report.add("ok", "identity", `${identity.identifier}, ${source}`);
     if (certificate !== undefined) {

@@ -1,5 +1,4 @@
-import { serialNumber } from "../board/serial-number.ts";
-import { loadIdentity } from "../identity/load-identity.ts";
+import { boardIdentity } from "../agent/board-identity.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import { quietLog, readConfig } from "./config.ts";
@@ -9,9 +8,7 @@ import { renderRows, type CommandContext } from "./terminal.ts";
 export async function identity(context: CommandContext, csr: boolean): Promise<void> {
   if (csr) throw new Failure("usage", "identity --csr is not built yet in this version of hublink");
   const config = await readConfig(context);
-  const log = quietLog(config, context);
-  const serial = async (): Promise<string | undefined> => serialNumber("/", systemClock);
-  const found = await loadIdentity(config.identity, { clock: systemClock, log, serialNumber: serial });
+  const found = await boardIdentity(config, "/", systemClock, quietLog(config, context));
   const { certificate, source, warnings } = found.describe();
   const rows: [string, string][] = [
     ["identifier", found.identifier],

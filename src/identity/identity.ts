@@ -39,4 +39,6 @@ export interface IdentityDeps {
   readonly log: Log;
   /** The board's serial number: its name when neither the configuration nor a certificate gives one. */
   readonly serialNumber: () => Promise<string | undefined>;
+  /** The U-Boot environment, where a shared secret may be kept. @throws Failure */
+  readonly ubootVariables: () => Promise<ReadonlyMap<string, string>>;
 }

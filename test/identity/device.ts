@@ -16,6 +16,8 @@ export interface Device extends AsyncDisposable {
   /** What was logged. */
   readonly lines: string[];
   readonly deps: IdentityDeps;
+  /** Its U-Boot environment. */
+  readonly variables: Map<string, string>;
   /** Writes a file with mode 600. */
   write(path: string, content: string | Uint8Array): Promise<void>;
   /** Loads the identity in the certificate and key file, with what is given changed. */
@@ -26,10 +28,12 @@ export async function createDevice(): Promise<Device> {
   const folder = await mkdtemp(join(tmpdir(), "hublink-identity-"));
   const clock = new FakeClock(Date.now());
   const lines: string[] = [];
+  const variables = new Map<string, string>();
   const deps: IdentityDeps = {
     clock,
     log: recordingLog(lines),
     serialNumber: async () => Promise.resolve("serial-1"),
+    ubootVariables: async () => Promise.resolve(variables),
   };
   const certFile = join(folder, "cert");
   const keyFile = join(folder, "key");
@@ -42,6 +46,7 @@ export async function createDevice(): Promise<Device> {
     clock,
     lines,
     deps,
+    variables,
     write: async (path, content) => writeFile(path, content, { mode: 0o600 }),
     load: async (change = {}, file = {}) =>
       loadIdentity(

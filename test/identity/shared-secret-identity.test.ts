@@ -33,7 +33,7 @@ describe("an identity by shared secret", () => {
     const { secretFile } = device;
     assert.deepEqual(identity.describe(), {
       identifier: "serial-1",
-      source: `shared secret ${secretFile}`,
+      source: `shared secret of ${secretFile}`,
       warnings: [],
     });
   });
@@ -67,7 +67,7 @@ describe("an identity by shared secret", () => {
     await assert.rejects(load("nhp_abc", ""), failure("config", "shared_secret.secret_file is not set"));
     await assert.rejects(
       load("a\r\nb: c", secretFile),
-      failure("config", "identity.shared_secret.key holds"),
+      failure("config", "the key of the shared secret", "holds blanks"),
     );
     await chmod(secretFile, 0o644);
     await assert.rejects(load("nhp_abc", secretFile), failure("config", `chmod 600 ${secretFile}`));
@@ -84,4 +84,37 @@ it("a source that is not built yet is refused by its name", async () => {
   for (const source of ["env", "uboot-env", "pkcs11", "tpm2", "rpi-otp"] as const) {
     await assert.rejects(device.load({ source }), failure("config", `"${source}" is not built yet`));
   }
+});
+
+describe("a shared secret kept in the U-Boot environment", () => {
+  const load = async (variables: Readonly<Record<string, string>>) => {
+    await using device = await createDevice();
+    for (const [name, value] of Object.entries(variables)) device.variables.set(name, value);
+    return await device.load({ source: "shared-secret", shared_secret: { key: "", secret_file: "" } });
+  };
+  const product = { nh_shared_product_key: "nhp_p", nh_shared_product_secret: "product" };
+  const device = { nh_shared_key: "nhd_d", nh_shared_secret: "device" };
+
+  it("signs with the product's key", async () => {
+    const identity = await load(product);
+    assert.deepEqual(
+      (await identity.connection(TIME_S)).headers,
+      signConnect({ key: "nhp_p", secret: "product", identifier: "serial-1", timeS: TIME_S }),
+    );
+    assert.doesNotMatch(JSON.stringify(identity.describe()), /nhp_p|"product"/);
+  });
+
+  it("prefers the device's own key to the product's", async () => {
+    const identity = await load({ ...product, ...device });
+    assert.equal((await identity.connection(TIME_S)).headers["x-nh-key"], "nhd_d");
+  });
+
+  it("passes over a key without its secret", async () => {
+    const identity = await load({ ...product, nh_shared_key: "nhd_d" });
+    assert.equal((await identity.connection(TIME_S)).headers["x-nh-key"], "nhp_p");
+  });
+
+  it("names the variables when there is none", async () => {
+    await assert.rejects(load({}), failure("config", /nh_shared_key and nh_shared_secret/));
+  });
 });

@@ -1,0 +1,21 @@
+import { serialNumber } from "../board/serial-number.ts";
+import type { Config } from "../config/schema.ts";
+import { readEnvironment } from "../firmware/uboot-environment.ts";
+import type { Identity } from "../identity/identity.ts";
+import { loadIdentity } from "../identity/load-identity.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Log } from "../platform/log.ts";
+
+/**
+ * Loads the identity that the configuration names, with what this board knows of itself.
+ * @param root the root folder, `/` on a board
+ * @throws Failure that names the file, variable or setting at fault
+ */
+export async function boardIdentity(config: Config, root: string, clock: Clock, log: Log): Promise<Identity> {
+  return await loadIdentity(config.identity, {
+    clock,
+    log,
+    serialNumber: async () => serialNumber(root, clock),
+    ubootVariables: async () => readEnvironment(config.firmware.uboot_env_config),
+  });
+}
