@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 
 /** A certificate with its key, PEM. */
-export interface Pair {
+interface Pair {
   readonly cert: string;
   readonly key: string;
 }
@@ -16,7 +16,7 @@ export interface PairFiles {
   readonly keyFile: string;
 }
 
-export interface Validity {
+interface Validity {
   readonly notBefore: Date;
   readonly notAfter: Date;
 }

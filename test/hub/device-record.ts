@@ -14,7 +14,7 @@ export interface Received {
 /** The firmware a device reported with its join, keys without `nerves_fw_`. */
 export type FirmwareMetadata = Readonly<Record<string, string>>;
 
-export interface StatusEntry {
+interface StatusEntry {
   readonly atMs: number;
   /** A word of the hub's enumeration. */
   readonly status: UpdateStatus;
@@ -22,7 +22,7 @@ export interface StatusEntry {
   readonly delayForMs?: number;
 }
 
-export interface ProgressEntry {
+interface ProgressEntry {
   readonly atMs: number;
   readonly stage: string;
   readonly value: number;

@@ -5,7 +5,7 @@ import { readFile, type Exchange } from "./download-server.ts";
 import type { Refusal } from "./upgrade.ts";
 
 /** A device's open socket, as faults see it. */
-export interface FaultySocket {
+interface FaultySocket {
   readonly clock: Clock;
   close(code: number): void;
   terminate(): void;

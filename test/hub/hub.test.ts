@@ -4,13 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { FakeClock } from "../platform/fake-clock.ts";
-import type { RawDevice } from "./client.ts";
+import { connect, type RawDevice } from "./client.ts";
 import { isMap } from "./crash.ts";
 import {
   acceptThenClose,
   dropFrames,
   flap,
   garbageFrame,
+  redirectUpgrade,
   refuseUpgrade,
   swallowHeartbeats,
 } from "./faults.ts";
@@ -341,6 +342,13 @@ describe("what the hub knows of a device, and does with it", () => {
   it("plays dead, deaf and moody when told to", async () => {
     hub.faults.add(refuseUpgrade(503, { "retry-after": "7" }), 1);
     await assert.rejects(connectDevice(), /refused: 503/);
+
+    hub.faults.add(redirectUpgrade("wss://elsewhere.test/socket"), 1);
+    const redirected = await connect(`${hub.url}/device-socket/websocket?vsn=2.0.0`);
+    assert.deepEqual(
+      [redirected.status, redirected.headers["location"]],
+      [302, "wss://elsewhere.test/socket"],
+    );
 
     hub.faults.add(acceptThenClose(1012), 1);
     assert.equal(await (await connectDevice()).closed(), 1012);

@@ -45,7 +45,7 @@ export type HubEvent =
   | { readonly kind: "received" | "sent"; readonly identifier: string; readonly frame: Frame }
   | { readonly kind: "download"; readonly entry: DownloadEntry };
 
-export interface DeployOptions {
+interface DeployOptions {
   readonly archive?: Release;
   readonly connectingCode?: string;
   /** Default 24 h. */

@@ -115,8 +115,13 @@ export function certificateCheck(options: TlsOptions, nowMs: () => number): Chec
     }
     if (nowMs() < Date.parse(certificate.validFrom)) return "not yet valid";
     if (nowMs() > Date.parse(certificate.validTo)) return "expired";
-    const name = /^CN=(.+)$/m.exec(certificate.subject)?.[1];
+    const name = commonName(certificate);
     if (name === undefined) return "no common name";
     return options.devices?.includes(name) === false ? "unknown device" : undefined;
   };
+}
+
+/** The device that a certificate names. */
+export function commonName(certificate: X509Certificate): string | undefined {
+  return /^CN=(.+)$/m.exec(certificate.subject)?.[1];
 }

@@ -2,6 +2,7 @@ import type { X509Certificate } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { SERIALIZERS, type Serializer } from "./frames.ts";
 import { verifyNh1, type SharedSecret } from "./nh1.ts";
+import { commonName } from "./tls-front.ts";
 
 /** An HTTP answer instead of an upgrade. */
 export interface Refusal {
@@ -56,11 +57,6 @@ export function admit(
 export function redirectToWeb(request: IncomingMessage): Refusal {
   const host = (request.headers.host ?? "").replace(/:\d+$/, "");
   return { status: 301, headers: { location: `https://${host}${request.url ?? "/"}` }, body: "" };
-}
-
-/** The device that a certificate names. */
-export function commonName(certificate: X509Certificate): string | undefined {
-  return /^CN=(.+)$/m.exec(certificate.subject)?.[1];
 }
 
 function empty(status: number): Refusal {

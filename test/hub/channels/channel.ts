@@ -2,7 +2,7 @@ import type { Cancel, Clock } from "../../../src/platform/clock.ts";
 import type { Deployment } from "../deployments.ts";
 import type { DeviceRecord } from "../device-record.ts";
 
-export interface Reply {
+interface Reply {
   readonly status: "ok" | "error";
   readonly response: unknown;
 }
