@@ -1,0 +1,56 @@
+/** Measures the agent against what it stands beside, in one run on one machine: ratios, no promises. */
+import { execFileSync } from "node:child_process";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { realFwup } from "../fwup/run.ts";
+import { setUpBench, type Bench } from "./bench.ts";
+import { measureMemory } from "./memory.ts";
+import { measureSpeed } from "./speed.ts";
+import { measureStart } from "./start.ts";
+import { renderTable, type Row } from "./table.ts";
+
+const MIB = 1024 * 1024;
+const ROOT = join(import.meta.dirname, "../..");
+const quick = process.argv.includes("--quick");
+const rootfsMib = quick ? 32 : 256;
+const rounds = quick ? 3 : 7;
+
+const NOTES = `Update: from "started" to "completed" at the hub: connecting, reading the metadata,
+invalidating the slot, downloading, SHA-256 of each part and of the whole, fwup,
+flushing. curl: "curl -sN URL | fwup --apply ... && sync DISK", which checks no
+SHA-256. Both from the same server process, each on a new sparse disk image.
+RSS: idle is VmRSS, joined and after some heartbeats; peak is VmHWM from there on.
+Start: from spawning the agent until the hub sees its join; node is "node -e 0".
+`;
+
+execFileSync(process.execPath, ["--import", "tsx", "scripts/build.ts"], { cwd: ROOT, stdio: "inherit" });
+const bench = await setUpBench({
+  agent: join(ROOT, "dist/hublink.cjs"),
+  rootfsBytes: rootfsMib * MIB,
+  rounds,
+});
+const interrupt = (): void => void bench.remove().finally(() => process.exit(130));
+process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+try {
+  process.stdout.write(`${about()}\n\n${renderTable(await measureAll(bench))}\n\n${NOTES}`);
+} finally {
+  await bench.remove();
+}
+
+async function measureAll(on: Bench): Promise<Row[]> {
+  return [
+    ...(await measureSpeed(on, "http")),
+    ...(await measureSpeed(on, "https")),
+    ...(await measureMemory(on)),
+    ...(await measureStart(on)),
+  ];
+}
+
+function about(): string {
+  const fwup =
+    realFwup() === undefined
+      ? "No fwup on the PATH: with the stand-in for it, the speed of an update says nothing."
+      : "With the real fwup.";
+  const { version, arch } = process;
+  return `${rootfsMib} MiB of firmware, medians of ${rounds} rounds, Node ${version}, ${arch}, ${cpus().length} CPUs.\n${fwup}`;
+}

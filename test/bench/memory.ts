@@ -1,0 +1,47 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { startAgentProcess, type AgentProcess } from "./agent-process.ts";
+import type { Bench } from "./bench.ts";
+import { inRounds, median } from "./rounds.ts";
+import type { Row } from "./table.ts";
+
+const HEARTBEATS = 20;
+
+/** The memory of an agent that waits, and by how much it grows while firmware streams through it. */
+export async function measureMemory(bench: Bench): Promise<Row[]> {
+  const rounds = await inRounds(bench.rounds, async () => {
+    const board = await bench.newBoard();
+    const agent = await startAgentProcess(bench, board);
+    await agent.heartbeats(HEARTBEATS);
+    const idle = await residentMib(agent, "VmRSS");
+    await forgetPeak(agent);
+    await agent.update("https");
+    const peak = await residentMib(agent, "VmHWM");
+    await agent.stop();
+    await board.remove();
+    return { idle, peak };
+  });
+  const idle = median(rounds.map((round) => round.idle));
+  const peak = median(rounds.map((round) => round.peak));
+  const growth = median(rounds.map((round) => round.peak - round.idle));
+  return [
+    {
+      ratio: peak / idle,
+      goal: { below: (idle + 16) / idle },
+      what: "peak RSS of an update over https",
+      measured: `${peak.toFixed(1)} MiB`,
+      against: `idle ${idle.toFixed(1)} MiB, +${growth.toFixed(1)}`,
+    },
+  ];
+}
+
+async function residentMib({ pid }: AgentProcess, field: "VmRSS" | "VmHWM"): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
+  if (kib === undefined) throw new Error(`/proc/${pid}/status has no ${field}`);
+  return Number(kib) / 1024;
+}
+
+/** VmHWM counts from here on (proc(5), clear_refs: 5). */
+async function forgetPeak({ pid }: AgentProcess): Promise<void> {
+  await writeFile(`/proc/${pid}/clear_refs`, "5");
+}
