@@ -1,11 +1,12 @@
 import * as v from "valibot";
 import { createBackoff } from "../platform/backoff.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
+import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { Frame } from "./serializer.ts";
 import type { PhoenixSocket } from "./socket.ts";
 
-/** What a topic needs from its owner. */
+/** What a topic needs from its owner. What one of these throws is logged, and costs neither topic nor link. */
 export interface ChannelHandlers {
   /** Asked anew for every join, so that it tells the truth of that moment. */
   readonly joinPayload: () => unknown;
@@ -28,6 +29,11 @@ export interface Channel {
   readonly joined: boolean;
   /** False when it was not taken: not joined, or the line is full. NervesHub never replies to pushes. */
   push(event: string, payload: unknown): boolean;
+  /**
+   * A heartbeat and back: true when the hub has surely read all that was pushed before, and none of it on
+   * a join that it had lost.
+   */
+  confirm(timeoutMs: number): Promise<boolean>;
   /** Takes a new connection and joins. */
   attach(socket: PhoenixSocket): void;
   /** The connection is gone. */
@@ -61,26 +67,41 @@ export function createChannel(options: ChannelOptions): Channel {
   let socket: PhoenixSocket | undefined;
   let state: State = { name: "detached" };
 
+  const guarded = (task: () => void): void => {
+    try {
+      task();
+    } catch (error) {
+      log.error(`${topic}: ${messageOf(error)}`);
+    }
+  };
+
   /** Every change of state goes through here, so that no timer and no loss is forgotten. */
   const become = (next: State): void => {
     const previous = state;
     state = next;
     if (previous.name === "joining" || previous.name === "waiting") previous.cancel();
-    if (previous.name === "joined") options.onLost?.();
+    if (previous.name === "joined") guarded(() => options.onLost?.());
   };
 
   const join = (): void => {
-    if (socket === undefined) return;
-    const joinRef = socket.nextRef();
+    const current = socket;
+    if (current === undefined) return;
+    const joinRef = current.nextRef();
     const cancel = clock.after(JOIN_TIMEOUT_MS, () =>
       joinLater(`no answer to the join in ${JOIN_TIMEOUT_MS / 1000} s`),
     );
     become({ name: "joining", joinRef, cancel });
-    socket.send({ joinRef, ref: joinRef, topic, event: "phx_join", payload: options.joinPayload() });
+    guarded(() => {
+      current.send({ joinRef, ref: joinRef, topic, event: "phx_join", payload: options.joinPayload() });
+    });
+  };
+
+  const forgiveIfStable = (): void => {
+    if (state.name === "joined" && clock.monotonic() - state.sinceMs >= STABLE_MS) backoff.reset();
   };
 
   const joinLater = (reason: string): void => {
-    if (state.name === "joined" && clock.monotonic() - state.sinceMs >= STABLE_MS) backoff.reset();
+    forgiveIfStable();
     const delayMs = backoff.next();
     log.warn(`${topic}: ${reason}; joining again`, { in_s: Math.round(delayMs / 100) / 10 });
     become({ name: "waiting", cancel: clock.after(delayMs, join) });
@@ -96,13 +117,11 @@ export function createChannel(options: ChannelOptions): Channel {
     const reason = v.safeParse(Reason, response);
     if (state.name === "joining" && frame.ref === state.joinRef) {
       if (status === "error") {
-        joinLater(
-          `the hub refused the join: ${reason.success ? reason.output.reason : JSON.stringify(response)}`,
-        );
+        joinLater(`the hub refused the join: ${reason.success ? reason.output.reason : "no reason given"}`);
         return;
       }
       become({ name: "joined", joinRef: state.joinRef, sinceMs: clock.monotonic() });
-      options.onJoined(response);
+      guarded(() => options.onJoined(response));
     } else if (state.name === "joined" && reason.success && reason.output.reason === "unmatched topic") {
       joinLater("the hub does not know this join any more"); // seen when its channel process has gone
     }
@@ -117,11 +136,17 @@ export function createChannel(options: ChannelOptions): Channel {
       if (socket === undefined || state.name !== "joined") return false;
       return socket.send({ joinRef: state.joinRef, ref: socket.nextRef(), topic, event, payload });
     },
+    async confirm(timeoutMs) {
+      const join = state;
+      if (socket === undefined || join.name !== "joined") return false;
+      return (await socket.confirm(timeoutMs)) && state === join;
+    },
     attach(next) {
       socket = next;
       join();
     },
     detach() {
+      forgiveIfStable();
       socket = undefined;
       become({ name: "detached" });
     },
@@ -142,7 +167,7 @@ export function createChannel(options: ChannelOptions): Channel {
           joinLater("the hub closed the channel");
           break;
         default:
-          options.onMessage(frame.event, frame.payload);
+          guarded(() => options.onMessage(frame.event, frame.payload));
       }
     },
     leave() {

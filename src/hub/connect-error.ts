@@ -49,6 +49,8 @@ function explainRefusal(refused: UpgradeRefused): string {
     case 503:
       return `${refused.message}; the hub is not ready`;
     default:
-      return refused.message;
+      return refused.status >= 300 && refused.status < 400
+        ? `${refused.message}: a redirect that leads nowhere, or out of TLS; check hub.url`
+        : refused.message;
   }
 }

@@ -60,6 +60,9 @@ export type HubMessage =
   | { readonly type: "malformed"; readonly problem: string }
   | { readonly type: "unknown" };
 
+/** No more is told, and a list of a hundred thousand wrong things would fill the memory with issues. */
+const FIRST_ISSUE = { abortEarly: true };
+
 /** Reads a message of topic `device`; never throws. */
 export function parseHubMessage(event: string, payload: unknown): HubMessage {
   switch (event) {
@@ -92,7 +95,7 @@ export function parseJoinReply(response: unknown): HubMessage | undefined {
 function parseUpdate(payload: unknown): HubMessage {
   // A missing `update_available` is an update: only a plain false says that there is none.
   if (v.is(UpdateAvailable, payload) && !payload.update_available) return { type: "no-update" };
-  const result = v.safeParse(Update, payload);
+  const result = v.safeParse(Update, payload, FIRST_ISSUE);
   if (result.success) return { type: "update", update: result.output };
   const uuid = v.is(UpdateIdentity, payload) ? payload.firmware_meta.uuid : null;
   return { type: "bad-update", problem: problemOf("update", result.issues), uuid };
@@ -104,7 +107,7 @@ function parsed<S extends v.GenericSchema>(
   payload: unknown,
   build: (output: v.InferOutput<S>) => HubMessage,
 ): HubMessage {
-  const result = v.safeParse(schema, payload);
+  const result = v.safeParse(schema, payload, FIRST_ISSUE);
   return result.success
     ? build(result.output)
     : { type: "malformed", problem: problemOf(event, result.issues) };

@@ -1,3 +1,4 @@
+import { unlessAborted } from "../platform/abort.ts";
 import { createBackoff, type BackoffOptions } from "../platform/backoff.ts";
 import { sleep, type Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
@@ -51,6 +52,11 @@ export interface HubLink {
   stop(): Promise<void>;
 }
 
+/** A connection that was open, and for how long. */
+interface Ended extends SocketClosed {
+  readonly lastedMs: number;
+}
+
 /** Longer than TLS on a Pi Zero over a bad modem takes, shorter than a person's patience. */
 export const UPGRADE_TIMEOUT_MS = 30_000;
 /** nerves_hub_link follows as many. */
@@ -86,18 +92,23 @@ export function createHubLink(options: LinkOptions): HubLink {
 
   const setStatus = (changes: Partial<LinkStatus>): void => {
     status = { ...status, ...changes };
-    options.onStatus?.(status);
+    try {
+      options.onStatus?.(status);
+    } catch (error) {
+      log.error(`telling of the connection: ${messageOf(error)}`); // it stands or falls without its audience
+    }
   };
 
+  /** A server without a `date` corrects no one: then the board's own clock counts again. */
   const noteServerTime = (dateMs: number | undefined): void => {
-    if (dateMs !== undefined) serverTime = { ms: dateMs, monotonicMs: clock.monotonic() };
+    serverTime = dateMs === undefined ? undefined : { ms: dateMs, monotonicMs: clock.monotonic() };
   };
 
   const signingTimeMs = (): number =>
     serverTime === undefined ? clock.now() : serverTime.ms + clock.monotonic() - serverTime.monotonicMs;
 
   const openFollowing = async (signedAtMs: number): Promise<OpenedWebSocket> => {
-    let request = await options.request(signedAtMs);
+    let request = await unlessAborted(options.request(signedAtMs), wake.signal);
     for (let redirects = 0; ; redirects += 1) {
       try {
         return await openWebSocket(request, clock, wake.signal);
@@ -105,7 +116,7 @@ export function createHubLink(options: LinkOptions): HubLink {
         const next = error instanceof UpgradeRefused ? redirectTarget(error, request.url) : undefined;
         if (next === undefined) throw error;
         if (redirects === MAX_REDIRECTS)
-          throw new Error(`more than ${MAX_REDIRECTS} redirects`, { cause: error });
+          throw new Error(`more than ${MAX_REDIRECTS} redirects; check hub.url`, { cause: error });
         log.info("redirected", { to: next.href });
         request = { ...request, url: next };
       }
@@ -134,16 +145,17 @@ export function createHubLink(options: LinkOptions): HubLink {
   const isStopped = (): boolean => stopped;
 
   /** Runs one connection from its first packet to its end. */
-  const connection = async (): Promise<SocketClosed> => {
+  const connection = async (): Promise<Ended> => {
     setStatus({ connection: "connecting", nextAttemptMs: undefined });
     const opened = await open();
-    noteServerTime(opened.dateMs);
+    if (opened.dateMs !== undefined) noteServerTime(opened.dateMs);
+    const openedMs = clock.monotonic();
     const { webSocket } = opened;
     if (wake.signal.aborted) {
       webSocket.terminate();
       throw wake.signal.reason as Error;
     }
-    return await new Promise<SocketClosed>((resolve) => {
+    return await new Promise<Ended>((resolve) => {
       const current = createPhoenixSocket({
         webSocket,
         serializer: options.serializer,
@@ -156,7 +168,7 @@ export function createHubLink(options: LinkOptions): HubLink {
         onClose(closed) {
           socket = undefined;
           for (const channel of channels) channel.detach();
-          resolve(closed);
+          resolve({ ...closed, lastedMs: clock.monotonic() - openedMs });
         },
       });
       socket = current;
@@ -165,10 +177,9 @@ export function createHubLink(options: LinkOptions): HubLink {
     });
   };
 
-  /** How long to wait after a connection ended or could not be made. */
-  const delayAfter = (closed: SocketClosed | undefined, lastedMs: number): number => {
-    if (lastedMs >= STABLE_MS) backoff.reset();
-    const kicked = closed?.code === TWIN_CLOSE_CODE && lastedMs < TWIN_WITHIN_MS;
+  /** How long to wait after a connection ended; after an attempt that failed, when not given. */
+  const delayAfter = (ended: Ended | undefined): number => {
+    const kicked = ended?.code === TWIN_CLOSE_CODE && ended.lastedMs < TWIN_WITHIN_MS;
     twinCloses = kicked ? twinCloses + 1 : 0;
     return twinCloses >= TWIN_CLOSES ? backoff.longest() : backoff.next();
   };
@@ -177,20 +188,19 @@ export function createHubLink(options: LinkOptions): HubLink {
     for (;;) {
       wake = new AbortController();
       if (isStopped()) return;
-      const startedMs = clock.monotonic();
-      let closed: SocketClosed | undefined;
+      let ended: Ended | undefined;
       let lastError: string;
       try {
-        closed = await connection();
-        lastError = `the connection ended: ${closed.reason || "no reason given"} (${closed.code})`;
+        ended = await connection();
+        lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
         lastError = redact(error instanceof Failure ? messageOf(error) : explainConnectError(error));
       }
       if (isStopped()) return;
-      const delayMs = wake.signal.aborted
-        ? 0
-        : delayAfter(closed, closed ? clock.monotonic() - startedMs : 0);
-      if (twinCloses >= TWIN_CLOSES)
+      if (ended !== undefined && ended.lastedMs >= STABLE_MS) backoff.reset();
+      const woken = wake.signal.aborted;
+      const delayMs = woken ? 0 : delayAfter(ended);
+      if (!woken && twinCloses >= TWIN_CLOSES)
         lastError = "another device with this identifier is connected to the hub";
       log.warn(`no hub: ${lastError}`, { retry_in_s: Math.round(delayMs / 100) / 10 });
       setStatus({
@@ -253,5 +263,6 @@ function redirectTarget(refused: UpgradeRefused, from: URL): URL | undefined {
   if (target.protocol === "http:") target.protocol = "ws:";
   if (target.protocol !== "wss:" && target.protocol !== "ws:") return undefined;
   if (from.protocol === "wss:" && target.protocol === "ws:") return undefined;
+  target.hash = ""; // no WebSocket URL has one
   return target;
 }

@@ -51,6 +51,7 @@ export function createPhoenixSocket(options: PhoenixSocketOptions): PhoenixSocke
   let lastRef = 0;
   let lastHeardMs = clock.monotonic();
   let framesThisSecond = 0;
+  let ignoredThisSecond = 0;
   let ownReason: string | undefined;
   let closed = false;
   let cancelHeartbeat: Cancel = () => undefined;
@@ -96,6 +97,7 @@ export function createPhoenixSocket(options: PhoenixSocketOptions): PhoenixSocke
     if (framesThisSecond === 1) {
       cancelPause = clock.after(1000, () => {
         framesThisSecond = 0;
+        ignoredThisSecond = 0;
         if (webSocket.isPaused) webSocket.resume();
       });
     } else if (framesThisSecond === MAX_FRAMES_PER_S) {
@@ -112,7 +114,8 @@ export function createPhoenixSocket(options: PhoenixSocketOptions): PhoenixSocke
       frame = serializer.decode(data, isBinary);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      log.warn(`ignored what the hub sent: ${error.message}`);
+      ignoredThisSecond += 1;
+      if (ignoredThisSecond === 1) log.warn(`ignored what the hub sent: ${error.message}`);
       return;
     }
     if (frame.topic !== HEARTBEAT_TOPIC) {

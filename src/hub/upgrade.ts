@@ -23,6 +23,12 @@ export interface UpgradeRequest {
   readonly timeoutMs: number;
 }
 
+/**
+ * Node gives each address of a name 250 ms when it has several, too few for a modem or a satellite; were
+ * they all too slow, the board would never connect.
+ */
+const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
+
 /** The server answered the upgrade with something other than 101. */
 export class UpgradeRefused extends Error {
   readonly status: number;
@@ -68,6 +74,7 @@ export async function openWebSocket(
       serverNoContextTakeover: true,
       threshold: 1024,
     },
+    ...ADDRESSES,
     ...request.tls,
   });
   let localAddress: string | undefined;
@@ -110,7 +117,10 @@ export async function openWebSocket(
   return { webSocket, localAddress, dateMs };
 }
 
+/** No clock that is right gives a year of five digits, and no signature can carry one much later. */
+const LATEST_DATE_MS = Date.UTC(10_000, 0);
+
 function serverTime(headers: IncomingHttpHeaders): number | undefined {
   const ms = Date.parse(headers.date ?? "");
-  return Number.isNaN(ms) ? undefined : ms;
+  return ms > 0 && ms < LATEST_DATE_MS ? ms : undefined; // false for NaN, too
 }

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, type SpawnOptions } from "node:child_process";
 import type { Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
 
@@ -38,49 +38,61 @@ export async function runCommand(
   const [program, ...args] = typeof command === "string" ? ["/bin/sh", "-c", command] : command;
   if (program === undefined) throw new Failure("config", "the command to run is empty");
   const limit = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
-  const child = spawn(program, args, { detached: true, env: { ...process.env, ...options.env } });
-  const killGroup = (): void => {
-    try {
-      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-    } catch (error) {
-      if (systemCode(error) !== "ESRCH") throw error; // ESRCH: it has just ended by itself
-    }
-  };
+  const stdout = createOutput(limit);
+  const stderr = createOutput(limit);
   let timedOut = false;
+  let kill = (): void => undefined;
   const cancel = options.clock.after(options.timeoutMs, () => {
     timedOut = true;
-    killGroup();
+    kill();
   });
-  options.signal?.addEventListener("abort", killGroup, { once: true });
-  const stdout = collect(child.stdout, limit);
-  const stderr = collect(child.stderr, limit);
-  child.stdin.on("error", () => undefined); // EPIPE: it may end without reading its input
-  child.stdin.end(options.stdin ?? "");
+  const onAbort = (): void => kill();
+  options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
     const exitCode = await new Promise<number | null>((resolve, reject) => {
+      // Not typed as one with streams: when no file descriptor is free, Node makes none.
+      const spawnOptions: SpawnOptions = { detached: true, env: { ...process.env, ...options.env } };
+      const child = spawn(program, args, spawnOptions);
       child.once("error", reject);
       child.once("close", resolve);
-      if (options.signal?.aborted === true) killGroup();
+      child.stdout?.on("data", stdout.add);
+      child.stderr?.on("data", stderr.add);
+      child.stdin?.on("error", () => undefined); // EPIPE: it may end without reading its input
+      child.stdin?.end(options.stdin ?? "");
+      kill = () => {
+        try {
+          if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+        } catch (error) {
+          if (systemCode(error) !== "ESRCH") reject(error); // ESRCH: it has just ended by itself
+        }
+        // A daemon that has left the group may hold them open for ever.
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+      };
+      if (options.signal?.aborted === true) kill();
     });
-    return { exitCode, stdout: stdout(), stderr: stderr(), timedOut };
+    return { exitCode, stdout: stdout.text(), stderr: stderr.text(), timedOut };
   } catch (error) {
     const hint =
       systemCode(error) === "ENOENT" ? "not found; install it or correct its path" : messageOf(error);
     throw new Failure("unavailable", `${program}: ${hint}`, { cause: error });
   } finally {
     cancel();
-    options.signal?.removeEventListener("abort", killGroup);
+    options.signal?.removeEventListener("abort", onAbort);
   }
 }
 
-function collect(stream: NodeJS.ReadableStream, limit: number): () => string {
+/** What a stream says, up to `limit` bytes. */
+function createOutput(limit: number): { add: (chunk: Buffer) => void; text: () => string } {
   const chunks: Buffer[] = [];
   let size = 0;
-  stream.on("data", (chunk: Buffer) => {
-    const room = limit - size;
-    if (room <= 0) return;
-    chunks.push(chunk.subarray(0, room));
-    size += Math.min(chunk.length, room);
-  });
-  return () => Buffer.concat(chunks).toString("utf8");
+  return {
+    add(chunk) {
+      const room = limit - size;
+      if (room <= 0) return;
+      chunks.push(chunk.subarray(0, room));
+      size += Math.min(chunk.length, room);
+    },
+    text: () => Buffer.concat(chunks).toString("utf8"),
+  };
 }

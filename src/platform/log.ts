@@ -39,9 +39,9 @@ export function createLog(options: LogOptions, scope = "hublink"): Log {
       const safe: Record<string, string | number | boolean> = {};
       for (const [key, value] of Object.entries(fields)) {
         if (value === undefined || value === null) continue;
-        safe[key] = typeof value === "string" ? redact(value) : value;
+        safe[key] = typeof value === "string" ? safeText(value) : value;
       }
-      options.write(format(new Date(options.now()).toISOString(), level, scope, redact(message), safe));
+      options.write(format(new Date(options.now()).toISOString(), level, scope, safeText(message), safe));
     };
   return {
     error: at("error"),
@@ -52,13 +52,21 @@ export function createLog(options: LogOptions, scope = "hublink"): Log {
   };
 }
 
+/** What others sent may be long. */
+const MAX_TEXT_LENGTH = 4096;
+
+function safeText(text: string): string {
+  const redacted = redact(text); // before the cut: half a URL might not be known as one
+  return redacted.length > MAX_TEXT_LENGTH ? `${redacted.slice(0, MAX_TEXT_LENGTH)}…` : redacted;
+}
+
 type SafeFields = Readonly<Record<string, string | number | boolean>>;
 type Format = (time: string, level: Level, scope: string, message: string, fields: SafeFields) => string;
 
 const FORMATS: Record<LogFormat, Format> = {
   text: (time, level, scope, message, fields) => {
     const rest = pairs(fields);
-    return `${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${oneLine(message)}${rest && ` (${rest})`}`;
+    return oneLine(`${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${message}${rest && ` (${rest})`}`);
   },
   logfmt: (time, level, scope, message, fields) => {
     const rest = pairs(fields);
@@ -76,8 +84,11 @@ function pairs(fields: SafeFields): string {
     .join(" ");
 }
 
+/** One line that a terminal shows and does not obey. */
 function oneLine(text: string): string {
-  return text.replace(/\r?\n/g, "\\n");
+  return text
+    .replace(/\r?\n/g, "\\n")
+    .replace(/\p{Cc}/gu, (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
 /** A log that writes nothing. */
