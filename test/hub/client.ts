@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { WebSocket, type ClientOptions } from "ws";
 import { createWaiting } from "./waiting.ts";
 
@@ -20,7 +21,8 @@ export interface RawDevice {
   readonly closeCode: number | undefined;
   send(frame: unknown): void;
   sendRaw(data: string | Buffer): void;
-  ping(): void;
+  /** Sends a WebSocket ping and waits for the pong. */
+  ping(): Promise<void>;
   close(): void;
   /** Waits until so many frames have come in all. */
   count(frames: number): Promise<readonly unknown[]>;
@@ -58,7 +60,11 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
     },
     send: (frame) => socket.send(JSON.stringify(frame)),
     sendRaw: (data) => socket.send(data),
-    ping: () => socket.ping(),
+    async ping() {
+      const pong = once(socket, "pong");
+      socket.ping();
+      await pong;
+    },
     close: () => socket.close(1000),
     count: async (wanted) =>
       waiting.until(

@@ -217,6 +217,21 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(device.closeCode, undefined);
   });
 
+  it("drops what was meant for an earlier join", async () => {
+    const device = await connectDevice();
+    await joinAgain(device);
+    const earlier = String(joins);
+    await joinAgain(device);
+    const { length } = device.frames;
+    device.send([earlier, "1", "device", "fwup_progress", { value: 1 }]);
+    device.send([earlier, "2", "device", "status_update", {}]);
+    device.send([earlier, "3", "device", "phx_leave", {}]);
+    await settle(device);
+    assert.equal(device.frames.length, length);
+    const { progress, crashes, online } = hub.device("dev");
+    assert.deepEqual([progress, crashes, online], [[], [], true]);
+  });
+
   it("lets what is merely odd pass", async () => {
     const device = await connectDevice();
     await joinAgain(device);
@@ -363,7 +378,7 @@ describe("what the hub knows of a device, and does with it", () => {
 
     const speaks = hub.faults.add(dropFrames());
     device.send(["1", "3", "device", "phx_join", params()]);
-    device.ping();
+    await device.ping();
     hub.send("dev", "device", "identify", {});
     speaks();
     device.send(["1", "4", "console", "phx_join", {}]);
