@@ -167,17 +167,15 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     },
     clearTarget: clear,
     async keepRunning() {
-      const firmware = known();
-      if (firmware.slot === "") return;
-      // fwup's revert leads to the slot that is not active, which is the running one now.
-      await operate(
-        "revert",
-        () =>
-          new Map([
-            ["nerves_fw_active", firmware.slot],
-            ["nerves_fw_validated", "1"],
-          ]),
-      );
+      const { slot } = known();
+      if (slot === "") return;
+      const stay = new Map([
+        ["nerves_fw_active", slot],
+        ["nerves_fw_validated", "1"],
+      ]);
+      await operate("revert", () => stay);
+      // Some images' revert leads away from the slot that runs, others' from the active one.
+      if (hasEnvironment) await writeVariables(config.uboot_env_config, stay);
       await clear();
     },
     async noteInstalled(uuid, origin) {

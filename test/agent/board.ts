@@ -1,5 +1,6 @@
+import { EventEmitter, once } from "node:events";
 import { existsSync, readFileSync, watch } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "smol-toml";
@@ -49,13 +50,24 @@ export interface TestBoard {
   writeConfig(overrides?: TestBoardOptions["config"]): Promise<string>;
   /** Makes firmware of that version for this board. */
   firmware(version: string, overrides?: Partial<Parameters<typeof makeFirmware>[0]>): Promise<MadeFirmware>;
-  /** Starts the agent in this process; a second start is what a reboot is to the agent. */
+  /** Starts the agent in this process. */
   start(overrides?: TestBoardOptions["config"]): Promise<Agent>;
+  /** Stops the agent and starts it again, which is what a reboot is to it. */
+  restart(overrides?: TestBoardOptions["config"]): Promise<Agent>;
+  /** Resolves when a line of the agent's log matches, also one that is already there. */
+  saw(line: RegExp): Promise<void>;
   environment(): Promise<Variables>;
   /** Resolves when the board has been told to reboot so often. */
   untilRebooted(times: number): Promise<void>;
   /** What the boot script passes. */
   setKernelCommandLine(text: string): Promise<void>;
+  /** The disk's first block. */
+  partitionTable(): Promise<Buffer>;
+  setPartitionTable(block: Buffer): Promise<void>;
+  /** The kernel's id of this boot. */
+  setBootId(id: string): Promise<void>;
+  /** The power fails before the agent could note that it asked for a reboot. */
+  forgetReboot(): Promise<void>;
   remove(): Promise<void>;
 }
 
@@ -67,6 +79,7 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
   await mkdir(join(root, "proc/sys/kernel/random"), { recursive: true });
   await writeFile(join(root, "proc/cmdline"), "console=ttyAMA0\n");
   await writeFile(join(root, "proc/sys/kernel/random/boot_id"), "boot-1\n");
+  await keepFromRebooting(dir);
   const signingKey = generateSigningKey();
   const certificates = await writeCertificates(join(dir, "pki"), [IDENTIFIER]);
   const firmware: TestBoard["firmware"] = async (version, overrides = {}) =>
@@ -116,16 +129,27 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
   const config: TestBoard["config"] = (overrides) => checkConfig(tables(overrides), {}, "test").config;
 
   const logged: string[] = [];
+  const onLine = new EventEmitter();
   const log: Log = createLog({
     level: "debug",
     format: "text",
     now: () => Date.now(),
     write: (line) => {
       logged.push(line);
+      onLine.emit("line");
       if (process.env["HUBLINK_TEST_LOG"] !== undefined) process.stderr.write(`${line}\n`);
     },
   });
-  const agents = new Set<Agent>();
+  let agent: Agent | undefined;
+  const start: TestBoard["start"] = async (overrides) => {
+    const clock = options.clock ?? systemClock;
+    agent = await startAgent({ config: config(overrides), clock, random: Math.random, log, root });
+    return agent;
+  };
+  const stop = async (): Promise<void> => {
+    await agent?.stop();
+    agent = undefined;
+  };
 
   return {
     dir,
@@ -143,11 +167,13 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       return path;
     },
     firmware,
-    async start(overrides) {
-      const clock = options.clock ?? systemClock;
-      const agent = await startAgent({ config: config(overrides), clock, random: Math.random, log, root });
-      agents.add(agent);
-      return agent;
+    start,
+    async restart(overrides) {
+      await stop();
+      return await start(overrides);
+    },
+    async saw(line) {
+      while (!logged.some((text) => line.test(text))) await once(onLine, "line");
     },
     environment: async () => readEnvironment(fwEnvConfig),
     async untilRebooted(times) {
@@ -157,12 +183,36 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       );
     },
     setKernelCommandLine: async (text) => writeFile(join(root, "proc/cmdline"), `${text}\n`),
+    partitionTable: async () => (await readFile(disk)).subarray(0, 512),
+    async setPartitionTable(block) {
+      const file = await open(disk, "r+");
+      await file.write(block, 0, block.length, 0);
+      await file.close();
+    },
+    setBootId: async (id) => writeFile(join(root, "proc/sys/kernel/random/boot_id"), `${id}\n`),
+    async forgetReboot() {
+      const journal = join(dir, "state/journal.json");
+      await writeFile(
+        journal,
+        (await readFile(journal, "utf8")).replace('"rebootAsked":true', '"rebootAsked":false'),
+      );
+    },
     async remove() {
-      for (const agent of agents) await agent.stop();
+      await stop();
       await hub.stop();
       await rm(dir, { recursive: true });
     },
   };
+}
+
+/** A `reboot` before the system's own on the PATH: no test may ever reboot the machine it runs on. */
+async function keepFromRebooting(dir: string): Promise<void> {
+  const bin = join(dir, "bin");
+  await mkdir(bin);
+  await writeFile(join(bin, "reboot"), `#!/bin/sh\necho "reboot $*" >> ${join(dir, "system-reboots")}\n`, {
+    mode: 0o755,
+  });
+  process.env["PATH"] = `${bin}:${process.env["PATH"] ?? ""}`;
 }
 
 /** Resolves when a condition on a folder's files holds; looked at whenever one changes. */

@@ -1,40 +1,125 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
+import { refuseDownload, resetAfter } from "../hub/faults.ts";
+import type { Release } from "../hub/releases.ts";
+import { holdAfter } from "./held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 
 describe("an update from the hub", () => {
   let board: TestBoard;
-  const setUp = async (options?: TestBoardOptions): Promise<void> => {
-    board = await setUpBoard(options);
-  };
   afterEach(async () => board.remove());
 
-  it("is installed in the other slot, rebooted into, joined as and validated", async () => {
-    await setUp();
+  /** A board that has joined, and 2.0.0 published on its hub. */
+  const setUp = async (options?: TestBoardOptions): Promise<Release> => {
+    board = await setUpBoard(options);
     const v2 = await board.firmware("2.0.0");
     const release = await board.hub.publish(v2.path, v2.meta);
-    const agent = await board.start();
+    await board.start();
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
-    board.hub.deploy(release);
-    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+    return release;
+  };
+  const words = (): string[] => board.hub.device(IDENTIFIER).statuses.map(({ status }) => status);
+  const rebooting = async (): Promise<unknown> =>
+    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
 
-    const device = board.hub.device(IDENTIFIER);
-    assert.deepEqual(
-      device.statuses.map(({ status }) => status),
-      ["received", "started", "completed"],
-    );
+  it("is installed in the other slot, rebooted into, joined as and validated", async () => {
+    const release = await setUp();
+    board.hub.deploy(release);
+    await rebooting();
+    assert.deepEqual(words(), ["received", "started", "completed"]);
     const environment = await board.environment();
     assert.equal(environment.get("nerves_fw_active"), "b");
-    assert.equal(environment.get("b.nerves_fw_uuid"), v2.uuid);
+    assert.equal(environment.get("b.nerves_fw_uuid"), release.meta.uuid);
     assert.equal(environment.get("nerves_fw_validated"), "0");
 
     await board.untilRebooted(1);
-    await agent.stop();
-    await board.start();
+    await board.restart();
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
-    assert.equal(device.firmware?.["uuid"], v2.uuid);
-    assert.deepEqual(device.updated, [v2.uuid]);
+    const device = board.hub.device(IDENTIFIER);
+    assert.deepEqual(device.updated, [release.meta.uuid]);
     assert.equal((await board.environment()).get("nerves_fw_validated"), "1");
     assert.deepEqual(device.crashes, []);
+    assert.equal(device.networkInterface, "unknown"); // the hub knows no type for lo
+  });
+
+  it("works without an ops file, by the U-Boot variables alone", async () => {
+    const release = await setUp({ ops: false });
+    board.hub.deploy(release);
+    await rebooting();
+    await board.untilRebooted(1);
+    await board.restart();
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
+    const environment = await board.environment();
+    assert.equal(environment.get("nerves_fw_validated"), "1");
+    assert.equal(environment.get("upgrade_available"), "0");
+  });
+
+  it("shows its progress in whole percents that only grow", async () => {
+    const release = await setUp();
+    board.hub.deploy(release);
+    await rebooting();
+    const { progress } = board.hub.device(IDENTIFIER);
+    const values = progress.map(({ value }) => value);
+    assert.deepEqual(
+      values,
+      [...new Set(values)].sort((a, b) => a - b),
+    );
+    assert.equal(values.at(-1), 100);
+    assert.ok(progress.every(({ stage }) => stage === "updating"));
+  });
+
+  it("may come in the reply to the join, as old servers sent it", async () => {
+    const release = await setUp();
+    board.hub.deploy(release, { inJoinReply: true });
+    board.hub.disconnect(IDENTIFIER);
+    await rebooting();
+    assert.deepEqual(words(), ["received", "started", "completed"]);
+  });
+
+  it("goes on while the connection to the hub is away, and its result is told on the next one", async () => {
+    const release = await setUp();
+    const download = holdAfter(1024 * 1024 + 1);
+    board.hub.faults.add(download, 1);
+    board.hub.deploy(release);
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "fwup_progress");
+    const device = board.hub.device(IDENTIFIER);
+    const joinsBefore = device.joins.length;
+    board.hub.terminate(IDENTIFIER);
+    await board.hub.until(() => device.joins.length > joinsBefore && device.online);
+    const rejoin = device.joins.at(-1) as { currently_downloading_uuid: unknown };
+    assert.equal(rejoin.currently_downloading_uuid, release.meta.uuid);
+    download.goOn();
+    await rebooting();
+    assert.deepEqual(words(), ["received", "started", "completed"]);
+  });
+
+  it("goes on where an interrupted download ended, and fetches no verified byte twice", async () => {
+    const release = await setUp();
+    board.hub.faults.add(resetAfter(1024 * 1024 + 500_000), 1);
+    board.hub.deploy(release);
+    await rebooting();
+    const [first, second, ...more] = board.hub.downloads.map(({ range }) => range ?? "all");
+    assert.equal(first, "all");
+    assert.ok(Number(/^bytes=(\d+)-$/.exec(second ?? "")?.[1]) >= 1024 * 1024, second);
+    assert.deepEqual(more, []);
+    assert.deepEqual(words(), ["received", "started", "completed"]);
+  });
+
+  it("is dropped when the same one is under way, and another waits until it is decided", async () => {
+    const release = await setUp();
+    const v3 = await board.firmware("3.0.0");
+    const other = await board.hub.publish(v3.path, v3.meta);
+    const download = holdAfter(100_000);
+    board.hub.faults.add(download, 1);
+    board.hub.pushUpdate(IDENTIFIER, release);
+    await download.held;
+    board.hub.pushUpdate(IDENTIFIER, release);
+    board.hub.pushUpdate(IDENTIFIER, other);
+    await board.saw(/another update waits/);
+    board.hub.faults.add(refuseDownload(404), 1);
+    download.breakOff();
+    await rebooting();
+    assert.deepEqual(words(), ["received", "started", "failed", "received", "started", "completed"]);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v3.uuid);
   });
 });

@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, it } from "node:test";
+import { generateSigningKey, makeFirmware } from "../fwup/archive.ts";
+import { corruptByte, refuseDownload } from "../hub/faults.ts";
+import type { Release } from "../hub/releases.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
+
+/** Each ends with a status that says why, and the agent stays with its hub. */
+describe("an update that must not be installed", () => {
+  let board: TestBoard;
+  let release: Release;
+  afterEach(async () => board.remove());
+
+  const setUp = async (options: TestBoardOptions = {}): Promise<void> => {
+    board = await setUpBoard(options);
+    const v2 = await board.firmware("2.0.0");
+    release = await board.hub.publish(v2.path, v2.meta);
+  };
+  const start = async (overrides?: TestBoardOptions["config"]): Promise<void> => {
+    await board.start(overrides);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+  };
+  const diskHash = async (): Promise<string> =>
+    createHash("sha256")
+      .update(await readFile(board.disk))
+      .digest("hex");
+  /** The status by which the update ended. */
+  const ended = async (): Promise<{ status: string; reason: string }> => {
+    const message = await board.hub.waitFor(IDENTIFIER, ({ event, payload }) => {
+      const { status } = payload as { status?: string };
+      return event === "status_update" && ["failed", "ignored", "rescheduled"].includes(status ?? "");
+    });
+    const device = board.hub.device(IDENTIFIER);
+    assert.ok(device.online);
+    assert.deepEqual(device.crashes, []);
+    return message.payload as { status: string; reason: string };
+  };
+  /** Offers 2.0.0, changed as given; the disk must stay as it is to the byte. */
+  const untouched = async (overrides: Readonly<Record<string, unknown>> = {}) => {
+    const before = await diskHash();
+    board.hub.pushUpdate(IDENTIFIER, release, overrides);
+    const result = await ended();
+    assert.equal(await diskHash(), before);
+    return result;
+  };
+
+  it("is refused before a byte is fetched when there is no key to verify it with", async () => {
+    await setUp();
+    await start({ firmware: { ...board.config().firmware, trust_hub_keys: false } });
+    const { status, reason } = await untouched();
+    assert.equal(status, "failed");
+    assert.match(reason, /no usable public key/);
+    assert.deepEqual(board.hub.downloads, []);
+  });
+
+  it("is refused when the hub has no key either", async () => {
+    await setUp({ hub: { publicKeys: [] } });
+    await start();
+    assert.match((await untouched()).reason, /no usable public key/);
+  });
+
+  it("is refused when it is signed by another key than the pinned one, whatever the hub's keys are", async () => {
+    await setUp();
+    const { publicKeyBase64 } = generateSigningKey();
+    await start({ firmware: { ...board.config().firmware, public_keys: [publicKeyBase64] } });
+    assert.match((await untouched()).reason, /signature/);
+  });
+
+  it("is refused when it is not signed", async () => {
+    await setUp();
+    const unsigned = await makeFirmware({
+      path: join(board.dir, "unsigned.fw"),
+      product: "demo-board",
+      platform: "rpi0",
+      architecture: "arm",
+      version: "2.0.0",
+      rootfs: Buffer.alloc(100_000, "x"),
+    });
+    release = await board.hub.publish(unsigned.path, unsigned.meta);
+    await start();
+    assert.match((await untouched()).reason, /signed/i);
+  });
+
+  for (const key of ["uuid", "product", "platform", "architecture"] as const) {
+    it(`is refused when its ${key} is not the announced one`, async () => {
+      await setUp();
+      await start();
+      const { status, reason } = await untouched({ firmware_meta: { ...release.meta, [key]: "other" } });
+      assert.equal(status, "failed");
+      assert.match(reason, new RegExp(`not the firmware that was announced: ${key} is`));
+    });
+  }
+
+  it("is refused when its first part is not the announced one", async () => {
+    await setUp();
+    board.hub.faults.add(corruptByte(1000));
+    await start();
+    assert.match((await untouched()).reason, /part/);
+  });
+
+  it("is refused when its size is announced wrong", async () => {
+    await setUp();
+    await start();
+    const { reason } = await untouched({ size: 100, partials_checksums: null });
+    assert.match(reason, /100/);
+  });
+
+  it("never becomes the active slot when only the whole file's checksum is wrong", async () => {
+    await setUp();
+    await start();
+    board.hub.pushUpdate(IDENTIFIER, release, { checksum: "0".repeat(64), partials_checksums: null });
+    assert.match((await ended()).reason, /SHA-256 is not the one/);
+    const environment = await board.environment();
+    assert.equal(environment.get("nerves_fw_active"), "a");
+    assert.equal(environment.get("nerves_fw_validated"), "1");
+    assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
+  });
+
+  it("fails at once when its URL has expired", async () => {
+    await setUp();
+    board.hub.faults.add(refuseDownload(403));
+    await start();
+    assert.match((await untouched()).reason, /403/);
+  });
+
+  it("is answered when it has no URL, an empty one, or is nonsense", async () => {
+    await setUp();
+    await start();
+    for (const overrides of [{ firmware_url: undefined }, { firmware_url: "" }, { firmware_url: 7 }]) {
+      const from = board.hub.device(IDENTIFIER).statuses.length;
+      board.hub.pushUpdate(IDENTIFIER, release, overrides);
+      await board.hub.until(() => board.hub.device(IDENTIFIER).statuses.length > from);
+      const last = board.hub.device(IDENTIFIER).statuses.at(-1);
+      assert.equal(last?.status, "failed");
+      assert.match(JSON.stringify(last), /firmware_url/);
+    }
+    board.hub.send(IDENTIFIER, "device", "update", "nonsense");
+    assert.match((await ended()).reason, /can't be used/);
+  });
+
+  it("is put off while the running firmware is not validated", async () => {
+    await setUp();
+    const fresh = await board.firmware("1.5.0");
+    const first = await board.hub.publish(fresh.path, fresh.meta);
+    await start();
+    board.hub.pushUpdate(IDENTIFIER, first);
+    await board.untilRebooted(1);
+    await board.restart({ validation: { mode: "manual" } });
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    const { status, reason, ...rest } = await untouched();
+    assert.equal(status, "rescheduled");
+    assert.match(reason, /not validated/);
+    assert.deepEqual(rest, { delay_for: 300_000 });
+  });
+
+  it("is ignored as a downgrade when those are not wanted", async () => {
+    await setUp({ config: { update: { allow_downgrade: false, retry: { delay_s: 0.01 } } } });
+    const old = await board.firmware("0.9.0");
+    release = await board.hub.publish(old.path, old.meta);
+    await start();
+    const { status, reason } = await untouched();
+    assert.equal(status, "ignored");
+    assert.match(reason, /0\.9\.0 is older than 1\.0\.0/);
+  });
+
+  describe("because the board can't take it", () => {
+    const refusedWith = async (firmware: Readonly<Record<string, unknown>>, words: RegExp): Promise<void> => {
+      await start({ firmware: { ...board.config().firmware, ...firmware } });
+      const { status, reason } = await untouched();
+      assert.equal(status, "failed");
+      assert.match(reason, words);
+    };
+
+    it("fails when the device is missing, and makes no file of that name", async () => {
+      await setUp();
+      const devpath = join(board.dir, "missing.img");
+      await refusedWith({ devpath, ops_file: "" }, /missing\.img does not exist/);
+      await assert.rejects(readFile(devpath), { code: "ENOENT" });
+    });
+
+    it("fails when the device is a folder", async () => {
+      await setUp();
+      const devpath = join(board.dir, "folder");
+      await mkdir(devpath);
+      await refusedWith({ devpath, ops_file: "" }, /folder is neither a block device nor a file/);
+    });
+
+    it("fails when there is no fwup", async () => {
+      await setUp();
+      await refusedWith({ fwup: "/nowhere/fwup" }, /\/nowhere\/fwup: not found/);
+    });
+
+    it("fails when the U-Boot environment is garbage", async () => {
+      await setUp();
+      const disk = await readFile(board.disk);
+      disk.fill(0x5a, 8192, 16384);
+      await writeFile(board.disk, disk);
+      await refusedWith({}, /environment/);
+    });
+  });
+});
