@@ -37,7 +37,6 @@ export interface RunOptions {
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  readonly signal?: AbortSignal;
 }
 
 /** Runs a fwup to its end. It may end before it has read all of its input. */
@@ -49,7 +48,6 @@ export async function runFwup(
   const child = spawn(fwup, args, {
     env: { ...process.env, ...options.env },
     cwd: options.cwd,
-    signal: options.signal,
   });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
@@ -59,9 +57,7 @@ export async function runFwup(
   if (options.feed === undefined) child.stdin.end();
   else options.feed(child.stdin);
   const [exitCode, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
-    child.once("error", (error) => {
-      if (error.name !== "AbortError") reject(error); // aborting kills it, and `close` follows
-    });
+    child.once("error", reject);
     child.once("close", (...how) => resolve(how));
   });
   child.stdin.destroy();
