@@ -1,25 +1,5 @@
-/** Bundles the agent into one file: `dist/hublink.cjs`. */
-import { chmod } from "node:fs/promises";
+/** Makes `dist/hublink.cjs`. */
 import { join } from "node:path";
-import { build } from "esbuild";
+import { bundle } from "./bundle.ts";
 
-const root = join(import.meta.dirname, "..");
-const outfile = join(root, "dist/hublink.cjs");
-
-await build({
-  entryPoints: [join(root, "src/main.ts")],
-  outfile,
-  bundle: true,
-  platform: "node",
-  target: "node20",
-  format: "cjs",
-  minify: true,
-  lineLimit: 200, // Node prints the line of an uncaught error: not the whole bundle, please
-  // Errors name their classes, and a stack trace from the field should be readable.
-  keepNames: true,
-  legalComments: "none",
-  banner: { js: "#!/usr/bin/env node" },
-  // ws's optional native speed-ups: never shipped, it does without.
-  external: ["bufferutil", "utf-8-validate"],
-});
-await chmod(outfile, 0o755);
+await bundle(join(import.meta.dirname, "../dist/hublink.cjs"));

@@ -4,7 +4,7 @@ import type { Offer, UpdateNews, UpdaterStatus } from "../firmware/update.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import type { Identity } from "../identity/identity.ts";
 import { VERSION } from "../version.ts";
-import type { AgentStatus, FirmwareSummary } from "./control-messages.ts";
+import { summaryOf, type AgentStatus } from "./control-messages.ts";
 
 export interface StatusSources {
   readonly config: Config;
@@ -28,7 +28,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     connection: link.connection,
     identifier: identity.identifier,
     update_tool: "fwup",
-    firmware: firmwareSummary(firmware),
+    firmware: firmware.running === undefined ? null : summaryOf(firmware.running),
     update:
       update.state === "idle"
         ? null
@@ -66,17 +66,6 @@ export function agentStatus(sources: StatusSources): AgentStatus {
 /** The protocol knows two stages; what comes before the first byte is written counts as the first. */
 function stageOf({ state }: UpdaterStatus): string {
   return state === "writing" || state === "finishing" || state === "installed" ? "updating" : "downloading";
-}
-
-function firmwareSummary({ running }: BoardFirmware): FirmwareSummary | null {
-  if (running === undefined) return null;
-  return {
-    uuid: running.uuid ?? "",
-    version: running.version ?? "",
-    product: running.product ?? "",
-    platform: running.platform ?? "",
-    architecture: running.architecture ?? "",
-  };
 }
 
 function lastUpdateOf(last: StatusSources["lastUpdate"]): AgentStatus["last_update"] {

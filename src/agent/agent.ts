@@ -15,6 +15,7 @@ import type { Log } from "../platform/log.ts";
 import { VERSION } from "../version.ts";
 import { agentStatus } from "./agent-status.ts";
 import { boardIdentity } from "./board-identity.ts";
+import { summaryOf } from "./control-messages.ts";
 import { controlMethods } from "./control-methods.ts";
 import { startControlServer, type ControlServer } from "./control-server.ts";
 import { decide } from "./decide.ts";
@@ -101,7 +102,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       device.status(offer.announced.uuid ?? null, statusOf(news, networkInterface()));
     if (news.type !== "ended") return;
     if (news.outcome.result === "installed") {
-      control.publish("update_installed", { firmware: news.outcome.firmware });
+      control.publish("update_installed", { firmware: summaryOf(news.outcome.firmware) });
       if (offer.origin === "hub") rebooter.reboot("the update is installed");
     } else {
       control.publish("update_failed", { reason: news.outcome.reason });

@@ -3,6 +3,7 @@
  * (its docs/ipc.md, api 1), so that applications written for that agent work here unchanged.
  */
 import * as v from "valibot";
+import { Failure, type FailureKind } from "../platform/failure.ts";
 
 export const CONTROL_API = 1;
 /** A longer line ends the connection. */
@@ -65,6 +66,28 @@ export class ControlError extends Error {
   }
 }
 
+/** The codes by which a Failure's kind crosses the socket; kind `other` is `failed`. */
+const KINDS: Readonly<Record<string, FailureKind>> = {
+  usage: "usage",
+  no_input: "no-input",
+  unavailable: "unavailable",
+  io: "io",
+  permission: "permission",
+  config: "config",
+};
+
+/** The code of whatever a method threw. */
+export function errorCode(error: unknown): string {
+  if (error instanceof ControlError) return error.code;
+  if (!(error instanceof Failure)) return "failed";
+  return Object.keys(KINDS).find((code) => KINDS[code] === error.kind) ?? "failed";
+}
+
+/** What kind of failure a code stands for. */
+export function failureKind(code: string): FailureKind {
+  return KINDS[code] ?? "other";
+}
+
 const FirmwareSummary = v.object({
   uuid: v.string(),
   version: v.string(),
@@ -73,6 +96,14 @@ const FirmwareSummary = v.object({
   architecture: v.string(),
 });
 export type FirmwareSummary = v.InferOutput<typeof FirmwareSummary>;
+
+/** The five that the protocol names; what a firmware does not say of itself is empty. */
+export function summaryOf(firmware: {
+  readonly [key in keyof FirmwareSummary]?: string | undefined;
+}): FirmwareSummary {
+  const { uuid = "", version = "", product = "", platform = "", architecture = "" } = firmware;
+  return { uuid, version, product, platform, architecture };
+}
 
 /** The answer to `status`; the first six fields are the protocol's own. */
 export const AgentStatus = v.object({
@@ -103,6 +134,9 @@ export const AgentStatus = v.object({
   rss_mib: v.number(),
 });
 export type AgentStatus = v.InferOutput<typeof AgentStatus>;
+
+/** `metrics`' parameters. */
+export const MetricsParams = v.object({ values: v.record(v.string(), v.number()) });
 
 /** `apply`'s parameters: an absolute path, an http(s) URL, or `unix:PATH` of a socket that sends the file. */
 export const ApplyParams = v.object({ source: v.pipe(v.string(), v.nonEmpty()) });

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { Updater } from "../firmware/update.ts";
-import { ApplyParams, ControlError, type AgentStatus } from "./control-messages.ts";
+import { Failure } from "../platform/failure.ts";
+import { ApplyParams, ControlError, MetricsParams, summaryOf, type AgentStatus } from "./control-messages.ts";
 import type { ControlMethods } from "./control-server.ts";
 import { localOffer, type OfferDeps } from "./offers.ts";
 import type { Rebooter } from "./rebooter.ts";
@@ -24,6 +25,7 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
   return {
     status: () => deps.status(),
     async mark_valid() {
+      if (firmware.problem !== undefined) throw firmware.problem;
       await validation.markValid();
       return {};
     },
@@ -34,8 +36,12 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       return {};
     },
     async revert() {
-      if (updater.status.state !== "idle") {
-        throw new ControlError("unsupported", "an update is under way; revert when it has ended");
+      const { state } = updater.status;
+      if (state === "installed") {
+        throw new Failure("unavailable", "an update is installed; reboot into it, then revert");
+      }
+      if (state !== "idle") {
+        throw new Failure("unavailable", "an update is under way; revert when it has ended");
       }
       await firmware.revert();
       return {};
@@ -45,13 +51,25 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       if (!success) throw new ControlError("unsupported", "apply needs {source: path or URL}");
       const outcome = await updater.apply(await localOffer(output.source, deps.fetching));
       if (outcome.result !== "installed") throw new ControlError(outcome.result, outcome.reason);
-      return { firmware: outcome.firmware };
+      return { firmware: summaryOf(outcome.firmware) };
     },
-    metrics: () => notBuilt("metrics go into the health report, which"),
-    upload: () => notBuilt("upload"),
+    // Taken and dropped until there is a health report to put them in: an application that publishes
+    // them is not broken, so it gets no error.
+    metrics(params) {
+      if (!v.is(MetricsParams, params)) {
+        throw new ControlError("unsupported", "metrics takes {values: {name: number, …}}");
+      }
+      return {};
+    },
+    upload() {
+      throw new ControlError("unsupported", "upload is not built yet in this version of hublink");
+    },
+    update_available: wrongDirection,
+    reboot_request: wrongDirection,
+    identify: wrongDirection,
   };
 }
 
-function notBuilt(what: string): never {
-  throw new ControlError("unsupported", `${what} is not built yet in this version of hublink`);
+function wrongDirection(): never {
+  throw new ControlError("wrong_direction", "that is a question the agent asks the application");
 }

@@ -7,6 +7,7 @@ import type { Log } from "../platform/log.ts";
 import {
   CONTROL_API,
   ControlError,
+  errorCode,
   HELLO_ID,
   Hello,
   MAX_LINE_BYTES,
@@ -17,7 +18,7 @@ import {
 } from "./control-messages.ts";
 import { splitLines } from "./lines.ts";
 
-/** What each method does; a thrown ControlError keeps its code, anything else is `failed`. */
+/** What each method does; for the codes of what they throw see {@link errorCode}. */
 export type ControlMethods = Readonly<Record<string, (params: unknown) => unknown>>;
 
 export interface ControlServerOptions {
@@ -38,7 +39,10 @@ export interface ControlServer {
 }
 
 const MAX_CONNECTIONS = 32;
-/** A subscriber that reads no more than this misses events: they are a commentary, not a record. */
+/**
+ * A peer that leaves more than this unread misses events, which are a commentary and no record, and is
+ * not listened to until it has read its answers.
+ */
 const MAX_UNREAD_BYTES = 256 * 1024;
 
 interface Peer {
@@ -56,7 +60,9 @@ export async function startControlServer(options: ControlServerOptions): Promise
   const peers = new Set<Peer>();
 
   const send = (peer: Peer, message: FromAgent): void => {
-    if (peer.socket.writable) peer.socket.write(`${JSON.stringify(message)}\n`);
+    if (!peer.socket.writable) return;
+    peer.socket.write(`${JSON.stringify(message)}\n`);
+    if (peer.socket.writableLength > MAX_UNREAD_BYTES) peer.socket.pause();
   };
 
   const refuse = (peer: Peer, id: string, code: string, message: string): void =>
@@ -66,7 +72,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
     const hello = v.safeParse(Hello, line);
     let refusal: [code: string, message: string] | undefined;
     if (!hello.success) {
-      refusal = ["hello_expected", "the first line must be a hello with name and api"];
+      refusal = ["hello_expected", "the first line must be a hello with name, api and a role known here"];
     } else if (hello.output.api !== CONTROL_API) {
       refusal = ["api_mismatch", `this agent speaks api ${CONTROL_API}, not ${hello.output.api}`];
     } else if (
@@ -88,7 +94,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
       return;
     }
     refuse(peer, HELLO_ID, ...refusal);
-    peer.socket.end();
+    peer.socket.destroySoon();
   };
 
   const answer = async (peer: Peer, request: v.InferOutput<typeof Request>): Promise<unknown> => {
@@ -107,13 +113,8 @@ export async function startControlServer(options: ControlServerOptions): Promise
   };
 
   const receive = (peer: Peer, line: string): void => {
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(line);
-    } catch {
-      log.warn("ignored a line of the control socket that is not JSON");
-      return;
-    }
+    if (!peer.socket.writable) return; // refused, with more lines in the same packet
+    const parsed = parseJson(line);
     if (peer.hello === undefined) {
       greet(peer, parsed);
       return;
@@ -128,7 +129,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
       (result) => send(peer, { type: "response", id, result }),
       (error: unknown) => {
         log.warn(`${method} asked over the control socket failed: ${messageOf(error)}`);
-        refuse(peer, id, error instanceof ControlError ? error.code : "failed", messageOf(error));
+        refuse(peer, id, errorCode(error), messageOf(error));
       },
     );
   };
@@ -138,6 +139,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
     peers.add(peer);
     socket.on("error", () => undefined); // the other end went away; "close" follows
     socket.once("close", () => peers.delete(peer));
+    socket.on("drain", () => socket.resume());
     socket.on(
       "data",
       splitLines(
@@ -159,7 +161,8 @@ export async function startControlServer(options: ControlServerOptions): Promise
     },
     async stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const peer of peers) peer.socket.destroySoon();
+      // What was written is with the kernel already, but for peers that don't read: no waiting for them.
+      for (const peer of peers) peer.socket.destroy();
       await closed;
     },
   };
@@ -187,6 +190,15 @@ async function listen(server: Server, options: ControlServerOptions): Promise<vo
   } catch (error) {
     server.close();
     throw error instanceof Failure ? error : fileFailure("control socket", path, error);
+  }
+}
+
+/** Undefined for what is no JSON: no message parses as that. */
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-/** Cuts a byte stream into lines; `onTooLong` is told once when a line exceeds `maxBytes`. */
+/** Cuts a byte stream into lines; a line above `maxBytes` is told once, and ends it all. */
 export function splitLines(
   maxBytes: number,
   onLine: (line: string) => void,
@@ -9,12 +9,13 @@ export function splitLines(
   return (chunk) => {
     if (tooLong) return;
     pending = Buffer.concat([pending, chunk]);
-    for (let end = pending.indexOf(10); end !== -1; end = pending.indexOf(10)) {
+    for (let end = pending.indexOf(10); end !== -1 && end <= maxBytes; end = pending.indexOf(10)) {
       const line = pending.subarray(0, end).toString("utf8");
       pending = pending.subarray(end + 1);
       if (line.trim() !== "") onLine(line);
     }
-    if (pending.length > maxBytes) {
+    const end = pending.indexOf(10);
+    if ((end === -1 ? pending.length : end) > maxBytes) {
       tooLong = true;
       pending = Buffer.alloc(0);
       onTooLong();

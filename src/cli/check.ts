@@ -1,25 +1,28 @@
 import { boardIdentity } from "../agent/board-identity.ts";
 import type { Config } from "../config/schema.ts";
-import { loadConfig } from "../config/load.ts";
 import { notBuiltYet } from "../config/not-built-yet.ts";
-import { checkDevpath, fwupVersion, listTasks, usablePublicKeys } from "../firmware/fwup.ts";
+import { checkDevpath, checkFile, fwupVersion, listTasks, usablePublicKeys } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
-import { Failure, messageOf } from "../platform/failure.ts";
+import { Failure, messageOf, type FailureKind } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
+import { checkedConfig } from "./config.ts";
 import { openSlots } from "./slots.ts";
-import { wrap, type CommandContext } from "./terminal.ts";
+import { columnsOf, wrap, type CommandContext } from "./terminal.ts";
 
 type Mark = "ok" | "warn" | "FAIL";
 
 /** Prints findings as they come, and keeps the first that is an error. */
 interface Report {
   add(mark: Mark, subject: string, text: string): void;
-  fail(subject: string, error: unknown): void;
-  readonly firstError: unknown;
+  /** @param setting where in the configuration it may be put right */
+  fail(subject: string, setting: string, error: unknown): void;
+  /** @throws Failure that stands for the first thing that is wrong, if anything is */
+  end(): void;
 }
 
-const INDENT = 18;
+const MARK_WIDTH = 5;
+const SUBJECT_WIDTH = 15;
 
 /**
  * `hublink check`: reads everything the daemon will need and says what it found.
@@ -27,10 +30,7 @@ const INDENT = 18;
  */
 export async function check(context: CommandContext): Promise<void> {
   const report = createReport(context);
-  const { config, warnings } = await loadConfig({
-    env: context.env,
-    ...(context.config !== undefined && { path: context.config }),
-  });
+  const { config, warnings } = await checkedConfig(context);
   report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
   for (const warning of warnings) report.add("warn", "configuration", warning);
   for (const line of notBuiltYet(config)) report.add("warn", "not built yet", line);
@@ -39,14 +39,7 @@ export async function check(context: CommandContext): Promise<void> {
   await checkFwup(config, report);
   await checkSlots(config, context, report);
   checkKeys(config, report);
-  if (report.firstError !== undefined) throw new Checked(report.firstError);
-}
-
-/** What was wrong has been printed already; only its exit code is left to tell. */
-export class Checked extends Error {
-  constructor(cause: unknown) {
-    super(messageOf(cause), { cause });
-  }
+  report.end();
 }
 
 async function checkIdentity(config: Config, report: Report): Promise<void> {
@@ -60,16 +53,17 @@ async function checkIdentity(config: Config, report: Report): Promise<void> {
     }
     for (const warning of warnings) report.add("warn", "identity", warning);
   } catch (error) {
-    report.fail("identity", error);
+    report.fail("identity", `identity.${config.identity.source.replace("-", "_")}`, error);
   }
 }
 
 async function checkTrust(config: Config, report: Report): Promise<void> {
   try {
     const { source, ca } = await loadTrust(config.hub.ca_file, "/");
-    report.add("ok", "hub", `${config.hub.url}, trusting ${ca.length} CA from ${source}`);
+    report.add("ok", "hub", config.hub.url);
+    report.add("ok", "CA", `${ca.length} from ${source}`);
   } catch (error) {
-    report.fail("hub.ca_file", error);
+    report.fail("CA", "hub.ca_file", error);
   }
 }
 
@@ -78,16 +72,17 @@ async function checkFwup(config: Config, report: Report): Promise<void> {
   try {
     report.add("ok", "fwup", `${fwup} ${await fwupVersion({ fwup, clock: systemClock })}`);
   } catch (error) {
-    report.fail("fwup", error);
+    report.fail("fwup", "firmware.fwup", error);
     return;
   }
   try {
+    await checkFile("ops file", file);
     const tasks = await listTasks({ fwup, clock: systemClock, file });
     report.add("ok", "ops file", `${file}: ${tasks.join(", ")}`);
   } catch (error) {
     const missing = error instanceof Failure && error.kind === "no-input";
     if (missing) report.add("warn", "ops file", `${messageOf(error)}; U-Boot variables are written directly`);
-    else report.fail("ops file", error);
+    else report.fail("ops file", "firmware.ops_file", error);
   }
 }
 
@@ -95,19 +90,19 @@ async function checkSlots(config: Config, context: CommandContext, report: Repor
   const firmware = await openSlots(config, context);
   const { running, devpath } = firmware;
   if (running === undefined) {
-    report.fail("slots", firmware.problem);
+    report.fail("slots", "firmware.uboot_env_config", firmware.problem);
   } else {
     const name = `${running.product ?? "?"} ${running.version ?? "?"} (${running.platform ?? "?"}/${running.architecture ?? "?"})`;
     const state = running.validated ? "validated" : "not validated yet";
-    report.add("ok", "firmware", running.slot === "" ? name : `slot ${running.slot}: ${name}, ${state}`);
-    for (const warning of running.warnings) report.add("warn", "firmware", warning);
-    if (firmware.fellBack) report.add("warn", "firmware", "the board fell back to this firmware");
+    report.add("ok", "slots", running.slot === "" ? name : `slot ${running.slot}: ${name}, ${state}`);
+    for (const warning of running.warnings) report.add("warn", "slots", warning);
+    if (firmware.fellBack) report.add("warn", "slots", "the board fell back to this firmware");
   }
   try {
     await checkDevpath(devpath);
     report.add("ok", "device", devpath);
   } catch (error) {
-    report.fail("device", error);
+    report.fail("device", "firmware.devpath", error);
   }
 }
 
@@ -122,19 +117,26 @@ function checkKeys(config: Config, report: Report): void {
   }
 }
 
-function createReport({ terminal: { stdout } }: CommandContext): Report {
-  let firstError: unknown;
+function createReport({ terminal }: CommandContext): Report {
+  const indent = MARK_WIDTH + SUBJECT_WIDTH;
+  const failures: { readonly kind: FailureKind; readonly text: string }[] = [];
   const add = (mark: Mark, subject: string, text: string): void => {
-    stdout.write(`${mark.padEnd(5)}${subject.padEnd(INDENT - 5)}${wrap(text, INDENT, stdout.columns)}\n`);
+    const value = wrap(text, indent, columnsOf(terminal));
+    terminal.stdout.write(`${mark.padEnd(MARK_WIDTH)}${subject.padEnd(SUBJECT_WIDTH)}${value}\n`);
   };
   return {
     add,
-    fail(subject, error) {
-      firstError ??= error;
-      add("FAIL", subject, messageOf(error));
+    fail(subject, setting, error) {
+      const message = messageOf(error);
+      const text = message.includes(setting) ? message : `${message} (see ${setting})`;
+      failures.push({ kind: error instanceof Failure ? error.kind : "other", text });
+      add("FAIL", subject, text);
     },
-    get firstError() {
-      return firstError;
+    end() {
+      const [first, ...more] = failures;
+      if (first === undefined) return;
+      const rest = more.length === 0 ? "" : ` (and ${more.length} more)`;
+      throw new Failure(first.kind, `${first.text}${rest}`);
     },
   };
 }

@@ -1,22 +1,45 @@
+import type { Checked } from "../config/check.ts";
 import type { Config } from "../config/schema.ts";
 import { loadConfig } from "../config/load.ts";
-import { createLog, type Log } from "../platform/log.ts";
+import { createLog, type Level, type Log } from "../platform/log.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { CommandContext } from "./terminal.ts";
 
-/** The configuration, with its warnings on stderr. */
+/**
+ * The configuration and what is doubtful about it.
+ * @throws Failure
+ */
+export async function checkedConfig({ env, config: path }: CommandContext): Promise<Checked> {
+  return await loadConfig({ env, ...(path !== undefined && { path }) });
+}
+
+/**
+ * The configuration, with its warnings on stderr.
+ * @throws Failure
+ */
 export async function readConfig(context: CommandContext): Promise<Config> {
-  const { config, warnings } = await loadConfig({
-    env: context.env,
-    ...(context.config !== undefined && { path: context.config }),
-  });
+  const { config, warnings } = await checkedConfig(context);
   for (const warning of warnings) context.terminal.stderr.write(`hublink: warning: ${warning}\n`);
   return config;
 }
 
-/** The log of a command, on stderr. */
-export function commandLog(config: Config, { terminal: { stderr }, verbose }: CommandContext): Log {
-  const { level, format } = config.log;
+/** The daemon's log, on stderr. */
+export function daemonLog(config: Config, context: CommandContext): Log {
+  return commandLog(config, context, config.log.level);
+}
+
+/** The log of a command whose answer is all that people want to see. */
+export function quietLog(config: Config, context: CommandContext): Log {
+  return commandLog(config, context, "error");
+}
+
+/** The log of a command that may take long: also says what holds it up. */
+export function patientLog(config: Config, context: CommandContext): Log {
+  return commandLog(config, context, "warn");
+}
+
+function commandLog(config: Config, { terminal: { stderr }, verbose }: CommandContext, level: Level): Log {
+  const { format } = config.log;
   const auto = stderr.isTTY ? "text" : "logfmt";
   return createLog({
     level: verbose ? "debug" : level,
@@ -24,9 +47,4 @@ export function commandLog(config: Config, { terminal: { stderr }, verbose }: Co
     now: () => systemClock.now(),
     write: (line) => stderr.write(`${line}\n`),
   });
-}
-
-/** The log of a command whose answer is all that people want to see. */
-export function quietLog(config: Config, context: CommandContext): Log {
-  return commandLog({ ...config, log: { ...config.log, level: "error" } }, context);
 }

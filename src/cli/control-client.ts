@@ -2,12 +2,13 @@ import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 import {
   CONTROL_API,
-  ControlError,
+  failureKind,
   FromAgent,
   MAX_LINE_BYTES,
   type ControlEvent,
 } from "../agent/control-messages.ts";
 import { splitLines } from "../agent/lines.ts";
+import { systemClock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 
 /** A connection to the running daemon. */
@@ -22,6 +23,9 @@ export interface ControlClientOptions {
   readonly subscribe?: readonly ControlEvent[];
   readonly onEvent?: (event: string, payload: unknown) => void;
 }
+
+/** Longer than a busy Pi Zero takes. */
+const HELLO_TIMEOUT_MS = 10_000;
 
 type Response = Extract<FromAgent, { type: "response" }>;
 
@@ -78,13 +82,22 @@ export async function connectToDaemon(options: ControlClientOptions): Promise<Co
     });
     if (response.error !== undefined) {
       const { code, message } = response.error;
-      throw new Failure("other", message, { cause: new ControlError(code, message) });
+      throw new Failure(failureKind(code), message);
     }
     return response.result;
   };
 
   const hello = { type: "hello", name: "hublink", api: CONTROL_API, subscribe: options.subscribe ?? [] };
-  await Promise.race([new Promise<void>((resolve) => (welcomed = resolve)), exchange("hello", hello)]);
+  const welcome = new Promise<"welcome">((resolve) => (welcomed = () => resolve("welcome")));
+  const greeted = Promise.race([welcome, exchange("hello", hello)]);
+  try {
+    if ((await within(systemClock, HELLO_TIMEOUT_MS, greeted, undefined)) === undefined) {
+      throw new Failure("unavailable", `the daemon on ${options.path} does not answer; restart it`);
+    }
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
   waiting.delete("hello");
 
   return {

@@ -2,7 +2,6 @@ import { ConfigFailure } from "../config/failure.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { redact } from "../platform/redact.ts";
 import { VERSION } from "../version.ts";
-import { Checked, check } from "./check.ts";
 import { parseCommandLine, USAGE, type Invocation } from "./command-line.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import type { CommandContext, Terminal } from "./terminal.ts";
@@ -14,6 +13,8 @@ export async function main(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   const verbose = argv.includes("--verbose");
+  // Whoever reads may go away, as in `| head`: nobody is left to tell, and the work goes on.
+  for (const stream of [terminal.stdout, terminal.stderr]) stream.on("error", () => undefined);
   try {
     const request = parseCommandLine(argv);
     if (request.command === "help") terminal.stdout.write(USAGE);
@@ -22,7 +23,7 @@ export async function main(
     return 0;
   } catch (error) {
     report(error, terminal, verbose);
-    return exitCodeOf(error instanceof Checked ? error.cause : error);
+    return exitCodeOf(error);
   }
 }
 
@@ -33,7 +34,7 @@ async function perform(request: Invocation, context: CommandContext): Promise<vo
     case "run":
       return (await import("./run.ts")).run(context);
     case "check":
-      return check(context);
+      return (await import("./check.ts")).check(context);
     case "status":
       return (await import("./status.ts")).status(context, request.json);
     case "apply":
@@ -53,11 +54,15 @@ async function perform(request: Invocation, context: CommandContext): Promise<vo
   }
 }
 
+/** One line that says it all; a configuration with more than one mistake has a line for each. */
 function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
-  if (error instanceof Checked) return;
-  const lines = error instanceof ConfigFailure ? error.problems : [messageOf(error)];
-  for (const line of lines) stderr.write(`hublink: ${redact(line)}\n`);
-  const known = error instanceof Failure;
-  if (verbose && error instanceof Error) stderr.write(`${redact(error.stack ?? "")}\n`);
-  else if (!known) stderr.write("hublink: this is a defect; --verbose shows where\n");
+  if (error instanceof ConfigFailure && error.problems.length > 1) {
+    stderr.write(`hublink: ${redact(error.source)}: ${error.problems.length} mistakes\n`);
+    for (const problem of error.problems) stderr.write(`  ${redact(problem)}\n`);
+  } else {
+    const defect = error instanceof Failure || verbose ? "" : " (a defect of hublink; --verbose shows where)";
+    stderr.write(`hublink: ${redact(messageOf(error))}${defect}\n`);
+  }
+  if (!verbose) return;
+  for (let at = error; at instanceof Error; at = at.cause) stderr.write(`${redact(at.stack ?? "")}\n`);
 }

@@ -2,7 +2,7 @@ import { defaultConfig } from "../config/check.ts";
 import { loadConfig } from "../config/load.ts";
 import { readMetadata } from "../firmware/metadata.ts";
 import { systemClock } from "../platform/clock.ts";
-import { renderRows, type CommandContext } from "./terminal.ts";
+import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
 
 /** `hublink metadata FILE`: needs no configuration, but takes its fwup where there is one. */
 export async function metadata(context: CommandContext, file: string): Promise<void> {
@@ -10,7 +10,7 @@ export async function metadata(context: CommandContext, file: string): Promise<v
   const rows = Object.entries(found)
     .filter((row): row is [string, string] => typeof row[1] === "string" && row[1] !== "")
     .map(([key, value]) => [key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), value] as const);
-  context.terminal.stdout.write(renderRows(rows));
+  context.terminal.stdout.write(renderRows(rows, columnsOf(context.terminal)));
 }
 
 async function fwupOf({ config: path, env }: CommandContext): Promise<string> {

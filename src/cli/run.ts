@@ -1,69 +1,69 @@
 import { startAgent, type Agent } from "../agent/agent.ts";
-import type { Config } from "../config/schema.ts";
+import type { Checked } from "../config/check.ts";
 import { notBuiltYet } from "../config/not-built-yet.ts";
 import { systemClock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
-import { commandLog, readConfig } from "./config.ts";
+import { checkedConfig, daemonLog } from "./config.ts";
+import { listenToSignals, type Signals } from "./signals.ts";
 import type { CommandContext } from "./terminal.ts";
 
 /** `hublink run`: the daemon, until SIGTERM or SIGINT; SIGHUP reads the configuration anew. */
 export async function run(context: CommandContext): Promise<void> {
-  let config = await readConfig(context);
-  let agent = await start(config, context);
-
-  /** Signals in the order they came, one after the other. */
-  const signals: ("stop" | "reload")[] = [];
-  let wake = (): void => undefined;
-  const onSignal = (signal: "stop" | "reload") => (): void => {
-    signals.push(signal);
-    wake();
-  };
-  const onStop = onSignal("stop");
-  const onReload = onSignal("reload");
-  process.on("SIGTERM", onStop).on("SIGINT", onStop).on("SIGHUP", onReload);
-  // A signal handler alone does not keep a process alive, and between two connections nothing else might.
-  const alive = setInterval(() => undefined, 2 ** 30);
+  const signals = listenToSignals();
+  let agent: Agent | undefined;
   try {
-    for (;;) {
-      const signal = signals.shift();
-      if (signal === undefined) {
-        await new Promise<void>((resolve) => (wake = resolve));
-      } else if (signal === "stop") {
-        break;
-      } else {
-        [agent, config] = await reload(agent, config, context);
-      }
+    let checked = await checkedConfig(context);
+    agent = await start(checked, context);
+    while ((await signals.next()) === "reload") {
+      const next = await usableConfig(context, checked, agent, signals);
+      if (next === undefined) continue;
+      const old = agent;
+      agent = undefined;
+      await old.stop();
+      [agent, checked] = await startEither(next, checked, context);
     }
   } finally {
-    clearInterval(alive);
-    process.off("SIGTERM", onStop).off("SIGINT", onStop).off("SIGHUP", onReload);
-    await agent.stop();
+    await agent?.stop();
+    signals.end();
   }
 }
 
-async function start(config: Config, context: CommandContext): Promise<Agent> {
-  const log = commandLog(config, context);
-  for (const line of notBuiltYet(config)) log.warn(line);
+async function start({ config, warnings }: Checked, context: CommandContext): Promise<Agent> {
+  const log = daemonLog(config, context);
+  for (const line of [...warnings, ...notBuiltYet(config)]) log.warn(line);
   return await startAgent({ config, clock: systemClock, random: Math.random, log, root: "/" });
 }
 
-/** A configuration that can't be used is refused, and the old one stays. */
-async function reload(agent: Agent, config: Config, context: CommandContext): Promise<[Agent, Config]> {
-  const log = commandLog(config, context);
-  let next: Config;
+/** The new configuration, as soon as no update is disturbed by it; undefined when it is refused. */
+async function usableConfig(
+  context: CommandContext,
+  { config }: Checked,
+  agent: Agent,
+  signals: Signals,
+): Promise<Checked | undefined> {
+  const log = daemonLog(config, context);
   try {
-    next = await readConfig(context);
+    const next = await checkedConfig(context);
+    log.info("the configuration is read anew");
+    await Promise.race([agent.settled(), signals.stopped]);
+    return signals.stopping ? undefined : next;
   } catch (error) {
-    log.error(`the new configuration is refused: ${messageOf(error)}`);
-    return [agent, config];
+    log.error(`the new configuration is refused, the old one stays: ${messageOf(error)}`);
+    return undefined;
   }
-  log.info("the configuration is read anew");
-  await agent.settled();
-  await agent.stop();
+}
+
+/** Some mistakes show only when it is used, such as a key that is missing. */
+async function startEither(
+  next: Checked,
+  old: Checked,
+  context: CommandContext,
+): Promise<[agent: Agent, checked: Checked]> {
   try {
     return [await start(next, context), next];
   } catch (error) {
+    const log = daemonLog(old.config, context);
     log.error(`the new configuration can't be used, back to the old one: ${messageOf(error)}`);
-    return [await start(config, context), config];
+    return [await start(old, context), old];
   }
 }

@@ -5,6 +5,7 @@ import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import { readConfig, quietLog } from "./config.ts";
 import { connectToDaemon } from "./control-client.ts";
+import { insteadOfDaemon } from "./instead-of-daemon.ts";
 import type { CommandContext } from "./terminal.ts";
 
 /** The firmware as it is on this board, for a command that works without the daemon. */
@@ -16,13 +17,13 @@ export async function openSlots(config: Config, context: CommandContext): Promis
 
 /** `hublink validate`: marks the running slot good, by the daemon when one runs. */
 export async function validate(context: CommandContext): Promise<void> {
-  await changeSlots(context, "mark_valid", async (firmware) => firmware.validate());
+  await changeSlots(context, "validate", "mark_valid", async (firmware) => firmware.validate());
   context.terminal.stdout.write("the running slot is marked good\n");
 }
 
 /** `hublink revert`: makes the other slot the one to boot. */
 export async function revert(context: CommandContext): Promise<void> {
-  await changeSlots(context, "revert", async (firmware) => firmware.revert());
+  await changeSlots(context, "revert", "revert", async (firmware) => firmware.revert());
   context.terminal.stdout.write("the other slot is the one to boot now; hublink reboot starts it\n");
 }
 
@@ -44,13 +45,15 @@ export async function reboot(context: CommandContext): Promise<void> {
 
 async function changeSlots(
   context: CommandContext,
+  command: string,
   method: string,
   change: (firmware: BoardFirmware) => Promise<void>,
 ): Promise<void> {
   const config = await readConfig(context);
   const daemon = await connectToDaemon({ path: config.state.control_socket });
   if (daemon === undefined) {
-    await change(await openSlots(config, context));
+    const log = quietLog(config, context);
+    await insteadOfDaemon(config, log, command, async () => change(await openSlots(config, context)));
     return;
   }
   try {

@@ -4,7 +4,7 @@ import { Failure } from "../platform/failure.ts";
 import { readConfig } from "./config.ts";
 import { connectToDaemon } from "./control-client.ts";
 import { formatSpan } from "./progress-bar.ts";
-import { renderRows, type CommandContext } from "./terminal.ts";
+import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
 
 /** `hublink status`: what the running daemon says of itself. */
 export async function status(context: CommandContext, json: boolean): Promise<void> {
@@ -17,13 +17,14 @@ export async function status(context: CommandContext, json: boolean): Promise<vo
   try {
     const answer = await daemon.request("status");
     const { stdout } = context.terminal;
-    stdout.write(json ? `${JSON.stringify(answer, undefined, 2)}\n` : render(v.parse(AgentStatus, answer)));
+    if (json) stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`);
+    else stdout.write(renderRows(rowsOf(v.parse(AgentStatus, answer)), columnsOf(context.terminal)));
   } finally {
     daemon.close();
   }
 }
 
-function render(status: AgentStatus): string {
+function rowsOf(status: AgentStatus): [string, string][] {
   const rows: [string, string][] = [
     [
       "agent",
@@ -42,16 +43,18 @@ function render(status: AgentStatus): string {
   rows.push(["slot", `${status.slot ?? "none"} of ${status.devpath}, ${validated}`]);
   if (status.auto_revert_detected) rows.push(["", "the board fell back to it"]);
   rows.push(["fwup", status.fwup_version ?? "not found"]);
-  if (status.update !== null) {
-    rows.push(["update", `${status.update.uuid} ${status.update.stage} ${status.update.percent} %`]);
-  } else if (status.last_update !== null) {
-    const { uuid, reason } = status.last_update;
-    rows.push(["last update", `${uuid} ${status.last_update.status}${reason === null ? "" : `: ${reason}`}`]);
+  const { update, last_update: last } = status;
+  if (update !== null) {
+    rows.push(["update", `${update.stage}, ${update.percent} %`]);
+    if (update.uuid !== "") rows.push(["", update.uuid]);
+  } else if (last !== null) {
+    rows.push(["last update", last.reason === null ? last.status : `${last.status}: ${last.reason}`]);
+    if (last.uuid !== "") rows.push(["", last.uuid]);
   } else {
     rows.push(["update", "none"]);
   }
   if (status.last_error !== null) rows.push(["last error", status.last_error]);
-  return renderRows(rows);
+  return rows;
 }
 
 function connectionText(status: AgentStatus): string {

@@ -14,14 +14,22 @@ export interface CommandContext {
   readonly verbose: boolean;
 }
 
+/** How wide lines may be: a pipe has no edge, and whoever greps it wants whole lines. */
+export function columnsOf({ stdout }: Terminal): number {
+  return stdout.isTTY ? stdout.columns || 80 : Infinity; // a terminal that does not know says 0
+}
+
 /** Rows of a label and a value, aligned; a value that is too wide for `columns` goes on below. */
-export function renderRows(rows: readonly (readonly [label: string, value: string])[], columns = 80): string {
+export function renderRows(
+  rows: readonly (readonly [label: string, value: string])[],
+  columns: number,
+): string {
   const width = Math.max(...rows.map(([label]) => label.length)) + 2;
   return rows.map(([label, value]) => `${label.padEnd(width)}${wrap(value, width, columns)}\n`).join("");
 }
 
-/** Breaks at spaces, so that no line is wider than the terminal where that is possible. */
-export function wrap(text: string, indent: number, columns = 80): string {
+/** Breaks at spaces, so that no line is wider than `columns` where that is possible. */
+export function wrap(text: string, indent: number, columns: number): string {
   const room = Math.max(20, columns - indent);
   const lines: string[] = [];
   let line = "";

@@ -121,11 +121,8 @@ export function createUpdater(options: UpdaterOptions): Updater {
     if (current === offer) move("proven");
   }
 
-  const write = async (
-    offer: Offer,
-    signal: AbortSignal,
-    abort: AbortController,
-  ): Promise<FirmwareMetadata> => {
+  const write = async (offer: Offer, abort: AbortController): Promise<FirmwareMetadata> => {
+    const { signal } = abort;
     const query = { fwup: options.fwup, clock, signal, publicKeys: options.publicKeys() };
     const { metadata, stream } = await peekMetadata(query, offer.open(signal));
     try {
@@ -155,7 +152,8 @@ export function createUpdater(options: UpdaterOptions): Updater {
         publicKeys: options.publicKeys(),
         stallMs: options.stallMs,
         clock,
-        signal,
+        // Not `signal`, which fwup's own end aborts: its reason would stand for what fwup said.
+        signal: stopping.signal,
         onProgress: report,
         onWarning: (text) => log.info(`fwup: ${text}`),
       },
@@ -180,7 +178,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
     stopping.signal.addEventListener("abort", onStop, { once: true });
     try {
       stopping.signal.throwIfAborted();
-      const firmware = await write(offer, abort.signal, abort);
+      const firmware = await write(offer, abort);
       await options.onInstalled(offer, firmware);
       return { result: "installed", firmware };
     } catch (error) {

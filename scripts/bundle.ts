@@ -1,0 +1,29 @@
+import { chmod } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+
+const root = join(import.meta.dirname, "..");
+
+/**
+ * Bundles the agent into one file that Node runs.
+ * @throws esbuild's error, which has been printed
+ */
+export async function bundle(outfile: string): Promise<void> {
+  await build({
+    entryPoints: [join(root, "src/main.ts")],
+    outfile,
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "cjs",
+    minify: true,
+    lineLimit: 200, // Node prints the line of an uncaught error: not the whole bundle, please
+    // Errors name their classes, and a stack trace from the field should be readable.
+    keepNames: true,
+    legalComments: "none",
+    banner: { js: "#!/usr/bin/env node" },
+    // ws's optional native speed-ups: never shipped, it does without.
+    external: ["bufferutil", "utf-8-validate"],
+  });
+  await chmod(outfile, 0o755);
+}

@@ -1,0 +1,36 @@
+import { ControlError } from "../agent/control-messages.ts";
+import { startControlServer } from "../agent/control-server.ts";
+import type { Config } from "../config/schema.ts";
+import type { Log } from "../platform/log.ts";
+import { VERSION } from "../version.ts";
+
+const METHODS = ["status", "apply", "mark_valid", "revert", "reboot", "upload", "metrics"];
+
+/**
+ * Does what is the daemon's to do while none runs. Holds its control socket meanwhile, so that neither a
+ * daemon nor a second command begins to write to the slots as well: fwup takes no lock.
+ * @throws Failure when the control socket can't be used; whatever `work` throws
+ */
+export async function insteadOfDaemon<T>(
+  config: Config,
+  log: Log,
+  command: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const busy = (): never => {
+    throw new ControlError("unavailable", `hublink ${command} is at work; try again when it has ended`);
+  };
+  const server = await startControlServer({
+    path: config.state.control_socket,
+    mode: 0o600,
+    group: "",
+    agentVersion: VERSION,
+    methods: Object.fromEntries(METHODS.map((method) => [method, busy])),
+    log,
+  });
+  try {
+    return await work();
+  } finally {
+    await server.stop();
+  }
+}
