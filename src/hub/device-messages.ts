@@ -120,8 +120,12 @@ function problemOf(
 ): string {
   const [issue] = issues;
   const path = v.getDotPath(issue);
-  const what = issue.kind === "schema" ? `should be ${issue.expected ?? "something else"}` : issue.message;
+  const what = issue.kind === "schema" ? mismatch(issue) : issue.message;
   return `${event}${path === null ? "" : `: ${path}`} ${what}`;
+}
+
+function mismatch({ input, expected }: v.BaseIssue<unknown>): string {
+  return input === undefined ? "is missing" : `should be ${expected ?? "something else"}`;
 }
 
 /**

@@ -63,7 +63,8 @@ export async function runCommand(
         try {
           if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
         } catch (error) {
-          if (systemCode(error) !== "ESRCH") reject(error); // ESRCH: it has just ended by itself
+          // ESRCH: it has just ended by itself.
+          if (systemCode(error) !== "ESRCH") reject(new Error(messageOf(error), { cause: error }));
         }
         // A daemon that has left the group may hold them open for ever.
         child.stdout?.destroy();

@@ -1,0 +1,254 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { joinPayload, parseHubMessage, parseJoinReply } from "../../src/hub/device-messages.ts";
+
+const URL_SIGNED = "https://files.example.com/fw/1.fw?signature=SECRET";
+const SHA = "0123456789ABCDEF".repeat(4);
+/** An update as today's server sends it. */
+const UPDATE = {
+  update_available: true,
+  deployment_id: 12,
+  firmware_url: URL_SIGNED,
+  firmware_meta: {
+    uuid: "uuid-2",
+    version: "2.0.0",
+    product: "board",
+    platform: "rpi0",
+    architecture: "arm",
+    author: null,
+    description: "",
+    fwup_version: "1.10",
+  },
+  size: 2_000_000,
+  checksum: SHA,
+  partials_checksums: [SHA, SHA],
+};
+/** As the first servers sent it. */
+const OLD_UPDATE = {
+  update_available: true,
+  firmware_url: URL_SIGNED,
+  firmware_meta: { uuid: "uuid-2" },
+};
+
+const EVENTS = [
+  "update",
+  "reboot",
+  "identify",
+  "fwup_public_keys",
+  "archive_public_keys",
+  "archive",
+  "scripts/run",
+  "extensions:get",
+  "nonsense",
+];
+
+describe("the hub's messages", () => {
+  it("update: everything the server sends is understood, checksums in lower case", () => {
+    const message = parseHubMessage("update", UPDATE);
+    assert(message.type === "update");
+    const { update } = message;
+    assert.equal(update.firmware_url, URL_SIGNED);
+    assert.equal(update.deployment_id, 12);
+    assert.equal(update.size, 2_000_000);
+    assert.equal(update.checksum, SHA.toLowerCase());
+    assert.deepEqual(update.partials_checksums, [SHA.toLowerCase(), SHA.toLowerCase()]);
+    assert.deepEqual(update.firmware_meta, {
+      uuid: "uuid-2",
+      version: "2.0.0",
+      product: "board",
+      platform: "rpi0",
+      architecture: "arm",
+      author: null,
+      description: "",
+      vcs_identifier: null,
+      misc: null,
+    });
+  });
+
+  it("update: what old servers leave out is null", () => {
+    const message = parseHubMessage("update", OLD_UPDATE);
+    assert(message.type === "update");
+    const { size, checksum, partials_checksums: parts, deployment_id: id } = message.update;
+    assert.deepEqual([size, checksum, parts, id], [null, null, null, null]);
+  });
+
+  it("update: only a plain false says that there is none", () => {
+    assert.deepEqual(parseHubMessage("update", { update_available: false }), { type: "no-update" });
+    const unsaid: Record<string, unknown> = { ...UPDATE };
+    delete unsaid["update_available"];
+    assert.equal(parseHubMessage("update", unsaid).type, "update");
+  });
+
+  const bad: readonly (readonly [what: string, payload: unknown, problem: string, uuid: string | null])[] = [
+    ["no URL", { ...UPDATE, firmware_url: undefined }, "update: firmware_url is missing", "uuid-2"],
+    ["an empty URL", { ...UPDATE, firmware_url: "" }, "update: firmware_url is empty", "uuid-2"],
+    [
+      "a URL that is none",
+      { ...UPDATE, firmware_url: "not a url SECRET" },
+      "update: firmware_url is not an http(s) URL",
+      "uuid-2",
+    ],
+    [
+      "a file's URL",
+      { ...UPDATE, firmware_url: "file:///etc/SECRET" },
+      "update: firmware_url is not an http(s) URL",
+      "uuid-2",
+    ],
+    ["a number for a URL", { ...UPDATE, firmware_url: 5 }, "update: firmware_url should be string", "uuid-2"],
+    [
+      "no uuid",
+      { ...UPDATE, firmware_meta: { version: "2" } },
+      "update: firmware_meta.uuid is missing",
+      null,
+    ],
+    ["no metadata", { ...UPDATE, firmware_meta: null }, "update: firmware_meta should be Object", null],
+    [
+      "a version that is a number",
+      { ...UPDATE, firmware_meta: { uuid: "uuid-2", version: 2 } },
+      "update: firmware_meta.version should be string",
+      "uuid-2",
+    ],
+    ["a size in words", { ...UPDATE, size: "many SECRET" }, "update: size should be number", "uuid-2"],
+    ["a size of nothing", { ...UPDATE, size: 0 }, "update: size", "uuid-2"],
+    ["half a byte", { ...UPDATE, size: 1.5 }, "update: size", "uuid-2"],
+    [
+      "a short checksum",
+      { ...UPDATE, checksum: "SECRET" },
+      "update: checksum not a SHA-256 in hex",
+      "uuid-2",
+    ],
+    [
+      "a bad checksum of a part",
+      { ...UPDATE, partials_checksums: [SHA, "SECRET"] },
+      "update: partials_checksums.1 not a SHA-256 in hex",
+      "uuid-2",
+    ],
+    ["a list", [UPDATE], "update", null],
+    ["nothing", null, "update should be Object", null],
+    ["a word", "SECRET", "update should be Object", null],
+  ];
+  for (const [what, payload, problem, uuid] of bad) {
+    it(`update: ${what} is told, never quoted`, () => {
+      const message = parseHubMessage("update", payload);
+      assert(message.type === "bad-update", message.type);
+      assert(message.problem.startsWith(problem), message.problem);
+      assert(!message.problem.includes("SECRET"), message.problem);
+      assert.equal(message.uuid, uuid);
+    });
+  }
+
+  it("update: looked at up to the first thing that is wrong, of however many", () => {
+    const parts: unknown[] = [1, 2];
+    let looked = false;
+    Object.defineProperty(parts, 1, {
+      get() {
+        looked = true;
+        return 2;
+      },
+    });
+    assert.equal(parseHubMessage("update", { ...UPDATE, partials_checksums: parts }).type, "bad-update");
+    assert(!looked);
+  });
+
+  it("keys: of firmware and of archives", () => {
+    assert.deepEqual(parseHubMessage("fwup_public_keys", { keys: ["a", "b"] }), {
+      type: "firmware-keys",
+      keys: ["a", "b"],
+    });
+    assert.deepEqual(parseHubMessage("archive_public_keys", { keys: [] }), {
+      type: "archive-keys",
+      keys: [],
+    });
+    for (const payload of [{}, { keys: "SECRET" }, { keys: [1] }, { keys: null }, null, []]) {
+      const message = parseHubMessage("fwup_public_keys", payload);
+      assert(message.type === "malformed");
+      assert.match(message.problem, /^fwup_public_keys/);
+      assert(!message.problem.includes("SECRET"));
+    }
+  });
+
+  it("scripts: known by their ref", () => {
+    const run = { text: "1 + 1", ref: "connecting_code" };
+    assert.deepEqual(parseHubMessage("scripts/run", run), { type: "script", ref: "connecting_code" });
+    assert.deepEqual(parseHubMessage("scripts/run", { ...run, timeout: 5000 }).type, "script");
+    for (const payload of [{ text: "x" }, { ...run, ref: 1 }, { ...run, timeout: "long" }, null]) {
+      assert.equal(parseHubMessage("scripts/run", payload).type, "malformed");
+    }
+  });
+
+  it("those that carry nothing of interest are known by their name alone", () => {
+    for (const payload of [{}, null, "x", { reason: "y" }]) {
+      assert.deepEqual(parseHubMessage("reboot", payload), { type: "reboot" });
+      assert.deepEqual(parseHubMessage("identify", payload), { type: "identify" });
+      assert.deepEqual(parseHubMessage("archive", payload), { type: "archive" });
+      assert.deepEqual(parseHubMessage("extensions:get", payload), { type: "extensions" });
+      assert.deepEqual(parseHubMessage("presence_diff", payload), { type: "unknown" });
+    }
+  });
+
+  it("the join's answer: an update of an old server, nothing of today's", () => {
+    assert.equal(parseJoinReply({}), undefined);
+    assert.equal(parseJoinReply(undefined), undefined);
+    assert.equal(parseJoinReply({ update_available: false }), undefined);
+    assert.equal(parseJoinReply({ update_available: "yes" }), undefined);
+    assert.equal(parseJoinReply(OLD_UPDATE)?.type, "update");
+    assert.equal(parseJoinReply({ update_available: true })?.type, "bad-update");
+  });
+
+  it("never throw, whatever they hold", () => {
+    const event = fc.oneof(fc.constantFrom(...EVENTS), fc.string());
+    // Arbitrary values, and updates with arbitrary values in their places.
+    const near = fc.record(
+      Object.fromEntries(
+        [...Object.keys(UPDATE), "keys", "text", "ref"].map((key) => [key, fc.jsonValue({ maxDepth: 2 })]),
+      ),
+      { requiredKeys: [] },
+    );
+    const nearer = near.map((changes) => ({ ...UPDATE, ...changes }));
+    fc.assert(
+      fc.property(event, fc.oneof(fc.anything({ maxDepth: 2 }), near, nearer), (name, payload) => {
+        assert.equal(typeof parseHubMessage(name, payload).type, "string");
+        const reply = parseJoinReply(payload);
+        assert(reply === undefined || reply.type === "update" || reply.type === "bad-update");
+      }),
+      { numRuns: 40_000 },
+    );
+  });
+});
+
+describe("the join's payload", () => {
+  it("holds what the server reads", () => {
+    const payload = joinPayload({
+      firmware: { nerves_fw_uuid: "uuid-1", nerves_fw_version: "1.0.0" },
+      fwupVersion: "1.10.2",
+      downloadingUuid: null,
+      validated: false,
+      autoRevertDetected: true,
+    });
+    assert.deepEqual(payload, {
+      nerves_fw_uuid: "uuid-1",
+      nerves_fw_version: "1.0.0",
+      device_api_version: "2.3.0",
+      console_version: "2.0.0",
+      fwup_version: "1.10.2",
+      update_tool: "fwup",
+      fwup_public_keys: "on_connect",
+      archive_public_keys: "on_connect",
+      currently_downloading_uuid: null,
+      meta: { firmware_validated: false, firmware_auto_revert_detected: true },
+    });
+  });
+
+  it("can't be overruled by the firmware's own values", () => {
+    const payload = joinPayload({
+      firmware: { device_api_version: "9", currently_downloading_uuid: "x" },
+      fwupVersion: "",
+      downloadingUuid: "uuid-2",
+      validated: true,
+      autoRevertDetected: false,
+    });
+    assert.equal(payload["device_api_version"], "2.3.0");
+    assert.equal(payload["currently_downloading_uuid"], "uuid-2");
+  });
+});
