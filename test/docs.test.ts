@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, it } from "node:test";
+import { parse } from "smol-toml";
+import { parseCommandLine } from "../src/cli/command-line.ts";
+import { checkConfig } from "../src/config/check.ts";
+import { TRANSITIONS } from "../src/firmware/update-machine.ts";
+
+const root = join(import.meta.dirname, "..");
+const read = (path: string): string => readFileSync(join(root, path), "utf8");
+const manifest = JSON.parse(read("package.json")) as Record<
+  "scripts" | "dependencies" | "devDependencies",
+  Record<string, string>
+>;
+
+/** The cells of every row of every table in a page. */
+function table(text: string): string[][] {
+  const rows = text.split("\n").filter((line) => line.startsWith("|"));
+  return rows.map((row) =>
+    row
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+describe("the documentation", () => {
+  const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" }).trim().split("\n");
+
+  for (const page of pages) {
+    it(`${page}: every link to a file leads to one`, () => {
+      for (const [, target = ""] of read(page).matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
+        if (!target.includes("://")) assert.ok(existsSync(join(root, dirname(page), target)), target);
+      }
+    });
+  }
+
+  it("README.md: its configuration is a valid one", () => {
+    const [, toml = ""] = /```toml\n([^]*?)```/.exec(read("README.md")) ?? [];
+    assert.equal(checkConfig(parse(toml), {}, "README").config.hub.url, "wss://devices.example.com");
+  });
+
+  it("README.md: its commands are the program's", () => {
+    const rows = table(read("README.md")).map(([command = ""]) => /^`hublink (.+)`$/.exec(command)?.[1]);
+    const commands = rows.filter((row) => row !== undefined);
+    assert.ok(commands.length >= 9);
+    for (const row of commands) assert.doesNotThrow(() => parseCommandLine(row.split(" ")), row);
+  });
+
+  it("README.md: its scripts are there", () => {
+    const text = read("README.md");
+    for (const [, script = ""] of text.matchAll(/^ {4}(scripts\/\S+)/gm))
+      assert.ok(existsSync(join(root, script)));
+    for (const [, name = ""] of text.matchAll(/npm run (\w+)/g)) assert.ok(manifest.scripts[name], name);
+  });
+
+  it("docs/architecture.md: its table is the update machine's", () => {
+    const rows = table(read("docs/architecture.md")).filter(([state = ""]) => state in TRANSITIONS);
+    const expected = Object.entries(TRANSITIONS).flatMap(([state, events]) =>
+      Object.entries(events).map(([event, { to, announce = "" }]) => [state, event, to, announce]),
+    );
+    assert.deepEqual(rows, expected);
+  });
+
+  it("docs/dependencies.md: names every package, and no other", () => {
+    const [, agent = "", development = ""] = read("docs/dependencies.md").split(/^## .*$/m);
+    const named = (text: string): string[] =>
+      table(text)
+        .slice(2) // the heading and its rule
+        .flatMap(([names = ""]) => names.split(", "))
+        .sort();
+    const types = (names: string[]): string[] =>
+      [...new Set(names.map((name) => (name.startsWith("@types/") ? "@types/*" : name)))].sort();
+    assert.deepEqual(named(agent), Object.keys(manifest.dependencies).sort());
+    assert.deepEqual(named(development), types(Object.keys(manifest.devDependencies)));
+  });
+});
