@@ -29,8 +29,8 @@ export class FwupFailure extends Failure {
 }
 
 /**
- * Bytes of an archive for fwup's stdin; a chunk need only stay as it is until the next is asked for. The
- * source ends, by throwing, soon after `signal`, which says that fwup has ended without success.
+ * Bytes of an archive for fwup's stdin; a chunk need only stay as it is until the next but one is asked
+ * for. The source ends, by throwing, soon after `signal`, which says that fwup has ended without success.
  */
 export type FwupSource = (signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
@@ -135,21 +135,32 @@ async function supervise(run: FwupRun, source: FwupSource | undefined): Promise<
   throw new FwupFailure("crashed", "other", `fwup ${howItEnded(ending)}${lastWords(said)}`);
 }
 
-/** Gives `source` to fwup, one frame at a time; when fwup reads no more, draws it to its end. */
+/**
+ * Gives `source` to fwup; when fwup reads no more, draws it to its end. While fwup takes a chunk the next
+ * one is asked for: neither waits for the other.
+ */
 async function feed(
   stdin: Writable,
   source: AsyncIterable<Uint8Array> | undefined,
   watch: Watch,
 ): Promise<void> {
   stdin.on("error", () => undefined); // EPIPE: fwup reads no further than it must; its verdict counts
+  let taken: Promise<void> | undefined;
   for await (const chunk of source ?? []) {
-    for (let at = 0; stdin.writable && at < chunk.length; at += FRAME_BYTES) {
-      watch.start();
-      if (await give(stdin, chunk.subarray(at, at + FRAME_BYTES))) watch.pause(); // it waits for us now
-    }
+    await taken;
+    taken = giveInFrames(stdin, chunk, watch);
   }
+  await taken;
   watch.start();
   stdin.end(source === undefined ? undefined : END_OF_INPUT);
+}
+
+/** Resolves when fwup took the chunk or reads no more; one frame at a time. */
+async function giveInFrames(stdin: Writable, chunk: Uint8Array, watch: Watch): Promise<void> {
+  for (let at = 0; at < chunk.length; at += FRAME_BYTES) {
+    watch.start();
+    if (await give(stdin, chunk.subarray(at, at + FRAME_BYTES))) watch.pause(); // it waits for us now
+  }
 }
 
 /** Resolves to true when fwup took the frame, to false when it reads no more. */

@@ -158,14 +158,16 @@ describe("a file that is proven while it passes", () => {
   });
 
   it("starts over while nothing was handed out, and not after", () => {
-    const verifier = createVerifier(expected);
-    drain(verifier.push(someBytes(TAIL_BYTES, 9)));
-    verifier.restart();
-    assert.equal(verifier.offset, 0);
-    drain(verifier.push(file));
-    assert.throws(() => verifier.restart(), /handed out/);
-    drain(verifier.end());
-    assert.ok(verifier.proven);
+    for (const announced of [expected, { ...expected, parts: null }]) {
+      const verifier = createVerifier(announced);
+      drain(verifier.push(someBytes(TAIL_BYTES, 9)));
+      verifier.restart();
+      assert.equal(verifier.offset, 0);
+      drain(verifier.push(file));
+      assert.throws(() => verifier.restart(), /handed out/);
+      drain(verifier.end());
+      assert.ok(verifier.proven);
+    }
   });
 });
 
