@@ -21,7 +21,7 @@ it("the official Phoenix client gets along with the hub", async () => {
   });
   const socket = new Socket(`${hub.url}/device-socket`, {
     transport: SignedWebSocket,
-    heartbeatIntervalMs: 20,
+    heartbeatIntervalMs: 250,
   });
   socket.connect();
   const device = socket.channel("device", { device_api_version: "2.3.0", fwup_public_keys: "on_connect" });
@@ -41,12 +41,12 @@ it("the official Phoenix client gets along with the hub", async () => {
 
   device.push("status_update", { status: "received" }, 20); // nor is this
   await hub.waitFor("dev", ({ event }) => event === "status_update");
-  await hub.until(() => hub.device("dev").received.filter(({ topic }) => topic === "phoenix").length > 2);
+  await hub.until(() => hub.device("dev").received.filter(({ topic }) => topic === "phoenix").length > 1);
 
   const crashed = new Promise((resolve) => device.onError(resolve));
   const joins = hub.device("dev").joins.length;
   hub.crashChannel("dev", "device");
-  await crashed;
+  assert.deepEqual(await crashed, { reason: "channel_crash" });
   await hub.until(() => hub.device("dev").joins.length > joins); // the client joins again by itself
 
   const unmatched = await new Promise((resolve) => {
@@ -57,6 +57,7 @@ it("the official Phoenix client gets along with the hub", async () => {
   await new Promise((resolve) => extensions.leave().receive("ok", resolve));
   await new Promise<void>((resolve) => socket.disconnect(resolve, 1000));
   await hub.until(() => !hub.device("dev").connected);
+  assert.equal(hub.device("dev").connections, 1);
   await hub.stop();
 });
 
