@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { isDowngrade } from "../../src/firmware/version.ts";
+
+describe("a downgrade", () => {
+  // semver.org §11.4's own example, from the lowest to the highest
+  const ordered = [
+    "1.0.0-alpha",
+    "1.0.0-alpha.1",
+    "1.0.0-alpha.beta",
+    "1.0.0-beta",
+    "1.0.0-beta.2",
+    "1.0.0-beta.11",
+    "1.0.0-rc.1",
+    "1.0.0",
+    "1.0.1",
+    "1.2.0",
+    "1.10.0",
+    "2.0.0",
+  ];
+
+  it("is any version before the running one in semantic versioning's order, and only that", () => {
+    for (const [i, running] of ordered.entries()) {
+      for (const [j, candidate] of ordered.entries()) {
+        assert.equal(isDowngrade(running, candidate), j < i, `${running} → ${candidate}`);
+      }
+    }
+  });
+
+  it("does not depend on a v in front or on build metadata", () => {
+    assert.equal(isDowngrade("v1.1.0", "1.0.0"), true);
+    assert.equal(isDowngrade("1.0.0+b2", "1.0.0+b1"), false);
+  });
+
+  it("can't be told of what is no semantic version", () => {
+    for (const text of ["", "2026-01", "1.0", "latest", "1.0.0.0"]) {
+      assert.equal(isDowngrade("1.0.0", text), false, text);
+      assert.equal(isDowngrade(text, "1.0.0"), false, text);
+    }
+  });
+});
