@@ -121,7 +121,7 @@ function createReport({ terminal }: CommandContext): Report {
   const indent = MARK_WIDTH + SUBJECT_WIDTH;
   const failures: { readonly kind: FailureKind; readonly text: string }[] = [];
   const add = (mark: Mark, subject: string, text: string): void => {
-    const value = wrap(text, indent, columnsOf(terminal));
+    const value = wrap(text, indent, columnsOf(terminal.stdout));
     terminal.stdout.write(`${mark.padEnd(MARK_WIDTH)}${subject.padEnd(SUBJECT_WIDTH)}${value}\n`);
   };
   return {

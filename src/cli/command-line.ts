@@ -34,7 +34,7 @@ export const USAGE = `hublink: firmware agent for NervesHub and fwup
 Usage: hublink COMMAND [--config FILE] [--verbose]
 
   run              the daemon, in the foreground
-  check            read configuration, identity, fwup and slots; say what is wrong
+  check            say what is wrong with configuration, identity, fwup or slots
   status [--json]  ask the running daemon
   apply SOURCE     install a .fw from a file, a URL or - (standard input)
   validate         mark the running slot good

@@ -10,7 +10,7 @@ export async function identity(context: CommandContext, csr: boolean): Promise<v
   const config = await readConfig(context);
   const found = await boardIdentity(config, "/", systemClock, quietLog(config, context));
   const { certificate, source, warnings } = found.describe();
-  const columns = columnsOf(context.terminal);
+  const columns = columnsOf(context.terminal.stdout);
   const rows: [string, string][] = [
     ["identifier", found.identifier],
     ["source", source],

@@ -4,7 +4,7 @@ import { redact } from "../platform/redact.ts";
 import { VERSION } from "../version.ts";
 import { parseCommandLine, USAGE, type Invocation } from "./command-line.ts";
 import { exitCodeOf } from "./exit-codes.ts";
-import type { CommandContext, Terminal } from "./terminal.ts";
+import { columnsOf, wrap, type CommandContext, type Terminal } from "./terminal.ts";
 
 /** Runs the command line; returns the exit code. */
 export async function main(
@@ -56,12 +56,15 @@ async function perform(request: Invocation, context: CommandContext): Promise<vo
 
 /** One line that says it all; a configuration with more than one mistake has a line for each. */
 function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
+  const write = (prefix: string, text: string): void => {
+    stderr.write(`${prefix}${wrap(redact(text), prefix.length, columnsOf(stderr))}\n`);
+  };
   if (error instanceof ConfigFailure && error.problems.length > 1) {
-    stderr.write(`hublink: ${redact(error.source)}: ${error.problems.length} mistakes\n`);
-    for (const problem of error.problems) stderr.write(`  ${redact(problem)}\n`);
+    write("hublink: ", `${error.source}: ${error.problems.length} mistakes`);
+    for (const problem of error.problems) write("  ", problem);
   } else {
     const defect = error instanceof Failure || verbose ? "" : " (a defect of hublink; --verbose shows where)";
-    stderr.write(`hublink: ${redact(messageOf(error))}${defect}\n`);
+    write("hublink: ", `${messageOf(error)}${defect}`);
   }
   if (!verbose) return;
   for (let at = error; at instanceof Error; at = at.cause) stderr.write(`${redact(at.stack ?? "")}\n`);

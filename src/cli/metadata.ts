@@ -10,7 +10,7 @@ export async function metadata(context: CommandContext, file: string): Promise<v
   const rows = Object.entries(found)
     .filter((row): row is [string, string] => typeof row[1] === "string" && row[1] !== "")
     .map(([key, value]) => [key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), value] as const);
-  context.terminal.stdout.write(renderRows(rows, columnsOf(context.terminal)));
+  context.terminal.stdout.write(renderRows(rows, columnsOf(context.terminal.stdout)));
 }
 
 async function fwupOf({ config: path, env }: CommandContext): Promise<string> {

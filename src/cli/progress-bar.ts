@@ -63,7 +63,7 @@ export function createProgressBar(terminal: Terminal, clock: Clock): ProgressBar
       if (!stdout.isTTY) return;
       startedMs ??= clock.monotonic();
       last = progress;
-      stdout.write(`\r\x1b[K${renderProgress(progress, elapsedMs(), columnsOf(terminal))}`);
+      stdout.write(`\r\x1b[K${renderProgress(progress, elapsedMs(), columnsOf(stdout))}`);
     },
     end(done) {
       if (last === undefined) return;

@@ -18,7 +18,7 @@ export async function status(context: CommandContext, json: boolean): Promise<vo
     const answer = await daemon.request("status");
     const { stdout } = context.terminal;
     if (json) stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`);
-    else stdout.write(renderRows(rowsOf(v.parse(AgentStatus, answer)), columnsOf(context.terminal)));
+    else stdout.write(renderRows(rowsOf(v.parse(AgentStatus, answer)), columnsOf(context.terminal.stdout)));
   } finally {
     daemon.close();
   }

@@ -15,8 +15,8 @@ export interface CommandContext {
 }
 
 /** How wide lines may be: a pipe has no edge, and whoever greps it wants whole lines. */
-export function columnsOf({ stdout }: Terminal): number {
-  return stdout.isTTY ? stdout.columns || 80 : Infinity; // a terminal that does not know says 0
+export function columnsOf(stream: NodeJS.WriteStream): number {
+  return stream.isTTY ? stream.columns || 80 : Infinity; // a terminal that does not know says 0
 }
 
 /** Rows of a label and a value, aligned; a value that is too wide for `columns` goes on below. */

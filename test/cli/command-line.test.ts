@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { VERSION } from "../../src/version.ts";
+import { hublink } from "./program.ts";
+
+describe("the command line", () => {
+  it("tells its version", async () => {
+    assert.deepEqual(await hublink(["--version"]), {
+      code: 0,
+      signal: null,
+      stdout: `hublink ${VERSION}\n`,
+      stderr: "",
+    });
+  });
+
+  for (const args of [["--help"], ["-h"], ["help"], ["help", "run"], ["run", "--help"]]) {
+    it(`explains itself for ${args.join(" ")}, in 80 columns`, async () => {
+      const { code, stdout, stderr } = await hublink(args);
+      assert.equal(code, 0);
+      assert.equal(stderr, "");
+      for (const word of ["run", "check", "status", "apply", "validate", "revert", "reboot", "upload"])
+        assert.match(stdout, new RegExp(`^  ${word}\\b`, "m"));
+      assert.ok(stdout.split("\n").every((line) => line.length <= 80));
+    });
+  }
+
+  const mistakes: [args: string[], words: RegExp][] = [
+    [[], /name a command/],
+    [["reboto"], /there is no command reboto/],
+    [["status", "now"], /status takes nothing after it/],
+    [["apply"], /apply takes SOURCE after it/],
+    [["metadata", "a.fw", "b.fw"], /metadata takes FILE after it/],
+    [["check", "--json"], /check has no --json/],
+    [["run", "--csr"], /run has no --csr/],
+    [["run", "--colour"], /Unknown option '--colour'/],
+    [["run", "--config"], /--config.*missing/],
+  ];
+  for (const [args, words] of mistakes) {
+    it(`refuses "hublink ${args.join(" ")}" in one line with 64`, async () => {
+      const { code, stdout, stderr } = await hublink(args);
+      assert.equal(code, 64);
+      assert.equal(stdout, "");
+      assert.match(stderr, words);
+      assert.match(stderr, /^hublink: .*\(see hublink --help\)\n$/);
+    });
+  }
+
+  for (const args of [
+    ["upload", "file"],
+    ["identity", "--csr"],
+  ]) {
+    it(`says that ${args.join(" ")} is not built yet, with 69`, async () => {
+      const { code, stderr } = await hublink(args);
+      assert.equal(code, 69);
+      assert.match(stderr, /^hublink: .* is not built yet in this version of hublink\n$/);
+    });
+  }
+
+  it("says that a configuration is missing, with 66", async () => {
+    const { code, stderr } = await hublink(["check", "--config", "/missing/config.toml"]);
+    assert.equal(code, 66);
+    assert.equal(stderr, "hublink: configuration /missing/config.toml does not exist\n");
+  });
+
+  it("shows a stack trace with --verbose only", async () => {
+    const plain = await hublink(["run", "--config", "/missing"]);
+    assert.doesNotMatch(plain.stderr, /\n {4}at /);
+    const verbose = await hublink(["run", "--config", "/missing", "--verbose"]);
+    assert.match(verbose.stderr, /\n {4}at /);
+    assert.equal(verbose.code, plain.code);
+  });
+});

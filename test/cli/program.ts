@@ -1,0 +1,103 @@
+import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bundle } from "../../scripts/bundle.ts";
+
+export interface ProgramOptions {
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** What its standard input holds; by default nothing. */
+  readonly stdin?: Uint8Array;
+  /** Whose process it is; by default the tests' own. */
+  readonly uid?: number;
+}
+
+export interface Ended {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The bundle, as a process that runs. */
+export interface Program {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly ended: Promise<Ended>;
+  /** Resolves when its standard error has a line that matches. @throws when it ends without one */
+  logged(pattern: RegExp): Promise<string>;
+}
+
+let built: Promise<string> | undefined;
+
+/** The bundle that `npm run build` makes, made once for a process of tests. */
+export async function bundled(): Promise<string> {
+  built ??= (async () => {
+    const folder = mkdtempSync(join(tmpdir(), "hublink-bundle-"));
+    chmodSync(folder, 0o755); // for programs of other users
+    process.once("exit", () => rmSync(folder, { recursive: true }));
+    const file = join(folder, "hublink.cjs");
+    await bundle(file);
+    return file;
+  })();
+  return built;
+}
+
+/** Starts `hublink ARGS`. */
+export async function start(args: readonly string[], options: ProgramOptions = {}): Promise<Program> {
+  const child = spawn(process.execPath, [await bundled(), ...args], {
+    env: { ...process.env, ...options.env },
+    ...(options.uid !== undefined && { uid: options.uid }),
+  });
+  const waiting = new Set<() => void>();
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+    for (const look of waiting) look();
+  });
+  child.stdin.on("error", () => undefined); // it may end before it has read all
+  if (options.stdin !== undefined || !args.includes("-")) child.stdin.end(options.stdin ?? "");
+  const ended = new Promise<Ended>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+  return {
+    child,
+    ended,
+    async logged(pattern) {
+      return new Promise((resolve, reject) => {
+        const look = (): void => {
+          const line = stderr.split("\n").find((text) => pattern.test(text));
+          if (line === undefined) return;
+          waiting.delete(look);
+          resolve(line);
+        };
+        waiting.add(look);
+        look();
+        child.once("close", () => reject(new Error(`ended without ${String(pattern)}: ${stderr}`)));
+      });
+    },
+  };
+}
+
+/** Runs `hublink ARGS` to its end. */
+export async function hublink(args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
+  const { ended } = await start(args, options);
+  return ended;
+}
+
+/** Starts `hublink run`, up to the point where commands find it. */
+export async function startDaemon(config: string, options: ProgramOptions = {}): Promise<Program> {
+  const daemon = await start(["run", "--config", config], options);
+  await daemon.logged(/hublink started/);
+  return daemon;
+}
+
+/** Ends a program that may run, by SIGKILL. */
+export async function end(program: Program | undefined): Promise<void> {
+  program?.child.kill("SIGKILL");
+  await program?.ended;
+}
