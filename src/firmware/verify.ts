@@ -39,10 +39,11 @@ export class VerificationFailure extends Failure {
 }
 
 /**
- * Checks a file while it passes. Where parts are announced only bytes of proven parts are handed out, and
- * at most one part is held; the last {@link TAIL_BYTES} always wait for `end`.
+ * Checks a file while it passes. Bytes are handed out by the part, once it is proven where parts are
+ * announced; the last {@link TAIL_BYTES} always wait for `end`.
  *
- * A chunk that is handed out is valid only until the next is asked for: its memory is used again.
+ * Two parts are held in turn, so that one can be written while the next comes in: a chunk that was handed
+ * out is valid until the next but one is asked for. Then its memory is used again.
  */
 export interface Verifier {
   readonly expected: ExpectedFile;
@@ -71,6 +72,10 @@ export interface Verifier {
   restart(): void;
 }
 
+/** What is taken for a part where none are announced. Longer than the tail: see `push`. */
+const PIECE_BYTES = 2 * TAIL_BYTES;
+const NOTHING: Buffer<ArrayBuffer> = Buffer.alloc(0);
+
 /** @throws VerificationFailure `announced` when the number of parts does not fit the size */
 export function createVerifier(expected: ExpectedFile): Verifier {
   const { sizeBytes, checksum, parts } = expected;
@@ -79,51 +84,47 @@ export function createVerifier(expected: ExpectedFile): Verifier {
     throw new VerificationFailure("announced", text);
   }
   const maxBytes = sizeBytes ?? (parts === null ? Number.POSITIVE_INFINITY : parts.length * PART_BYTES);
+  const partBytes = Math.min(parts === null ? PIECE_BYTES : PART_BYTES, maxBytes);
   let whole = createHash("sha256");
-  const part = parts === null ? undefined : Buffer.allocUnsafe(Math.min(PART_BYTES, maxBytes));
-  let partFilled = 0;
+  let filling = Buffer.allocUnsafe(partBytes);
+  let other = Buffer.allocUnsafe(partBytes);
+  let filled = 0;
+  /** The end of `other`, proven and not handed out. */
+  let held = NOTHING;
   let verifiedBytes = 0;
   let passedBytes = 0;
   let proven = false;
-  const tail = Buffer.allocUnsafe(TAIL_BYTES);
-  let tailFilled = 0;
 
-  /** Takes the unfinished part for complete. */
-  function* closePart(bytes: Buffer): Generator<Uint8Array, void> {
+  /** Takes what came of the part for all of it. @throws VerificationFailure */
+  const provePart = (): Buffer<ArrayBuffer> => {
+    const bytes = filling.subarray(0, filled);
     const index = verifiedBytes / PART_BYTES;
-    partFilled = 0;
-    if (sha256(bytes) !== parts?.[index]?.toLowerCase()) {
-      const text = `part ${index + 1} of ${parts?.length ?? 0} of the firmware is not what the hub announced (SHA-256)`;
+    filled = 0;
+    if (parts !== null && sha256(bytes) !== parts[index]?.toLowerCase()) {
+      const text = `part ${index + 1} of ${parts.length} of the firmware is not what the hub announced (SHA-256)`;
       throw new VerificationFailure("part", text);
     }
-    yield* accept(bytes);
-  }
-
-  /** Proven bytes: all but the file's last ones go out. */
-  function* accept(bytes: Uint8Array): Generator<Uint8Array, void> {
     whole.update(bytes);
     verifiedBytes += bytes.length;
-    const surplus = Math.max(0, tailFilled + bytes.length - TAIL_BYTES);
-    const fromTail = Math.min(surplus, tailFilled);
-    if (fromTail > 0) {
-      passedBytes += fromTail;
-      yield tail.subarray(0, fromTail);
-      tail.copyWithin(0, fromTail, tailFilled);
-      tailFilled -= fromTail;
-    }
-    const fromBytes = surplus - fromTail;
-    if (fromBytes > 0) {
-      passedBytes += fromBytes;
-      yield bytes.subarray(0, fromBytes);
-    }
-    tail.set(bytes.subarray(fromBytes), tailFilled);
-    tailFilled += bytes.length - fromBytes;
+    return bytes;
+  };
+
+  const checkLength = (): void => {
+    const received = verifiedBytes + filled;
+    if (sizeBytes === null || received >= sizeBytes) return;
+    const text = `the firmware ended after ${received} bytes, announced were ${sizeBytes}`;
+    throw new VerificationFailure("too-short", text);
+  };
+
+  function* pass(bytes: Buffer): Generator<Uint8Array, void> {
+    passedBytes += bytes.length;
+    if (bytes.length > 0) yield bytes;
   }
 
   return {
     expected,
     get offset() {
-      return verifiedBytes + partFilled;
+      return verifiedBytes + filled;
     },
     get verifiedBytes() {
       return verifiedBytes;
@@ -135,31 +136,35 @@ export function createVerifier(expected: ExpectedFile): Verifier {
       return proven;
     },
     *push(chunk) {
-      if (verifiedBytes + partFilled + chunk.length > maxBytes) {
+      if (verifiedBytes + filled + chunk.length > maxBytes) {
         throw new VerificationFailure(
           "too-long",
           `the firmware is longer than the ${maxBytes} bytes announced`,
         );
       }
-      if (part === undefined) {
-        yield* accept(chunk);
-        return;
-      }
       for (let taken = 0; taken < chunk.length;) {
-        const piece = chunk.subarray(taken, taken + part.length - partFilled);
-        part.set(piece, partFilled);
-        partFilled += piece.length;
+        const piece = chunk.subarray(taken, taken + partBytes - filled);
+        filling.set(piece, filled);
+        filled += piece.length;
         taken += piece.length;
-        if (partFilled === part.length) yield* closePart(part);
+        if (filled < partBytes) return;
+        const part = provePart();
+        const before = held;
+        const tailAt = Math.max(0, part.length - TAIL_BYTES);
+        held = part.subarray(tailAt);
+        [filling, other] = [other, filling];
+        yield* pass(before); // in the memory that is filled next, so one more must come before that
+        yield* pass(part.subarray(0, tailAt));
       }
     },
     *end() {
-      const received = verifiedBytes + partFilled;
-      if (sizeBytes !== null && received < sizeBytes) {
-        const text = `the firmware ended after ${received} bytes, announced were ${sizeBytes}`;
-        throw new VerificationFailure("too-short", text);
-      }
-      if (part !== undefined && partFilled > 0) yield* closePart(part.subarray(0, partFilled));
+      if (parts !== null) checkLength(); // before the last part, which would merely look wrong
+      const last = filled > 0 ? provePart() : NOTHING;
+      const heldLess = Math.min(held.length, Math.max(0, held.length + last.length - TAIL_BYTES));
+      const lastLess = Math.max(0, last.length - TAIL_BYTES);
+      yield* pass(held.subarray(0, heldLess));
+      yield* pass(last.subarray(0, lastLess));
+      checkLength();
       if (parts !== null && Math.ceil(verifiedBytes / PART_BYTES) < parts.length) {
         const text = `the firmware ended after ${verifiedBytes} bytes, announced were ${parts.length} parts of 1 MiB`;
         throw new VerificationFailure("too-short", text);
@@ -168,15 +173,15 @@ export function createVerifier(expected: ExpectedFile): Verifier {
         throw new VerificationFailure("checksum", "the firmware's SHA-256 is not the one the hub announced");
       }
       proven = true;
-      passedBytes += tailFilled;
-      yield tail.subarray(0, tailFilled);
+      yield* pass(held.subarray(heldLess));
+      yield* pass(last.subarray(lastLess));
     },
     restart() {
       if (passedBytes > 0) throw new Error("verifier: bytes that were handed out can't be taken back");
       whole = createHash("sha256");
-      partFilled = 0;
+      filled = 0;
+      held = NOTHING;
       verifiedBytes = 0;
-      tailFilled = 0;
     },
   };
 }
