@@ -72,6 +72,11 @@ export interface Bench {
   link(url: string, options?: Partial<LinkOptions> & { readonly http?: Partial<UpgradeRequest> }): TestLink;
   /** Looks again whenever something happened on the bench. */
   until<T>(look: () => T | undefined | false): Promise<T>;
+  /** Waits until the link has been connected so often. */
+  connected(link: TestLink, times?: number): Promise<void>;
+  disconnected(link: TestLink, times?: number): Promise<void>;
+  /** How long until the link's next attempt. */
+  waitMs(link: TestLink): number;
   /** Something happened that the bench can't see. */
   changed(): void;
   advance(ms: number): Promise<void>;
@@ -101,6 +106,19 @@ export function createBench(): Bench {
   };
   const links: TestLink[] = [];
   const servers: TinyServer[] = [];
+
+  const until: Bench["until"] = async (look) =>
+    waiting.until(
+      () => {
+        const found = look();
+        return found === false ? undefined : found;
+      },
+      WAIT_MS,
+      () => `${look.toString()}; last lines:\n${kept.slice(-8).join("\n")}`,
+    );
+  const came = async (link: TestLink, name: LinkStatus["connection"], times: number): Promise<void> => {
+    await until(() => link.statuses.filter(({ connection }) => connection === name).length === times);
+  };
 
   return {
     clock,
@@ -148,15 +166,10 @@ export function createBench(): Bench {
       links.push(testLink);
       return testLink;
     },
-    until: async <T>(look: () => T | undefined | false) =>
-      waiting.until(
-        () => {
-          const found = look();
-          return found === false ? undefined : found;
-        },
-        WAIT_MS,
-        () => `${look.toString()}; last lines:\n${kept.slice(-8).join("\n")}`,
-      ),
+    until,
+    connected: async (link, times = 1) => came(link, "connected", times),
+    disconnected: async (link, times = 1) => came(link, "disconnected", times),
+    waitMs: (link) => (link.status.nextAttemptMs ?? NaN) - clock.now(),
     changed: () => waiting.changed(),
     async advance(ms) {
       await clock.advance(ms);

@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
+import { createBench, refuse, type Bench, type TestLink, type TinyServer } from "./bench.ts";
+
+const HOUR_MS = 3_600_000;
+const HANDLERS = { joinPayload: () => ({}), onJoined: () => undefined, onMessage: () => undefined };
+
+describe("the link to the hub", () => {
+  let bench: Bench;
+  beforeEach(() => {
+    bench = createBench();
+  });
+  afterEach(async () => bench.end());
+
+  /** The delays after so many failures, each waited for. */
+  const delays = async (link: TestLink, times: number): Promise<number[]> => {
+    const seen: number[] = [];
+    for (let n = 1; n <= times; n += 1) {
+      await bench.disconnected(link, n);
+      seen.push(bench.waitMs(link));
+      await bench.advance(bench.waitMs(link) - 1);
+      assert.equal(link.status.connection, "disconnected", "not a moment sooner");
+      await bench.advance(1);
+    }
+    return seen;
+  };
+  const refusing = async (status: number): Promise<TinyServer> =>
+    bench.serve({ onUpgrade: (_request, socket) => refuse(socket, status) });
+
+  describe("comes back", () => {
+    it("for ever, later and later, each time with a request made anew", async () => {
+      const server = await refusing(500);
+      const link = bench.link(server.url);
+      link.start();
+      assert.deepEqual(
+        await delays(link, 9),
+        [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000],
+      );
+      await bench.disconnected(link, 10);
+      assert.equal(server.requests.length, 10);
+      assert.equal(link.signed.length, 10);
+      assert.equal(link.status.lastError, "refused with 500");
+    });
+
+    it("with delays that are spread from the first on", async () => {
+      const server = await refusing(500);
+      const randoms = [0.2, 0.9, 0.5, 0];
+      const link = bench.link(server.url, { random: () => randoms.shift() ?? 0 });
+      link.start();
+      assert.deepEqual(await delays(link, 4), [1100, 2900, 5000, 8000]);
+    });
+
+    it("when a request can't even be made, such as without a key file", async () => {
+      const server = await bench.serve();
+      let failures = 2;
+      const link = bench.link(server.url, {
+        request: async () => {
+          failures -= 1;
+          await setImmediate();
+          if (failures >= 0) throw new Error("key file /data/key.pem does not exist");
+          return { url: new URL(server.url), headers: {}, tls: undefined, compress: false, timeoutMs: 1000 };
+        },
+      });
+      link.start();
+      await delays(link, 2);
+      assert.equal(
+        link.statuses.find(({ lastError }) => lastError)?.lastError,
+        "key file /data/key.pem does not exist",
+      );
+      await bench.connected(link);
+      assert.equal(link.status.lastError, undefined);
+    });
+
+    it("when a request can't be sent as it is", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url, { http: { headers: { "x-nh-key": "line\nbreak" } } });
+      link.start();
+      await bench.disconnected(link);
+      assert.match(link.status.lastError ?? "", /Invalid character in header content/);
+      assert.equal(bench.waitMs(link), 1000);
+    });
+
+    it("later and later from a server that accepts and then closes", async () => {
+      const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.close(1012) });
+      const link = bench.link(server.url);
+      link.start();
+      assert.deepEqual(await delays(link, 5), [1000, 2000, 4000, 8000, 16_000]);
+      assert.equal(link.statuses.filter(({ connection }) => connection === "connected").length, 5);
+      assert.match(link.statuses.findLast(({ lastError }) => lastError)?.lastError ?? "", /\(1012\)/);
+    });
+
+    it("soon again only after a connection that held for a minute", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url, { heartbeatMs: HOUR_MS });
+      link.start();
+      const cutAfter = async (times: number, heldMs: number): Promise<number> => {
+        await bench.connected(link, times);
+        await bench.advance(heldMs);
+        server.peers.at(-1)?.webSocket.terminate();
+        await bench.disconnected(link, times);
+        const delayMs = bench.waitMs(link);
+        await bench.advance(delayMs);
+        return delayMs;
+      };
+      assert.equal(await cutAfter(1, 0), 1000);
+      assert.equal(await cutAfter(2, 59_999), 2000);
+      assert.equal(await cutAfter(3, 60_000), 1000);
+      assert.equal(await cutAfter(4, 0), 2000);
+    });
+
+    it("later and later also when making each connection takes a minute", async () => {
+      const held: (() => void)[] = [];
+      const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.close(1012) });
+      const request: UpgradeRequest = {
+        url: new URL(server.url),
+        headers: {},
+        tls: undefined,
+        compress: false,
+        timeoutMs: 30_000,
+      };
+      const link = bench.link(server.url, {
+        request: async () => {
+          await new Promise<void>((resolve) => held.push(resolve));
+          return request;
+        },
+      });
+      link.start();
+      for (const delayMs of [1000, 2000, 4000]) {
+        const go = await bench.until(() => held.shift());
+        await bench.advance(61_000);
+        go();
+        await bench.until(() => link.status.connection === "disconnected");
+        assert.equal(bench.waitMs(link), delayMs);
+        await bench.advance(delayMs);
+      }
+      (await bench.until(() => held.shift()))();
+    });
+
+    it("whether or not those who hear of it can bear it", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url, {
+        onStatus() {
+          throw new Error("no ears");
+        },
+      });
+      link.channel("device", HANDLERS);
+      link.start();
+      await bench.connected(link);
+      await bench.until(() => server.peers[0]?.frames.length === 1);
+      server.peers[0]?.webSocket.terminate();
+      await bench.disconnected(link);
+      await bench.advance(1000);
+      await bench.connected(link, 2);
+      assert(bench.lines.includes("error telling of the connection: no ears"));
+    });
+
+    it("and joins its topics in the order they were added", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url);
+      link.channel("device", HANDLERS);
+      link.channel("console", HANDLERS);
+      link.start();
+      await bench.until(() => server.peers[0]?.frames.length === 2);
+      link.channel("extensions", HANDLERS);
+      await bench.until(() => server.peers[0]?.frames.length === 3);
+      link.reconnect("test");
+      await bench.until(() => server.peers[1]?.frames.length === 3);
+      for (const peer of server.peers) {
+        assert.deepEqual(
+          peer.frames.map(([joinRef, ref, topic]) => [joinRef, ref, topic]),
+          [
+            ["1", "1", "device"],
+            ["2", "2", "console"],
+            ["3", "3", "extensions"],
+          ],
+        );
+      }
+    });
+  });
+
+  describe("with a twin", () => {
+    const kick = async (
+      link: TestLink,
+      server: TinyServer,
+      times: number,
+      afterMs: number,
+    ): Promise<void> => {
+      await bench.connected(link, times);
+      await bench.until(() => server.peers.length === times);
+      await bench.advance(afterMs);
+      server.peers.at(-1)?.webSocket.close(1001);
+      await bench.disconnected(link, times);
+    };
+
+    it("waits the longest after the third time it is sent away within seconds, and says why", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url, { random: () => 0.5 });
+      link.channel("device", HANDLERS);
+      link.start();
+      await kick(link, server, 1, 0);
+      assert.equal(bench.waitMs(link), 1250);
+      assert.match(link.status.lastError ?? "", /\(1001\)/);
+      await bench.advance(1250);
+      await kick(link, server, 2, 9999);
+      assert.equal(bench.waitMs(link), 2500);
+      await bench.advance(2500);
+      for (const times of [3, 4]) {
+        await kick(link, server, times, 5000);
+        assert.equal(link.status.lastError, "another device with this identifier is connected to the hub");
+        assert.equal(bench.waitMs(link), 75_000);
+        await bench.advance(75_000);
+      }
+      await bench.connected(link, 5);
+      assert.equal(link.status.lastError, undefined);
+      link.reconnect("the operator asked");
+      await bench.disconnected(link, 5);
+      assert.match(link.status.lastError ?? "", /the operator asked/, "not the twin's doing");
+    });
+
+    it("is not confused with an operator who asks to reconnect now and then", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url, { heartbeatMs: HOUR_MS });
+      link.start();
+      for (let times = 1; times <= 6; times += 1) {
+        await kick(link, server, times, times % 3 === 0 ? 10_000 : 0);
+        assert.match(link.status.lastError ?? "", /\(1001\)/);
+        await bench.advance(bench.waitMs(link));
+      }
+    });
+
+    it("is told from a slow line: the seconds count from when it is connected", async () => {
+      let go = (): void => undefined;
+      const server = await bench.serve();
+      const link = bench.link(server.url, {
+        request: async () => {
+          await new Promise<void>((resolve) => (go = resolve));
+          return {
+            url: new URL(server.url),
+            headers: {},
+            tls: undefined,
+            compress: false,
+            timeoutMs: 30_000,
+          };
+        },
+      });
+      link.start();
+      for (const times of [1, 2, 3]) {
+        await bench.until(() => link.signed.length === times);
+        await bench.advance(20_000); // such as TLS on a Pi Zero
+        go();
+        await kick(link, server, times, 0);
+        if (times < 3) await bench.advance(bench.waitMs(link));
+      }
+      assert.equal(link.status.lastError, "another device with this identifier is connected to the hub");
+    });
+  });
+});
