@@ -3,12 +3,17 @@ import { chmod, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { frameBytes, type SaidFrame } from "./frame-bytes.ts";
 
-/** The real fwup when it is on the PATH, else the stand-in. */
+const STAND_IN = join(import.meta.dirname, "../bin/fwup");
+
+/** The fwup on the PATH, else the stand-in. */
 export const fwup: string =
   (process.env["PATH"] ?? "")
     .split(delimiter)
     .map((folder) => join(folder, "fwup"))
-    .find(isExecutable) ?? join(import.meta.dirname, "../bin/fwup");
+    .find(isExecutable) ?? STAND_IN;
+
+/** For node:test's `skip`: false when archives can be made, which the stand-in doesn't. */
+export const noArchiveMaker: string | false = fwup === STAND_IN ? "needs the real fwup" : false;
 
 function isExecutable(path: string): boolean {
   try {

@@ -18,7 +18,7 @@ import { systemClock as clock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
 import { someBytes } from "./announce.ts";
-import { fwup } from "./fwups.ts";
+import { fwup, noArchiveMaker } from "./fwups.ts";
 import { watchForLeftovers } from "./left-behind.ts";
 
 const UUID = "37374880-a7dd-51db-f4b8-5b1062b551b7";
@@ -132,11 +132,15 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
     );
   });
 
-  it("is in the first 64 KiB, even when it is as long as fwup allows and hardly compresses", async () => {
-    const head = (await longestArchive(folder)).subarray(0, METADATA_HEAD_BYTES);
-    const { misc } = await readMetadataFromHead({ fwup, clock, head, publicKeys: [key("good")] });
-    assert.ok((misc?.length ?? 0) > 49_000);
-  });
+  it(
+    "is in the first 64 KiB, even when it is as long as fwup allows and hardly compresses",
+    { skip: noArchiveMaker },
+    async () => {
+      const head = (await longestArchive(folder)).subarray(0, METADATA_HEAD_BYTES);
+      const { misc } = await readMetadataFromHead({ fwup, clock, head, publicKeys: [key("good")] });
+      assert.ok((misc?.length ?? 0) > 49_000);
+    },
+  );
 
   it("is not in a head that is too short, and it says so", async () => {
     const head = (await readFile(fixture("fwup/v1.fw"))).subarray(0, 800);
