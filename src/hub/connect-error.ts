@@ -32,8 +32,12 @@ export function explainConnectError(error: unknown): string {
   if (error instanceof UpgradeRefused) return explainRefusal(error);
   const text = messageOf(error);
   const alert = CERTIFICATE_ALERT.exec(text)?.[1];
+  if (alert === "handshake failure") {
+    return `the hub refused the TLS handshake, as it does to a certificate it does not know (TLS alert: ${alert})`;
+  }
   if (alert !== undefined) return `the hub refused this board's certificate (TLS alert: ${alert})`;
   if (text.includes("alert protocol version")) return "the hub refuses this TLS version";
+  if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
   // With several addresses to try, Node puts the errors of all into one; the first speaks for them.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
   const meaning = MEANING[systemCode(first) ?? ""];

@@ -213,7 +213,7 @@ describe("the link to the hub", () => {
         await bench.advance(75_000);
       }
       await bench.connected(link, 5);
-      assert.equal(link.status.lastError, undefined);
+      assert.equal(link.statuses.at(-1)?.lastError, undefined);
       link.reconnect("the operator asked");
       await bench.disconnected(link, 5);
       assert.match(link.status.lastError ?? "", /the operator asked/, "not the twin's doing");

@@ -127,7 +127,9 @@ describe("the link to the hub", () => {
     });
 
     it("while credentials are being made, however long that takes", async () => {
-      const link = bench.link("ws://127.0.0.1:1/", { request: async () => new Promise<never>(() => undefined) });
+      const link = bench.link("ws://127.0.0.1:1/", {
+        request: async () => new Promise<never>(() => undefined),
+      });
       link.start();
       await bench.until(() => link.signed.length === 1);
       await link.stop();
@@ -157,7 +159,7 @@ describe("the link to the hub", () => {
       });
       link.channel("device", HANDLERS);
       link.start();
-      await bench.until(() => stopped);
+      await bench.until(() => stopped !== undefined);
       await stopped;
       assert.equal(bench.clock.pending, 0);
       assert.equal(link.status.connection, "disconnected");
