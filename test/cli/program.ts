@@ -26,7 +26,7 @@ export interface Program {
   readonly child: ChildProcessWithoutNullStreams;
   readonly ended: Promise<Ended>;
   /** Resolves when its standard error has a line that matches. @throws when it ends without one */
-  logged(pattern: RegExp): Promise<string>;
+  readonly logged: (pattern: RegExp) => Promise<string>;
 }
 
 let built: Promise<string> | undefined;

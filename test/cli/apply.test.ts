@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { generateSigningKey } from "../fwup/archive.ts";
+import { setUpBoard, type TestBoard } from "../agent/board.ts";
+import { end, hublink, start, startDaemon, type Program } from "./program.ts";
+
+describe("hublink apply without a daemon", () => {
+  let board: TestBoard;
+  let config: string;
+  let program: Program | undefined;
+  beforeEach(async () => {
+    program = undefined;
+    board = await setUpBoard();
+    config = await board.writeConfig({ firmware: { public_keys: [board.signingKey.publicKeyBase64] } });
+  });
+  afterEach(async () => {
+    await end(program);
+    await board.remove();
+  });
+
+  it("installs a file in the other slot, without a bar on a pipe", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const { code, stdout, stderr } = await hublink(["apply", v2.path, "--config", config]);
+    assert.equal(stderr, "");
+    assert.equal(stdout, `installed 2.0.0 (${v2.uuid}); hublink reboot starts it\n`);
+    assert.equal(code, 0);
+    const environment = await board.environment();
+    assert.equal(environment.get("nerves_fw_active"), "b");
+    assert.equal(environment.get("b.nerves_fw_uuid"), v2.uuid);
+  });
+
+  it("installs from a URL", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const url = board.hub.urlOf(await board.hub.publish(v2.path, v2.meta));
+    const { code, stderr } = await hublink(["apply", url, "--config", config]);
+    assert.equal(stderr, "");
+    assert.equal(code, 0);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
+  });
+
+  it("installs from its standard input", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const stdin = await readFile(v2.path);
+    const { code, stderr } = await hublink(["apply", "-", "--config", config], { stdin });
+    assert.equal(stderr, "");
+    assert.equal(code, 0);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
+  });
+
+  it("refuses to install without a key, with 78", async () => {
+    const { code, stderr } = await hublink(["apply", board.v1.path, "--config", await board.writeConfig()]);
+    assert.equal(code, 78);
+    assert.match(stderr, /^hublink: firmware\.public_keys is empty: .*\n$/);
+  });
+
+  it("names a file that is missing, with 66", async () => {
+    const { code, stderr } = await hublink(["apply", "/missing.fw", "--config", config]);
+    assert.equal(code, 66);
+    assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
+  });
+
+  it("says in fwup's words why an archive is refused before it is written", async () => {
+    const other = await board.firmware("2.0.0", { privateKey: generateSigningKey().privateKey });
+    const before = await board.environment();
+    const { code, stderr } = await hublink(["apply", other.path, "--config", config]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^hublink: .*fails digital signature verification.*\n$/);
+    assert.deepEqual(await board.environment(), before);
+  });
+
+  it("says in fwup's words why a task refuses, and leaves the running slot active", async () => {
+    const other = await board.firmware("2.0.0", { platform: "another" });
+    const { code, stderr } = await hublink(["apply", other.path, "--config", config]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^hublink: fwup error: .*platform.*\n$/i);
+    assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+
+  it("says that an archive is cut off", async () => {
+    const stdin = (await readFile(board.v1.path)).subarray(0, 500_000);
+    const { code, stderr } = await hublink(["apply", "-", "--config", config], { stdin });
+    assert.equal(code, 1);
+    assert.match(stderr, /^hublink: fwup error: .*ZIP.*\n$/);
+    assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+
+  it("keeps daemon and commands from the slots meanwhile, and ends when interrupted", async () => {
+    program = await start(["apply", "-", "--config", config, "--verbose"]);
+    await program.logged(/event=offered/);
+    for (const args of [["run"], ["apply", board.v1.path], ["validate"], ["revert"], ["status"]]) {
+      const { code, stderr } = await hublink([...args, "--config", config]);
+      assert.equal(code, 69, stderr);
+      assert.match(stderr, /^hublink: (another hublink|hublink apply is at work).*\n$/);
+    }
+    program.child.kill("SIGINT");
+    const { code, stderr } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(stderr, /^hublink: interrupted; .*$/m);
+    assert.ok(!existsSync(join(board.dir, "hublink.sock")));
+    assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+});
+
+describe("hublink apply with a daemon", () => {
+  let board: TestBoard;
+  let config: string;
+  let daemon: Program;
+  let program: Program | undefined;
+  beforeEach(async () => {
+    program = undefined;
+    board = await setUpBoard({ config: { log: { level: "debug" } } });
+    config = await board.writeConfig();
+    daemon = await startDaemon(config);
+    await daemon.logged(/joined the hub/); // its keys have come with that
+  });
+  afterEach(async () => {
+    await end(program);
+    await end(daemon);
+    await board.remove();
+  });
+
+  it("installs a file, and shows in the status what was installed", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const { code, stdout, stderr } = await hublink(["apply", v2.path, "--config", config]);
+    assert.equal(stderr, "");
+    assert.equal(stdout, `installed 2.0.0 (${v2.uuid}); hublink reboot starts it\n`);
+    assert.equal(code, 0);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
+    // What nobody asked the hub for is not reported to it.
+    assert.deepEqual(board.hub.device("board-1").statuses, []);
+  });
+
+  it("installs from its standard input and from a URL, again until the reboot is missing", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const stdin = await readFile(v2.path);
+    const cut = await hublink(["apply", "-", "--config", config], { stdin: stdin.subarray(0, 300_000) });
+    assert.equal(cut.code, 1);
+    assert.match(cut.stderr, /^hublink: fwup error: .*\n$/);
+    const whole = await hublink(["apply", "-", "--config", config], { stdin });
+    assert.equal(whole.stderr, "");
+    assert.equal(whole.code, 0);
+    const url = board.hub.urlOf(await board.hub.publish(v2.path, v2.meta));
+    const again = await hublink(["apply", url, "--config", config]);
+    assert.equal(again.code, 69);
+    assert.match(again.stderr, /^hublink: an update is installed and waits for its reboot.*\n$/);
+  });
+
+  it("names a file that is missing, with 66 as without a daemon", async () => {
+    const { code, stderr } = await hublink(["apply", "/missing.fw", "--config", config]);
+    assert.equal(code, 66);
+    assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
+  });
+
+  it("refuses a second one meanwhile with 69; a broken pipe ends the first", async () => {
+    program = await start(["apply", "-", "--config", config]);
+    // Only the head: the daemon then waits for more.
+    program.child.stdin.write((await readFile(board.v1.path)).subarray(0, 300_000));
+    await daemon.logged(/event=offered/);
+    const second = await hublink(["apply", board.v1.path, "--config", config]);
+    assert.equal(second.code, 69);
+    assert.match(second.stderr, /^hublink: an update is under way; .*\n$/);
+    program.child.kill("SIGINT");
+    const { code, stderr } = await program.ended;
+    assert.equal(code, 1);
+    assert.match(stderr, /^hublink: interrupted; .*\n$/);
+    await daemon.logged(/the update is failed/);
+  });
+});

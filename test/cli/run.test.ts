@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, it } from "node:test";
+import { holdAfter } from "../agent/held-download.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "../agent/board.ts";
+import { resetAfter } from "../hub/faults.ts";
+import { end, hublink, startDaemon, type Program } from "./program.ts";
+
+/** What a stop may take at most is a promise of the daemon; past it a test fails. */
+const STOP_MS = 10_000;
+
+describe("hublink run", () => {
+  let board: TestBoard;
+  let config: string;
+  let daemon: Program | undefined;
+  const setUp = async (options?: TestBoardOptions): Promise<Program> => {
+    board = await setUpBoard(options);
+    config = await board.writeConfig();
+    daemon = await startDaemon(config);
+    await daemon.logged(/joined the hub/);
+    return daemon;
+  };
+  /** With an update whose download hangs on the way; the first part of 1 MiB is with fwup. */
+  const setUpUpdating = async (): Promise<Program> => {
+    const running = await setUp();
+    const v2 = await board.firmware("2.0.0");
+    const download = holdAfter(1_500_000);
+    board.hub.faults.add(download);
+    board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
+    await download.held;
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "fwup_progress");
+    return running;
+  };
+  afterEach(async () => {
+    await end(daemon);
+    await board.remove();
+  });
+  const device = () => board.hub.device(IDENTIFIER);
+  const events = (): unknown[] => device().received.map(({ event }) => event);
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    it(`goes quietly on ${signal}: leaves the channel, closes with 1000, ends with 0`, async () => {
+      const { child, ended } = await setUp();
+      child.kill(signal);
+      const { code } = await ended;
+      assert.equal(code, 0);
+      await board.hub.until(() => device().closes.length === 1);
+      assert.deepEqual(device().closes, [1000]);
+      assert.equal(events().at(-1), "phx_leave");
+      assert.ok(!existsSync(join(board.dir, "hublink.sock")));
+    });
+  }
+
+  it("goes in the middle of an update, of which the hub hears no failure", { timeout: STOP_MS }, async () => {
+    const { child, ended } = await setUpUpdating();
+    child.kill("SIGTERM");
+    assert.equal((await ended).code, 0);
+    await board.hub.until(() => device().closes.length === 1);
+    assert.deepEqual(device().closes, [1000]);
+    assert.deepEqual(
+      device().statuses.map(({ status }) => status),
+      ["received", "started"],
+    );
+    assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+
+  it("goes also when a new configuration waits for an update to end", { timeout: STOP_MS }, async () => {
+    const { child, ended, logged } = await setUpUpdating();
+    child.kill("SIGHUP");
+    await logged(/the configuration is read anew/);
+    child.kill("SIGTERM");
+    assert.equal((await ended).code, 0);
+    assert.equal(device().connections, 1);
+  });
+
+  it("goes by the new configuration after SIGHUP", async () => {
+    const { child, logged } = await setUp();
+    await board.writeConfig({ log: { format: "json" } });
+    child.kill("SIGHUP");
+    const line = await logged(/^\{.*"hublink started"/);
+    assert.equal((JSON.parse(line) as { readonly identifier: string }).identifier, IDENTIFIER);
+    await board.hub.until(() => device().connections === 2 && device().online);
+    assert.deepEqual(device().closes, [1000]);
+  });
+
+  it("refuses a bad configuration after SIGHUP, and stays as it is", async () => {
+    const { child, logged, ended } = await setUp();
+    await board.writeConfig({ update: { mode: "never" } });
+    child.kill("SIGHUP");
+    await logged(/level=error .*the new configuration is refused, the old one stays: .*update\.mode/);
+    const { code } = await hublink(["status", "--config", config], { env: { HUBLINK_UPDATE__MODE: "auto" } });
+    assert.equal(code, 0);
+    assert.equal(device().connections, 1);
+    child.kill("SIGTERM");
+    assert.equal((await ended).code, 0);
+  });
+
+  it("goes back to the old configuration when the new one can't be used", async () => {
+    const { child, logged } = await setUp();
+    await board.writeConfig({ hub: { ca_file: "/missing" } });
+    child.kill("SIGHUP");
+    await logged(/level=error .*the new configuration can't be used, back to the old one: .*\/missing/);
+    await board.hub.until(() => device().connections === 2 && device().online);
+  });
+
+  it("refuses to run twice, with 69", async () => {
+    await setUp();
+    const { code, stderr } = await hublink(["run", "--config", config]);
+    assert.equal(code, 69);
+    assert.match(stderr, /^hublink: another hublink already listens on .*hublink\.sock; stop it first$/m);
+    assert.equal(device().connections, 1);
+  });
+
+  it("replaces the socket that a killed daemon left", async () => {
+    await end(await setUp());
+    assert.ok((await stat(join(board.dir, "hublink.sock"))).isSocket());
+    daemon = await startDaemon(config);
+    assert.equal((await hublink(["status", "--config", config])).code, 0);
+  });
+
+  it("leaves a file alone that is in the socket's place, with 78", async () => {
+    board = await setUpBoard();
+    config = await board.writeConfig();
+    const path = join(board.dir, "hublink.sock");
+    await writeFile(path, "precious");
+    const { code, stderr } = await hublink(["run", "--config", config]);
+    assert.equal(code, 78);
+    assert.match(stderr, /^hublink: state\.control_socket .*hublink\.sock is there and is no socket; .+$/m);
+    assert.equal(await readFile(path, "utf8"), "precious");
+  });
+
+  it("logs in logfmt where there is no terminal, its warnings too", async () => {
+    const { child, ended } = await setUp({ config: { console: { enabled: true } } });
+    child.kill("SIGTERM");
+    const { stderr } = await ended;
+    assert.match(stderr, /^ts=\S+ level=warn scope=hublink msg="console\.enabled is set, /m);
+    for (const line of stderr.trimEnd().split("\n"))
+      assert.match(line, /^ts=\S+Z level=\w+ scope=\w+ msg="/, line);
+  });
+
+  it("never logs the query of a signed URL, nor a key", async () => {
+    const tokens: string[] = [];
+    const { child, ended } = await setUp({
+      config: { log: { level: "debug" } },
+      hub: {
+        onEvent(event) {
+          if (event.kind !== "sent") return;
+          tokens.push(...(JSON.stringify(event.frame).match(/(?<=token=)\w+/g) ?? []));
+        },
+      },
+    });
+    const v2 = await board.firmware("2.0.0");
+    board.hub.faults.add(resetAfter(200_000), 2);
+    board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+    child.kill("SIGTERM");
+    const { stderr } = await ended;
+    assert.match(stderr, /download interrupted/);
+    assert.ok(tokens.length > 0);
+    for (const secret of [...tokens, "token=", "PRIVATE KEY"])
+      assert.ok(!stderr.includes(secret), `the log holds ${secret}`);
+  });
+});

@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, describe, it } from "node:test";
+import { AgentStatus } from "../../src/agent/control-messages.ts";
+import * as v from "valibot";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
+import { end, hublink, startDaemon, type Ended, type Program } from "./program.ts";
+
+describe("commands without a daemon", () => {
+  let board: TestBoard;
+  let config: string;
+  before(async () => {
+    board = await setUpBoard();
+    config = await board.writeConfig({ firmware: { public_keys: [board.signingKey.publicKeyBase64] } });
+  });
+  after(async () => board.remove());
+  const command = async (...args: string[]): Promise<Ended> => hublink([...args, "--config", config]);
+
+  for (const name of ["status", "reboot"]) {
+    it(`${name} names the socket that nobody listens on, with 69`, async () => {
+      const { code, stdout, stderr } = await command(name);
+      assert.equal(code, 69);
+      assert.equal(stdout, "");
+      assert.match(stderr, /^hublink: no daemon listens on .*hublink\.sock; .+\n$/);
+    });
+  }
+
+  it("validate marks the running slot good, revert goes back to the other one", async () => {
+    const v2 = await board.firmware("2.0.0");
+    assert.equal((await command("apply", v2.path)).code, 0);
+    assert.equal((await board.environment()).get("nerves_fw_validated"), "0");
+
+    const validated = await command("validate");
+    assert.equal(validated.stderr, "");
+    assert.equal(validated.stdout, "the running slot is marked good\n");
+    assert.equal((await board.environment()).get("nerves_fw_validated"), "1");
+
+    // The next one goes to slot a, so that slot b is there to go back to.
+    const v3 = await board.firmware("3.0.0");
+    assert.equal((await command("apply", v3.path)).code, 0);
+    const reverted = await command("revert");
+    assert.equal(reverted.stderr, "");
+    assert.equal(reverted.stdout, "the other slot is the one to boot now; hublink reboot starts it\n");
+    assert.equal((await board.environment()).get("nerves_fw_active"), "b");
+  });
+
+  it("metadata prints what a firmware says of itself, and needs no configuration", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const { code, stdout, stderr } = await hublink(["metadata", v2.path], {
+      env: { HUBLINK_FIRMWARE__FWUP: board.config().firmware.fwup },
+    });
+    assert.equal(stderr, "");
+    assert.equal(code, 0);
+    for (const line of [`uuid            ${v2.uuid}`, "product         demo-board", "version         2.0.0"])
+      assert.ok(stdout.split("\n").includes(line), stdout);
+  });
+
+  it("metadata names a file that is missing, and one that is no firmware", async () => {
+    const missing = await command("metadata", "/missing.fw");
+    assert.equal(missing.code, 66);
+    assert.equal(missing.stderr, "hublink: firmware /missing.fw does not exist\n");
+    const other = await command("metadata", "/etc/passwd");
+    assert.equal(other.code, 1);
+    assert.match(other.stderr, /^hublink: fwup: .+\n$/);
+  });
+
+  it("identity prints who the board is, and its certificate", async () => {
+    const { code, stdout } = await command("identity");
+    assert.equal(code, 0);
+    assert.match(stdout, /^identifier {3}board-1$/m);
+    assert.match(stdout, /^source {7}file .*\.key$/m);
+    assert.match(stdout, /^valid until {2}\d{4}-\d\d-\d\dT/m);
+    assert.match(stdout, /^sha-256 {6}([0-9A-F]{2}:){31}[0-9A-F]{2}$/m);
+    assert.doesNotMatch(stdout, /PRIVATE/);
+  });
+});
+
+describe("commands with a daemon", () => {
+  let board: TestBoard;
+  let config: string;
+  let daemon: Program;
+  beforeEach(async () => {
+    board = await setUpBoard();
+    config = await board.writeConfig();
+    daemon = await startDaemon(config);
+    await daemon.logged(/joined the hub/);
+  });
+  afterEach(async () => {
+    await end(daemon);
+    await board.remove();
+  });
+  const command = async (...args: string[]): Promise<Ended> => hublink([...args, "--config", config]);
+
+  it("status shows how the board stands", async () => {
+    const { code, stdout, stderr } = await command("status");
+    assert.equal(stderr, "");
+    assert.equal(code, 0);
+    for (const line of [
+      /^agent {7}hublink \S+, up \d+ s, \d+ MiB$/m,
+      /^identifier {2}board-1$/m,
+      /^hub {9}localhost:\d+: connected, joined$/m,
+      /^firmware {4}demo-board 1\.0\.0$/m,
+      /^slot {8}a of .*disk\.img, validated$/m,
+      /^update {6}none$/m,
+    ])
+      assert.match(stdout, line);
+  });
+
+  it("status --json is the daemon's answer", async () => {
+    const { code, stdout } = await command("status", "--json");
+    assert.equal(code, 0);
+    const status = v.parse(AgentStatus, JSON.parse(stdout));
+    assert.equal(status.connection, "connected");
+    assert.equal(status.identifier, IDENTIFIER);
+    assert.equal(status.firmware?.uuid, board.v1.uuid);
+  });
+
+  it("validate and revert are answered by the daemon", async () => {
+    assert.equal((await command("validate")).stdout, "the running slot is marked good\n");
+    const { code, stderr } = await command("revert");
+    assert.equal(code, 69);
+    assert.match(stderr, /^hublink: slot b holds no valid firmware to revert to .*\n$/);
+  });
+
+  it("reboot tells the hub and runs the configured command", async () => {
+    const { code, stdout } = await command("reboot");
+    assert.equal(code, 0);
+    assert.equal(stdout, "the board is rebooting\n");
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+  });
+
+  it("validate says so when the slots can't be read, instead of claiming success", async () => {
+    await end(daemon);
+    config = await board.writeConfig({ firmware: { uboot_env_config: "/missing" } });
+    daemon = await startDaemon(config);
+    const { code, stderr } = await command("validate");
+    assert.equal(code, 66);
+    assert.match(stderr, /^hublink: .*\/missing does not exist.*\n$/);
+  });
+});
