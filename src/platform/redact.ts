@@ -4,7 +4,7 @@
  * the text, whatever others have put into it.
  */
 export function redact(text: string): string {
-  return text.replace(/:\/\/[^\s"']*/g, redactRest).replace(/(pin-value=)[^&;\s"']*/gi, "$1…");
+  return text.replace(/:\/\/[^\s"]*/g, redactRest).replace(/(pin-value=)[^&;\s"]*/gi, "$1…");
 }
 
 /** @param rest of a URL, from its `://` on */

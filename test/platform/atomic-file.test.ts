@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { syncPath, writeFileAtomic } from "../../src/platform/atomic-file.ts";
+
+describe("a file that is replaced as a whole", () => {
+  let dir: string;
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), "hublink-atomic-"));
+  });
+  afterEach(async () => rm(dir, { recursive: true }));
+
+  it("is made with its folder, readable by its owner only unless told otherwise", async () => {
+    const path = join(dir, "a/b/journal.json");
+    await writeFileAtomic(path, "one");
+    assert.equal(await readFile(path, "utf8"), "one");
+    assert.equal((await stat(path)).mode & 0o777, 0o600);
+    await writeFileAtomic(path, Buffer.from([0, 255]), 0o644);
+    assert.deepEqual([...(await readFile(path))], [0, 255]);
+    assert.equal((await stat(path)).mode & 0o777, 0o644);
+    assert.deepEqual(await readdir(join(dir, "a/b")), ["journal.json"], "nothing is left beside it");
+  });
+
+  it("is another file than before: who has the old one open still reads that", async () => {
+    const path = join(dir, "journal.json");
+    await writeFileAtomic(path, "old");
+    const { ino } = await stat(path);
+    await writeFileAtomic(path, "new");
+    assert.notEqual((await stat(path)).ino, ino);
+  });
+
+  it("gets over what a power cut left beside it", async () => {
+    const path = join(dir, "journal.json");
+    await writeFile(`${path}.new`, "half of a longer conte");
+    await writeFileAtomic(path, "whole");
+    assert.equal(await readFile(path, "utf8"), "whole");
+  });
+
+  it("stays as it was when the new content can't be written", async () => {
+    const path = join(dir, "journal.json");
+    await writeFileAtomic(path, "old");
+    await mkdir(`${path}.new`); // in the way
+    await assert.rejects(writeFileAtomic(path, "new"), { code: "EISDIR" });
+    assert.equal(await readFile(path, "utf8"), "old");
+  });
+
+  it("and its folder can be flushed; what is not there can't", async () => {
+    await syncPath(dir);
+    await assert.rejects(syncPath(join(dir, "missing")), { code: "ENOENT" });
+  });
+});
