@@ -4,7 +4,6 @@ import { openBoardFirmware } from "../firmware/board-firmware.ts";
 import { fwupVersion } from "../firmware/fwup.ts";
 import { openJournal } from "../firmware/journal.ts";
 import { createUpdater, type Offer, type UpdateNews } from "../firmware/update.ts";
-import type { HubMessage } from "../hub/device-messages.ts";
 import { createHubLink, type LinkStatus } from "../hub/link.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
 import { loadTrust } from "../identity/trust.ts";
@@ -20,8 +19,10 @@ import { controlMethods } from "./control-methods.ts";
 import { startControlServer, type ControlServer } from "./control-server.ts";
 import { decide } from "./decide.ts";
 import { createDeviceTopic } from "./device-topic.ts";
+import { handleHubMessage } from "./hub-messages.ts";
 import { hubRequests } from "./hub-request.ts";
-import { hubOffer } from "./offers.ts";
+import type { OfferDeps } from "./offers.ts";
+import { createPublicKeys } from "./public-keys.ts";
 import { createRebooter } from "./rebooter.ts";
 import { statusOf } from "./update-status.ts";
 import { createValidation } from "./validation.ts";
@@ -69,14 +70,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   if (firmware.fellBack) log.error("the board fell back from the firmware that was installed last");
   const fwup = await fwupVersionOrNone(options);
 
-  let hubKeys: readonly string[] = [];
+  const keys = createPublicKeys(config.firmware);
   let lastUpdate: { readonly offer: Offer; readonly news: UpdateNews } | undefined;
   let stopping = false;
-
-  const publicKeys = (): readonly string[] => {
-    if (config.firmware.public_keys.length > 0) return config.firmware.public_keys;
-    return config.firmware.trust_hub_keys ? hubKeys : [];
-  };
 
   const networkInterface = (): string | undefined => {
     const { localAddress } = link.status;
@@ -104,55 +100,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (news.outcome.result === "installed") {
       control.publish("update_installed", { firmware: summaryOf(news.outcome.firmware) });
       if (offer.origin === "hub") rebooter.reboot("the update is installed");
-    } else {
+    } else if (news.outcome.result === "failed") {
       control.publish("update_failed", { reason: news.outcome.reason });
-    }
-  };
-
-  const onMessage = (message: HubMessage): void => {
-    switch (message.type) {
-      case "update":
-        updater.offer(hubOffer(message.update, { ...options, log: log.scope("download"), ...fetching }));
-        break;
-      case "no-update":
-        log.info("the hub has no update");
-        break;
-      case "bad-update":
-        log.error(`the hub's update can't be used: ${message.problem}`);
-        device.status(message.uuid, {
-          status: "failed",
-          reason: `the update can't be used: ${message.problem}`,
-        });
-        break;
-      case "firmware-keys":
-        if (message.keys.length > 0) hubKeys = message.keys; // an empty list never clears keys already held
-        break;
-      case "reboot":
-        rebooter.reboot("the hub asked for it");
-        break;
-      case "script":
-        device.tell({
-          event: "scripts/run",
-          payload: {
-            ref: message.ref,
-            result: "error",
-            output: "scripts are not enabled on this board",
-            return: "",
-            reason: "not enabled",
-          },
-        });
-        break;
-      case "identify":
-      case "archive":
-      case "extensions":
-      case "archive-keys":
-        log.info(`the hub's ${message.type} is not enabled on this board`);
-        break;
-      case "malformed":
-        log.warn(`ignored a message of the hub: ${message.problem}`);
-        break;
-      case "unknown":
-        break;
     }
   };
 
@@ -163,7 +112,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     control.publish("connection", { state: connection });
   };
 
-  const fetching = { retry: config.update.retry, ca: trust.ca };
+  const fetching: OfferDeps = {
+    clock,
+    random: options.random,
+    log: log.scope("download"),
+    retry: config.update.retry,
+    ca: trust.ca,
+  };
   const link = createHubLink({
     request: hubRequests(config.hub, identity, trust.ca, jsonSerializer.vsn),
     serializer: jsonSerializer,
@@ -189,7 +144,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       validated: !validation.pending,
       autoRevertDetected: firmware.fellBack,
     }),
-    onMessage,
+    onMessage: (message) => handleHubMessage(message, { device, updater, rebooter, keys, fetching, log }),
     onJoined() {
       const name = networkInterface();
       if (name !== undefined)
@@ -232,7 +187,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     task: config.firmware.task,
     stallMs: config.update.stall_s * 1000,
     devpath: () => firmware.devpath,
-    publicKeys,
+    publicKeys: keys.usable,
     decide: (offer) =>
       decide(offer, {
         firmware,
@@ -274,7 +229,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       validation,
       updater,
       rebooter,
-      fetching: { ...options, log: log.scope("download"), ...fetching },
+      fetching,
     }),
     log: log.scope("control"),
   }).catch(async (error: unknown) => {

@@ -88,6 +88,9 @@ export interface Updater {
   stop(graceMs: number): Promise<void>;
 }
 
+/** As long as nerves_hub_link asks for at least. */
+const REBOOT_PENDING_MS = 5 * 60_000;
+
 export function createUpdater(options: UpdaterOptions): Updater {
   const { clock, log } = options;
   const stopping = new AbortController();
@@ -219,7 +222,17 @@ export function createUpdater(options: UpdaterOptions): Updater {
   const next = (): void => {
     const offer = waiting;
     waiting = undefined;
-    if (offer !== undefined && state === "idle" && !stopping.signal.aborted) launch(offer);
+    if (offer === undefined || stopping.signal.aborted) return;
+    if (state === "idle") launch(offer);
+    else answerLater(offer);
+  };
+
+  /** For an offer that comes while an installed update waits for its reboot. */
+  const answerLater = (offer: Offer): void => {
+    const reason = "an installed update waits for its reboot";
+    log.info("the update is put off", { uuid: offer.announced.uuid, reason });
+    const outcome: Outcome = { result: "rescheduled", delayMs: REBOOT_PENDING_MS, reason };
+    options.onNews(offer, { type: "ended", outcome });
   };
 
   const launch = (offer: Offer): void => {
@@ -236,6 +249,8 @@ export function createUpdater(options: UpdaterOptions): Updater {
         launch(offer);
       } else if (offer.announced.uuid === current?.announced.uuid) {
         log.info("the same update again: it is under way", { uuid: offer.announced.uuid });
+      } else if (state === "installed") {
+        answerLater(offer);
       } else {
         log.info("another update waits until this one is decided", { uuid: offer.announced.uuid });
         waiting = offer;
