@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
+import { connectToDaemon } from "../../src/cli/control-client.ts";
 import { generateSigningKey, makeFirmware } from "../fwup/archive.ts";
 import { corruptByte, refuseDownload } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
@@ -200,5 +201,33 @@ describe("an update that must not be installed", () => {
       await writeFile(board.disk, disk);
       await refusedWith({}, /environment/);
     });
+  });
+});
+
+describe("an update that comes after one was installed by hand", () => {
+  it("is put off until the reboot, which is for that hand to do", async () => {
+    const board = await setUpBoard();
+    try {
+      await board.start();
+      await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+      const [v2, v3] = [await board.firmware("2.0.0"), await board.firmware("3.0.0")];
+      const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+      await daemon?.request("apply", { source: v2.path });
+      daemon?.close();
+      board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v3.path, v3.meta));
+      const { payload } = await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "status_update");
+      assert.deepEqual(payload, {
+        status: "rescheduled",
+        delay_for: 300_000,
+        reason: "an installed update waits for its reboot",
+      });
+      assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
+      assert.deepEqual(
+        board.logged.filter((line) => line.includes("rebooting the board")),
+        [],
+      );
+    } finally {
+      await board.remove();
+    }
   });
 });

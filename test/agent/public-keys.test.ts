@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { createPublicKeys } from "../../src/agent/public-keys.ts";
+
+describe("the keys by which firmware is verified", () => {
+  it("are the hub's when none are pinned, and an empty list of its never clears them", () => {
+    const keys = createPublicKeys({ public_keys: [], trust_hub_keys: true });
+    assert.deepEqual(keys.usable(), []);
+    keys.fromHub(["k1", "k2"]);
+    keys.fromHub([]);
+    assert.deepEqual(keys.usable(), ["k1", "k2"]);
+    keys.fromHub(["k3"]);
+    assert.deepEqual(keys.usable(), ["k3"]);
+  });
+
+  it("are the pinned ones alone when there are any", () => {
+    const keys = createPublicKeys({ public_keys: ["mine"], trust_hub_keys: true });
+    keys.fromHub(["theirs"]);
+    assert.deepEqual(keys.usable(), ["mine"]);
+  });
+
+  it("are none when the hub's are not trusted", () => {
+    const keys = createPublicKeys({ public_keys: [], trust_hub_keys: false });
+    keys.fromHub(["theirs"]);
+    assert.deepEqual(keys.usable(), []);
+  });
+});
