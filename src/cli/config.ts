@@ -40,7 +40,7 @@ export function patientLog(config: Config, context: CommandContext): Log {
 
 function commandLog(config: Config, { terminal: { stderr }, verbose }: CommandContext, level: Level): Log {
   const { format } = config.log;
-  const auto = stderr.isTTY ? "text" : "logfmt";
+  const auto = stderr.isTTY === true ? "text" : "logfmt";
   return createLog({
     level: verbose ? "debug" : level,
     format: format === "auto" ? auto : format,

@@ -12,7 +12,7 @@ export interface Progress {
 const MAX_BAR_WIDTH = 28;
 const MIN_BAR_WIDTH = 5;
 /** What the line below takes beside its bar, at most. */
-const BESIDE_BAR_WIDTH = 50;
+const BESIDE_BAR_WIDTH = 52;
 /** Before that, rate and time left would be guesses. */
 const GUESS_MS = 1000;
 
@@ -60,7 +60,7 @@ export function createProgressBar(terminal: Terminal, clock: Clock): ProgressBar
   const elapsedMs = (): number => clock.monotonic() - (startedMs ?? 0);
   return {
     show(progress) {
-      if (!stdout.isTTY) return;
+      if (stdout.isTTY !== true) return;
       startedMs ??= clock.monotonic();
       last = progress;
       stdout.write(`\r\x1b[K${renderProgress(progress, elapsedMs(), columnsOf(stdout))}`);

@@ -1,8 +1,17 @@
+/** What a command needs of an output of its process. */
+export interface Output {
+  readonly isTTY?: boolean;
+  /** Of a terminal: its width. */
+  readonly columns?: number;
+  write(text: string): unknown;
+  on(event: "error", listener: () => void): unknown;
+}
+
 /** Where a command reads and writes. */
 export interface Terminal {
   readonly stdin: NodeJS.ReadStream;
-  readonly stdout: NodeJS.WriteStream;
-  readonly stderr: NodeJS.WriteStream;
+  readonly stdout: Output;
+  readonly stderr: Output;
 }
 
 /** What every command works with. */
@@ -15,8 +24,8 @@ export interface CommandContext {
 }
 
 /** How wide lines may be: a pipe has no edge, and whoever greps it wants whole lines. */
-export function columnsOf(stream: NodeJS.WriteStream): number {
-  return stream.isTTY ? stream.columns || 80 : Infinity; // a terminal that does not know says 0
+export function columnsOf({ isTTY, columns }: Output): number {
+  return isTTY === true ? columns || 80 : Infinity; // a terminal that does not know says 0
 }
 
 /** Rows of a label and a value, aligned; a value that is too wide for `columns` goes on below. */

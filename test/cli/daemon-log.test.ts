@@ -1,0 +1,25 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { daemonLog } from "../../src/cli/config.ts";
+import { defaultConfig } from "../../src/config/check.ts";
+import { createScreen } from "./screen.ts";
+
+describe("the daemon's log", () => {
+  const line = (isTTY: boolean, format: "auto" | "json"): string => {
+    const stderr = createScreen(isTTY ? 80 : undefined);
+    const initial = defaultConfig();
+    const config = { ...initial, log: { ...initial.log, format } };
+    const terminal = { stdin: process.stdin, stdout: stderr, stderr };
+    daemonLog(config, { terminal, env: {}, config: undefined, verbose: false }).info("hello", { n: 1 });
+    return stderr.drawn();
+  };
+
+  it("is text on a terminal", () =>
+    assert.match(line(true, "auto"), /^\d\d:\d\d:\d\d info {2}hublink: hello \(n=1\)\n$/));
+  it("is logfmt elsewhere", () =>
+    assert.match(line(false, "auto"), /^ts=\S+ level=info scope=hublink msg="?hello"? n=1\n$/));
+  it("is JSON where that is configured", () => {
+    const { level, scope, msg, n } = JSON.parse(line(true, "json")) as Record<string, unknown>;
+    assert.deepEqual({ level, scope, msg, n }, { level: "info", scope: "hublink", msg: "hello", n: 1 });
+  });
+});
