@@ -1,0 +1,153 @@
+# U-Boot script for the A/B layout of fwup.conf; block numbers here are that file's, in hex. It serves all
+# boards: what differs (kernel arguments, addresses, device tree) is at the head of each slot's kernel
+# image, and so comes with an update. See kernel-image.sh.
+#
+#   blocks 0x10..0x10f   U-Boot environment, CRC32, written by fwup, hublink, fw_setenv and here
+#   blocks 0x110..0x20f  its backup, written here only, whenever the environment describes a good slot
+#   blocks 0x20800, 0x38800  kernel images of the slots a and b
+#
+# A slot is on trial while nerves_fw_validated=0, and gets one boot; nerves_fw_booted=1 says it had it.
+# After that the other slot is booted, with nerves_fw_reverted=1. nerves_fw_restored=1 says that the
+# environment was lost, or that a kernel didn't start: the slots are tried in turn until one is validated.
+#
+# Memory: environment 0x08000000, backup 0x08020000, head of the kernel image 0x08040000.
+
+# Where the Raspberry Pi's firmware put its device tree. The import clears the variables of U-Boot, so that
+# those never get into the stored environment, but not those of the shell, as this one.
+firmware_dtb=${fdt_addr}
+save=0
+mmc dev 0
+mmc read 0x08000000 0x10 0x100
+mmc read 0x08020000 0x110 0x100
+
+if env import -d -c 0x08000000 0x20000; then
+  echo "boot: environment is good"
+else
+  save=1
+  if env import -d -c 0x08020000 0x20000; then
+    echo "boot: environment is bad, using its backup"
+  else
+    echo "boot: environment and backup are bad"
+    setenv nerves_fw_active a
+    setenv nerves_fw_devpath /dev/mmcblk0
+  fi
+  # What the slots hold by now is not known: nobody may revert to them.
+  setenv a.nerves_fw_platform
+  setenv a.nerves_fw_architecture
+  setenv b.nerves_fw_platform
+  setenv b.nerves_fw_architecture
+  setenv nerves_fw_restored 1
+  setenv nerves_fw_validated 0
+  setenv nerves_fw_booted 0
+fi
+
+if test "${nerves_fw_active}" = "b"; then
+  other=a
+  other_platform=${a.nerves_fw_platform}
+else
+  setenv nerves_fw_active a
+  other=b
+  other_platform=${b.nerves_fw_platform}
+fi
+
+if test "${nerves_fw_validated}" = "0"; then
+  if test "${nerves_fw_booted}" != "1"; then
+    save=1
+    setenv nerves_fw_booted 1
+  elif test "${nerves_fw_restored}" = "1"; then
+    echo "boot: slot ${nerves_fw_active} was not validated, trying slot ${other}"
+    save=1
+    setenv ${nerves_fw_active}.nerves_fw_platform
+    setenv ${nerves_fw_active}.nerves_fw_architecture
+    setenv nerves_fw_active ${other}
+  elif test "${other_platform}" != ""; then
+    echo "boot: slot ${nerves_fw_active} was not validated, going back to slot ${other}"
+    save=1
+    setenv nerves_fw_active ${other}
+    setenv nerves_fw_validated 1
+    setenv nerves_fw_reverted 1
+  else
+    echo "boot: slot ${nerves_fw_active} was not validated, but slot ${other} holds nothing to go back to"
+  fi
+elif test "${nerves_fw_restored}" = "1"; then
+  save=1
+  setenv nerves_fw_restored
+fi
+
+if test "${nerves_fw_active}" = "b"; then
+  start=0x38800
+  root=3
+  version=${b.nerves_fw_version}
+else
+  start=0x20800
+  root=2
+  version=${a.nerves_fw_version}
+fi
+slot=${nerves_fw_active}
+mmc read 0x08040000 ${start} 0x8
+
+# A description that was lost comes from the slot itself, without the uuid.
+if test "${nerves_fw_restored}" = "1"; then
+  if env import -c 0x08040000 0x1000 slot_product slot_version slot_platform slot_architecture; then
+    if test "${slot_version}" != "${version}"; then
+      setenv ${slot}.nerves_fw_uuid
+    fi
+    setenv ${slot}.nerves_fw_product ${slot_product}
+    setenv ${slot}.nerves_fw_version ${slot_version}
+    setenv ${slot}.nerves_fw_platform ${slot_platform}
+    setenv ${slot}.nerves_fw_architecture ${slot_architecture}
+    setenv slot_product
+    setenv slot_version
+    setenv slot_platform
+    setenv slot_architecture
+    save=1
+  fi
+fi
+
+if test "${save}" = "1"; then
+  env export -c -s 0x20000 0x08000000
+  mmc write 0x08000000 0x10 0x100
+  echo "boot: environment written"
+fi
+validated=1
+if test "${nerves_fw_validated}" = "0"; then
+  validated=0
+elif cmp.b 0x08000000 0x08020000 0x20000; then
+  echo "boot: backup is good"
+else
+  mmc write 0x08000000 0x110 0x100
+  echo "boot: backup written"
+fi
+
+if env import -c 0x08040000 0x1000; then
+  echo "boot: slot ${slot}, version ${slot_version}, validated ${validated}"
+  setenv bootargs ${slot_args} root=${slot_root}${root} rootfstype=squashfs ro rootwait panic=5 fw_slot=${slot} fw_validated=${validated}
+  dtb=${firmware_dtb}
+  if test "${slot_dtb_count}" != ""; then
+    setexpr block ${start} + ${slot_dtb_block}
+    mmc read ${slot_dtb_at} ${block} ${slot_dtb_count}
+    dtb=${slot_dtb_at}
+  fi
+  initrd=-
+  if test "${slot_initrd_count}" != ""; then
+    setexpr block ${start} + ${slot_initrd_block}
+    mmc read ${slot_initrd_at} ${block} ${slot_initrd_count}
+    initrd=${slot_initrd_at}:${slot_initrd_size}
+  fi
+  setexpr block ${start} + ${slot_kernel_block}
+  mmc read ${slot_kernel_at} ${block} ${slot_kernel_count}
+  ${slot_boot} ${slot_kernel_at} ${initrd} ${dtb}
+else
+  echo "boot: slot ${slot} holds no kernel"
+fi
+
+# The kernel didn't start: on trial or not, it is the other slot's turn.
+echo "boot: slot ${slot} does not start"
+env import -d -c 0x08000000 0x20000
+setenv nerves_fw_restored 1
+setenv nerves_fw_validated 0
+setenv nerves_fw_booted 1
+env export -c -s 0x20000 0x08000000
+mmc write 0x08000000 0x10 0x100
+sleep 5
+reset
