@@ -84,13 +84,16 @@ describe("the control socket", () => {
     ];
     for (const [name, first, code] of refusals) {
       it(`refuses ${name} with ${code}, closes, and reads no further`, async () => {
-        await listen();
+        let asked = 0;
+        await listen({ methods: { count: () => (asked += 1) } });
         const refused = await peer();
-        refused.send(first, { type: "hello", name: "x", api: 1, role: "controller" });
+        const controller = { type: "hello", name: "x", api: 1, role: "controller" };
+        refused.send(first, controller, { type: "request", id: "1", method: "count" });
         const answer = await refused.next();
         assert.equal(answer["id"], "hello");
         assert.equal((answer["error"] as { readonly code: string }).code, code);
         await assert.rejects(refused.next());
+        assert.equal(asked, 0);
         await welcomed({ role: "controller" });
       });
     }

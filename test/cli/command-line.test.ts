@@ -62,6 +62,17 @@ describe("the command line", () => {
     assert.equal(stderr, "hublink: configuration /missing/config.toml does not exist\n");
   });
 
+  it("does not repeat the query of a signed URL", async () => {
+    const { code, stderr } = await hublink([
+      "metadata",
+      "https://example.com/a.fw?token=secret",
+      "--verbose",
+    ]);
+    assert.equal(code, 66);
+    assert.match(stderr, /^hublink: firmware https:\/\/example\.com\/a\.fw\?… does not exist$/m);
+    assert.doesNotMatch(stderr, /secret/);
+  });
+
   it("shows a stack trace with --verbose only", async () => {
     const plain = await hublink(["run", "--config", "/missing"]);
     assert.doesNotMatch(plain.stderr, /\n {4}at /);

@@ -32,7 +32,7 @@ export interface Program {
 let built: Promise<string> | undefined;
 
 /** The bundle that `npm run build` makes, made once for a process of tests. */
-export async function bundled(): Promise<string> {
+async function bundled(): Promise<string> {
   built ??= (async () => {
     const folder = mkdtempSync(join(tmpdir(), "hublink-bundle-"));
     chmodSync(folder, 0o755); // for programs of other users
