@@ -30,7 +30,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     update_tool: "fwup",
     firmware: firmware.running === undefined ? null : summaryOf(firmware.running),
     update:
-      update.state === "idle"
+      update.state === "idle" || update.state === "installed" // then it is the last one
         ? null
         : { uuid: update.uuid ?? "", stage: stageOf(update), percent: update.percent },
     pending_validation: sources.pendingValidation,
@@ -65,7 +65,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
 
 /** The protocol knows two stages; what comes before the first byte is written counts as the first. */
 function stageOf({ state }: UpdaterStatus): string {
-  return state === "writing" || state === "finishing" || state === "installed" ? "updating" : "downloading";
+  return state === "writing" || state === "finishing" ? "updating" : "downloading";
 }
 
 function lastUpdateOf(last: StatusSources["lastUpdate"]): AgentStatus["last_update"] {

@@ -48,7 +48,8 @@ function rowsOf(status: AgentStatus): [string, string][] {
     rows.push(["update", `${update.stage}, ${update.percent} %`]);
     if (update.uuid !== "") rows.push(["", update.uuid]);
   } else if (last !== null) {
-    rows.push(["last update", last.reason === null ? last.status : `${last.status}: ${last.reason}`]);
+    const more = last.status === "installed" ? ", starts with the next reboot" : "";
+    rows.push(["last update", `${last.status}${last.reason === null ? more : `: ${last.reason}`}`]);
     if (last.uuid !== "") rows.push(["", last.uuid]);
   } else {
     rows.push(["update", "none"]);

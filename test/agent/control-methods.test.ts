@@ -70,6 +70,7 @@ describe("an application on the control socket", () => {
     const { request } = await setUp();
     assert.deepEqual((await request("reboot", { reason: "tired" }))["result"], {});
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+    await board.untilRebooted(1);
     assert.equal(codeOf(await request("reboot", { reason: 7 })), "unsupported");
   });
 
@@ -106,6 +107,7 @@ describe("an application on the control socket", () => {
       event: "update_installed",
       payload: { firmware: firmware("2.0.0", v2.uuid) },
     });
+    await board.untilRebooted(1);
   });
 
   it("hears why an update failed", async () => {

@@ -129,6 +129,11 @@ describe("hublink apply with a daemon", () => {
     assert.equal(stdout, `installed 2.0.0 (${v2.uuid}); hublink reboot starts it\n`);
     assert.equal(code, 0);
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
+    const status = await hublink(["status", "--config", config]);
+    assert.match(
+      status.stdout,
+      /^last update {2}installed, starts with the next reboot\n {13}[0-9a-f-]{36}$/m,
+    );
     // What nobody asked the hub for is not reported to it.
     assert.deepEqual(board.hub.device("board-1").statuses, []);
   });

@@ -43,6 +43,7 @@ describe("the program loads only what it needs", () => {
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
     daemon = await startDaemon(config, { env });
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+    await board.untilRebooted(1);
     daemon.child.kill("SIGTERM");
     await daemon.ended;
     assert.ok((await loaded()).includes(MARKER));

@@ -155,6 +155,7 @@ describe("hublink run", () => {
     board.hub.faults.add(resetAfter(200_000), 2);
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+    await board.untilRebooted(1);
     child.kill("SIGTERM");
     const { stderr } = await ended;
     assert.match(stderr, /download interrupted/);

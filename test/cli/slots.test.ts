@@ -126,6 +126,7 @@ describe("commands with a daemon", () => {
     assert.equal(code, 0);
     assert.equal(stdout, "the board is rebooting\n");
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
+    await board.untilRebooted(1);
   });
 
   it("validate says so when the slots can't be read, instead of claiming success", async () => {
