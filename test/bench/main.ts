@@ -15,12 +15,12 @@ const quick = process.argv.includes("--quick");
 const rootfsMib = quick ? 32 : 256;
 const rounds = quick ? 3 : 7;
 
-const NOTES = `Update: from "started" to "completed" at the hub: connecting, reading the metadata,
+const NOTES = `Update: from "started" to "completed" at the hub: connecting, reading metadata,
 invalidating the slot, downloading, SHA-256 of each part and of the whole, fwup,
 flushing. curl: "curl -sN URL | fwup --apply ... && sync DISK", which checks no
 SHA-256. Both from the same server process, each on a new sparse disk image.
-RSS: idle is VmRSS, joined and after some heartbeats; peak is VmHWM from there on.
-Start: from spawning the agent until the hub sees its join; node is "node -e 0".
+RSS: idle is VmRSS, joined and after some heartbeats; peak is VmHWM from then on.
+Start: from spawning the agent until the hub sees its join.
 `;
 
 execFileSync(process.execPath, ["--import", "tsx", "scripts/build.ts"], { cwd: ROOT, stdio: "inherit" });
