@@ -97,7 +97,7 @@ async function rebooted(): Promise<void> {
 
 function showProgress(percent: number, sizeBytes: number, sinceMs: number): void {
   const bytes = (sizeBytes * percent) / 100;
-  const line = renderProgress({ stage: "updating", percent, bytes }, sinceMs);
+  const line = renderProgress({ stage: "updating", percent, bytes }, sinceMs, 71);
   if (stdout.isTTY) stdout.write(`\r\x1b[K         ${line}`);
   else if (percent === 100) stdout.write(`         ${line}`);
 }

@@ -51,9 +51,11 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
       break;
     case "identify":
     case "archive":
-    case "extensions":
-    case "archive-keys":
       log.info(`the hub's ${message.type} is not enabled on this board`);
+      break;
+    case "extensions":
+    case "archive-keys": // come with every join
+      log.debug(`the hub's ${message.type} is not enabled on this board`);
       break;
     case "malformed":
       log.warn(`ignored a message of the hub: ${message.problem}`);
