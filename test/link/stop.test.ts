@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { openWebSocket } from "../../src/hub/upgrade.ts";
 import { createBench, refuse, type Bench } from "./bench.ts";
 
 const HOUR_MS = 3_600_000;
@@ -25,6 +27,8 @@ describe("the link to the hub", () => {
       link.reconnect("new credentials");
       await bench.connected(link, 2);
       assert.equal(bench.clock.monotonic(), 0);
+      const between = link.statuses.find(({ nextAttemptMs }) => nextAttemptMs !== undefined);
+      assert.equal(between?.nextAttemptMs, bench.clock.now());
       await bench.until(() => server.peers[0]?.closeCode);
       assert.equal(server.peers[0]?.closeCode, 1006);
     });
@@ -110,20 +114,34 @@ describe("the link to the hub", () => {
       await bench.connected(link);
       await bench.until(() => server.peers[0]);
       server.peers[0]?.webSocket.pause();
-      const stopped = link.stop();
+      let stopped = false;
+      void link.stop().then(() => {
+        stopped = true;
+        bench.changed();
+      });
       await bench.advance(2000);
-      await stopped;
+      await bench.until(() => stopped);
       server.peers[0]?.webSocket.resume();
     });
 
     it("while it connects: the attempt is given up", async () => {
-      const server = await bench.serve({ onUpgrade: () => true });
+      let hungUp = false;
+      const server = await bench.serve({
+        onUpgrade(_request, socket) {
+          socket.resume().once("end", () => {
+            hungUp = true;
+            bench.changed();
+          });
+          return true;
+        },
+      });
       const link = bench.link(server.url);
       link.start();
       await bench.until(() => server.requests.length === 1);
       await link.stop();
       assert.equal(link.status.connection, "disconnected");
       assert.equal(bench.clock.pending, 0);
+      await bench.until(() => hungUp);
     });
 
     it("while credentials are being made, however long that takes", async () => {
@@ -204,6 +222,18 @@ describe("the link to the hub", () => {
       assert.deepEqual(errors, []);
       process.off("warning", onWarning);
     });
+  });
+
+  it("keeps no listener on the signal that could have ended an attempt", async () => {
+    const server = await bench.serve({
+      onUpgrade: (request, socket) => request.url === "/no" && refuse(socket, 500),
+    });
+    const { signal } = new AbortController();
+    const attempt = { headers: {}, tls: undefined, compress: false, timeoutMs: 1000 };
+    const { webSocket } = await openWebSocket({ ...attempt, url: new URL(server.url) }, bench.clock, signal);
+    webSocket.terminate();
+    await assert.rejects(openWebSocket({ ...attempt, url: new URL("/no", server.url) }, bench.clock, signal));
+    assert.equal(getEventListeners(signal, "abort").length, 0);
   });
 
   it("keeps no listener of a line that flaps", async () => {

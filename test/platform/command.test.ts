@@ -77,7 +77,7 @@ describe("running a program", () => {
     before(async () => {
       dir = await mkdtemp(join(tmpdir(), "hublink-command-"));
       pipe = join(dir, "pipe");
-      execFileSync("mkfifo", [pipe]);
+      execFileSync("/usr/bin/mkfifo", [pipe]);
     });
     after(async () => rm(dir, { recursive: true }));
 
