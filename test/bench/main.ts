@@ -19,7 +19,7 @@ const NOTES = `Update: from "started" to "completed" at the hub: connecting, rea
 invalidating the slot, downloading, SHA-256 of each part and of the whole, fwup,
 flushing. curl: "curl -sN URL | fwup --apply ... && sync DISK", which checks no
 SHA-256. Both from the same server process, each on a new sparse disk image.
-RSS: idle is VmRSS, joined and after some heartbeats; peak is VmHWM from then on.
+RSS: idle is VmRSS, joined and after some heartbeats; peak is VmHWM since then.
 Start: from spawning the agent until the hub sees its join.
 `;
 
