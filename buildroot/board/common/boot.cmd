@@ -141,13 +141,15 @@ else
   echo "boot: slot ${slot} holds no kernel"
 fi
 
-# The kernel didn't start: on trial or not, it is the other slot's turn.
+# The kernel didn't start. Firmware on trial has had its boot now; anything else is no reason to stay.
 echo "boot: slot ${slot} does not start"
 env import -d -c 0x08000000 0x20000
-setenv nerves_fw_restored 1
-setenv nerves_fw_validated 0
-setenv nerves_fw_booted 1
-env export -c -s 0x20000 0x08000000
-mmc write 0x08000000 0x10 0x100
+if test "${nerves_fw_validated}" != "0"; then
+  setenv nerves_fw_restored 1
+  setenv nerves_fw_validated 0
+  setenv nerves_fw_booted 1
+  env export -c -s 0x20000 0x08000000
+  mmc write 0x08000000 0x10 0x100
+fi
 sleep 5
 reset
