@@ -256,8 +256,7 @@ describe("the board's side of topic device", () => {
   });
 
   // Until device-topic.ts asks channel.confirm instead of link.confirm.
-  const todo = "a heartbeat of the link says nothing of a join that is lost";
-  it("tells again what was told on a join that the hub had lost", { todo }, async () => {
+  it("tells again what was told on a join that the hub had lost", async () => {
     await setUp();
     const peer = await joined();
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" }); // crosses the status on its way
@@ -269,7 +268,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(statuses(peer), [{ status: "completed" }, { status: "completed" }]);
   });
 
-  it("does not take a heartbeat for a status that was never sent", { todo }, async () => {
+  it("does not take a heartbeat for a status that was never sent", async () => {
     await setUp();
     const peer = await joined();
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" });
