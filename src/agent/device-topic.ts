@@ -39,43 +39,24 @@ export interface DeviceTopic {
 const MAX_UNREAD = 16;
 const CONFIRM_TIMEOUT_MS = 10_000;
 
-interface Unread {
-  readonly uuid: string | null;
-  readonly status: UpdateStatus;
-  /** The join on which it was told, if it was. */
-  readonly toldOn: number | undefined;
-}
-
 /** Joins the topic on `link` and stays joined. */
 export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
-  const { link, log } = options;
+  const { log } = options;
   /** Statuses that the hub may not have read: NervesHub never replies to pushes, a heartbeat's reply does. */
-  let unread: readonly Unread[] = [];
-  /** Counts the joins: what was told on one that is lost counts as not told. */
-  let join = 0;
+  let unread: readonly { readonly uuid: string | null; readonly status: UpdateStatus }[] = [];
 
   const tell = ({ event, payload }: DeviceMessage): boolean => channel.push(event, payload);
 
-  /** Tells what was not told on this join. */
-  const tellUnread = (): void => {
-    unread = unread.map((entry) => {
-      if (entry.toldOn === join) return entry;
-      return tell({ event: "status_update", payload: entry.status }) ? { ...entry, toldOn: join } : entry;
-    });
-  };
-
   const confirm = async (timeoutMs: number): Promise<void> => {
-    const told = unread.filter(({ toldOn }) => toldOn === join);
-    const confirmed = await link.confirm(timeoutMs);
-    // Told on a join that the hub had lost, they went nowhere: its answer to that came first.
-    if (confirmed) unread = unread.filter((entry) => entry.toldOn !== join || !told.includes(entry));
+    const sent = unread;
+    if (await channel.confirm(timeoutMs)) unread = unread.filter((entry) => !sent.includes(entry));
   };
 
   const confirmSoon = (): void => {
     confirm(CONFIRM_TIMEOUT_MS).catch((error: unknown) => log.error(`confirming: ${messageOf(error)}`));
   };
 
-  const channel: Channel = link.channel(options.topic, {
+  const channel: Channel = options.link.channel(options.topic, {
     joinPayload: () => {
       const state = options.joinState();
       // With a result still to be told, the hub must not take this board for one without an update.
@@ -83,14 +64,11 @@ export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
     },
     onJoined(response) {
       log.info("joined the hub", { topic: options.topic });
-      tellUnread();
+      for (const { status } of unread) tell({ event: "status_update", payload: status });
       if (unread.length > 0) confirmSoon();
       options.onJoined();
       const message = parseJoinReply(response);
       if (message !== undefined) options.onMessage(message);
-    },
-    onLost() {
-      join += 1;
     },
     onMessage: (event, payload) => {
       const message = parseHubMessage(event, payload);
@@ -104,9 +82,8 @@ export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
       return channel.joined;
     },
     status(uuid, status) {
-      unread = [...unread.slice(1 - MAX_UNREAD), { uuid, status, toldOn: undefined }];
-      tellUnread();
-      if (channel.joined) confirmSoon();
+      unread = [...unread.slice(1 - MAX_UNREAD), { uuid, status }];
+      if (tell({ event: "status_update", payload: status })) confirmSoon();
     },
     progress(value, stage) {
       tell({ event: "fwup_progress", payload: { value, stage } });
