@@ -37,6 +37,7 @@ export interface DeviceTopic {
 
 /** More would mean that the hub has read nothing for a whole row of updates. */
 const MAX_UNREAD = 16;
+const MAX_UNKNOWN = 32;
 const CONFIRM_TIMEOUT_MS = 10_000;
 
 /** Joins the topic on `link` and stays joined. */
@@ -44,6 +45,8 @@ export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
   const { log } = options;
   /** Statuses that the hub may not have read: NervesHub never replies to pushes, a heartbeat's reply does. */
   let unread: readonly { readonly uuid: string | null; readonly status: UpdateStatus }[] = [];
+
+  const unknown = new Set<string>();
 
   const tell = ({ event, payload }: DeviceMessage): boolean => channel.push(event, payload);
 
@@ -54,6 +57,13 @@ export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
 
   const confirmSoon = (): void => {
     confirm(CONFIRM_TIMEOUT_MS).catch((error: unknown) => log.error(`confirming: ${messageOf(error)}`));
+  };
+
+  /** Once for each name, so that a flood leaves the log readable. */
+  const warnOfUnknown = (event: string): void => {
+    if (unknown.has(event) || unknown.size === MAX_UNKNOWN) return;
+    unknown.add(event);
+    log.warn(`ignored the hub's message ${event}: not known`);
   };
 
   const channel: Channel = options.link.channel(options.topic, {
@@ -72,7 +82,7 @@ export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
     },
     onMessage: (event, payload) => {
       const message = parseHubMessage(event, payload);
-      if (message.type === "unknown") log.warn(`ignored the hub's message ${event}: not known`);
+      if (message.type === "unknown") warnOfUnknown(event);
       else options.onMessage(message);
     },
   });

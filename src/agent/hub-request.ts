@@ -26,13 +26,10 @@ export function hubRequests(
     return {
       url,
       headers: credentials.headers,
-      tls:
-        url.protocol === "wss:"
-          ? {
-              secureContext: secureContextOf(credentials.tls),
-              ...(hub.server_name !== "" && { servername: hub.server_name }),
-            }
-          : undefined,
+      tls: {
+        secureContext: secureContextOf(credentials.tls),
+        ...(hub.server_name !== "" && { servername: hub.server_name }),
+      },
       compress: hub.compress,
       timeoutMs: UPGRADE_TIMEOUT_MS,
     };

@@ -8,7 +8,7 @@ import { MAX_FRAME_BYTES } from "./serializer.ts";
 export interface UpgradeRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  /** Undefined for ws://. */
+  /** For wss://, to which a ws:// may be redirected; undefined: Node's own trust and no certificate. */
   readonly tls:
     | {
         /** Trust, client certificate and key; made once and used again, since making it costs a Pi Zero dear. */

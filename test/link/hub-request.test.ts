@@ -88,10 +88,10 @@ describe("the request of an attempt", () => {
     assert.equal(await contextOf(), renewed);
   });
 
-  it("does without TLS for ws://, and compresses as configured", async () => {
+  it("has its TLS ready for ws:// too, which may be redirected, and compresses as configured", async () => {
     const bench = { ...HUB, url: "ws://127.0.0.1:4000", compress: false };
     const request = await hubRequests(bench, identityOf(NONE), [], "2.0.0")(0);
-    assert.equal(request.tls, undefined);
+    assert.ok(request.tls?.secureContext);
     assert.equal(request.compress, false);
     assert.equal((await hubRequests(HUB, identityOf(NONE), [], "2.0.0")(0)).compress, true);
     assert.equal(request.timeoutMs, 30_000);

@@ -1,0 +1,14 @@
+import { setFlagsFromString } from "node:v8";
+
+/**
+ * Tells V8 to rather collect garbage than grow, before anything else runs. Measured on x64 with Node 20
+ * by how much the agent grows while 128 MiB stream through it over TLS: 63 MiB without, 36 with the
+ * second, 20 with both.
+ */
+export function keepMemorySmall(): void {
+  // Network buffers lie outside V8's heap and are freed by minor collections, which come the more often
+  // the smaller the young generation stays.
+  setFlagsFromString("--semi-space-growth-factor=1");
+  // undici's HTTP parser is WebAssembly: optimizing it takes tens of MiB for a moment.
+  setFlagsFromString("--liftoff-only");
+}
