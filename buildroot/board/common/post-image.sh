@@ -22,7 +22,7 @@ mkimage -A arm -T script -C none -n "A/B boot" -d "$common/boot.cmd" "$work/boot
 HUBLINK_BOOT=$images/boot.vfat
 rm -f "$HUBLINK_BOOT"
 truncate -s 64M "$HUBLINK_BOOT"
-mkfs.vfat -F 32 -n BOOT -i 48554231 --invariant "$HUBLINK_BOOT" > /dev/null
+mkfs.vfat -F 32 -n BOOT --invariant "$HUBLINK_BOOT" > /dev/null
 mcopy -i "$HUBLINK_BOOT" "$work/boot.scr.uimg" "$images/u-boot.bin" ::
 mcopy -s -i "$HUBLINK_BOOT" "$images"/rpi-firmware/* ::
 mcopy -i "$HUBLINK_BOOT" "$images"/*.dtb ::

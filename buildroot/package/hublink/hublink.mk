@@ -18,6 +18,13 @@ else
 # A local file is not kept in the download folder, where an old one would hide a new one.
 HUBLINK_SOURCE =
 HUBLINK_PROGRAM = $(HUBLINK_FILE)
+
+# Buildroot leaves packages without a download out of its legal information.
+define HUBLINK_COLLECT_LICENSE
+	$(Q)$(call legal-license-file,TARGET,hublink,hublink-$(HUBLINK_VERSION),LICENSE,$(HUBLINK_DIR)/LICENSE,$(HUBLINK_HASH_FILES))
+	$(Q)$(call legal-manifest,TARGET,hublink,$(HUBLINK_VERSION),$(HUBLINK_LICENSE),LICENSE,$(notdir $(HUBLINK_FILE)),no download,)
+endef
+HUBLINK_POST_LEGAL_INFO_HOOKS += HUBLINK_COLLECT_LICENSE
 endif
 
 define HUBLINK_EXTRACT_CMDS
