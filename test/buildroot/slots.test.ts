@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { writeVariables } from "../../src/firmware/uboot-environment.ts";
-import { DATA_OFFSET, KERNEL_OFFSETS, makeCard, missing, type Card } from "./card.ts";
+import { COMMON, DATA_OFFSET, KERNEL_OFFSETS, makeCard, missing, type Card } from "./card.ts";
 
 const ERASED = Buffer.alloc(4096, 0xff);
 
@@ -21,9 +23,38 @@ async function updatedCard(t: TestContext): Promise<Card> {
   return card;
 }
 
+/** A task's text with the slots exchanged: names, offsets, and the partitions of the two roots. */
+function exchangeSlots(text: string): string {
+  const counterparts: Readonly<Record<string, string>> = { a: "b", b: "a", A: "B", B: "A", 1: "2", 2: "1" };
+  return text.replaceAll(
+    /(?<=")[ab](?="|\.nerves)|(?<=_)[AB](?=_OFFSET)|(?<=offset\()[12]|(?<=[Ss]lot )[AB]|(?<=info\(")[ab](?=,)/g,
+    (name) => counterparts[name] ?? name,
+  );
+}
+
 function done(spoken: { exitCode: number | null; text: string }): void {
   assert.equal(spoken.exitCode, 0, spoken.text);
 }
+
+describe("the tasks of fwup.conf and ops.conf", () => {
+  for (const config of ["fwup.conf", "ops.conf"]) {
+    it(`${config}: do the same for both slots`, () => {
+      const text = readFileSync(join(COMMON, config), "utf8");
+      const tasks = new Map<string, string>();
+      for (const [, name = "", body = ""] of text.matchAll(/^task (\S+) \{\n(.*?)^\}/gms))
+        tasks.set(name, body);
+      const pairs = [...tasks.keys()].filter((name) => /\.a\b/.test(name));
+      assert.ok(pairs.length >= 2);
+      for (const name of pairs) {
+        assert.equal(
+          exchangeSlots(tasks.get(name) ?? ""),
+          tasks.get(name.replace(/\.a\b/, ".b")),
+          `${name} and its counterpart`,
+        );
+      }
+    });
+  }
+});
 
 describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, () => {
   it("comes with validated firmware in slot a and nothing to boot in slot b", async (t) => {
@@ -64,6 +95,7 @@ describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, ()
       [onTrial?.version, onTrial?.validated, onTrial?.other?.version],
       ["2.0.0", false, "1.0.0"],
     );
+    assert.equal(onTrial?.uuid?.length, 36);
     assert.deepEqual([await card.rootText("a"), await card.rootText("b")], ["root 1.0.0", "root 2.0.0"]);
 
     done(card.ops("validate"));
