@@ -1,0 +1,197 @@
+import { once } from "node:events";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { stringify } from "smol-toml";
+import { writeCertificates, type CertificateFiles } from "../../test/hub/certificates.ts";
+import type { DeviceRecord } from "../../test/hub/device-record.ts";
+import { startHub, type Hub } from "../../test/hub/server.ts";
+import { makeCard } from "./card.ts";
+import { powerOn, type Machine } from "./machine.ts";
+import type { Parts, Version } from "./parts.ts";
+import type { Story } from "./story.ts";
+
+const IDENTIFIER = "qemu-rpi0-1";
+/** Of each single step; on an idle machine a boot takes half a minute, an update two. */
+const PATIENCE_MS = 600_000;
+const MIB = 1024 * 1024;
+
+/** A board with its hub, as a scenario sees it. Each step tells what it has seen. */
+export interface Board {
+  readonly hub: Hub;
+  readonly device: DeviceRecord;
+  readonly say: Story["say"];
+  powerOn(): void;
+  /** QEMU is killed: nothing more is written, nobody is told. */
+  cutPower(): Promise<void>;
+  /** Waits until the boot script has started this slot and the agent has joined. */
+  boots(slot: "a" | "b", version: Version, trial?: "on trial"): Promise<void>;
+  /** The hub offers a version from now on. */
+  deploy(version: Version): Promise<void>;
+  /** Waits until the update has come so far; tells on the way. */
+  progress(percent: number): Promise<void>;
+  /** Waits for the next message of that kind, and tells. */
+  message(event: string, holds?: (payload: Readonly<Record<string, unknown>>) => boolean): Promise<void>;
+  /** Waits for the next line of the console that matches. */
+  line(pattern: RegExp): Promise<RegExpExecArray>;
+  /** What a command in the shell on the console says. */
+  run(command: string): Promise<string>;
+  /** Waits for the board's next pulse, and tells what memory the agent stands at. */
+  memory(): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/**
+ * Makes a board with 1.0.0 in slot A, and starts a hub for it.
+ * @param dir for its card and keys, and the console's log
+ */
+export async function setUpBoard(parts: Parts, dir: string, story: Story): Promise<Board> {
+  await mkdir(dir, { recursive: true });
+  const certificates = await writeCertificates(join(dir, "keys"), [IDENTIFIER]);
+  const hub = await startHub({
+    tls: {
+      cert: await readFile(certificates.server.certFile, "utf8"),
+      key: await readFile(certificates.server.keyFile, "utf8"),
+      ca: await readFile(certificates.caFile, "utf8"),
+      clientCertificates: "required",
+    },
+  });
+  const time = await startTimeServer();
+  const card = join(dir, "card.img");
+  const consoleLog = join(dir, "console.txt");
+  await makeCard({
+    path: card,
+    firmware: parts.firmware["1.0.0"].path,
+    data: { ...parts.data, ...(await writeSettings(dir, hub, time, certificates, parts)) },
+  });
+  await rm(consoleLog, { force: true });
+
+  const device = hub.device(IDENTIFIER);
+  let machine: Machine | undefined;
+  let connections = 0;
+  let messages = 0;
+  let told = -1;
+  const powered = (): Machine => {
+    if (machine === undefined) throw new Error("the board is off");
+    return machine;
+  };
+  const until = async (condition: () => boolean): Promise<void> =>
+    Promise.race([hub.until(condition, PATIENCE_MS), powered().failed]);
+  const line: Board["line"] = async (pattern) => powered().line(pattern, PATIENCE_MS);
+  const { say } = story;
+
+  return {
+    hub,
+    device,
+    say,
+    line,
+    powerOn() {
+      say("power on");
+      machine = powerOn({ uboot: parts.uboot, card, consoleLog, story });
+    },
+    async cutPower() {
+      await powered().cutPower();
+      machine = undefined;
+      say("the power is cut");
+    },
+    async boots(slot, version, trial) {
+      const [, ...booted] = await line(/^boot: slot (\S+), version (\S+), validated (\d)$/);
+      const wanted = [slot, version, trial === undefined ? "1" : "0"];
+      const tell = ([at = "", is = "", good = ""]: readonly string[]): string =>
+        `slot ${at}, ${is}, ${good === "1" ? "validated" : "on trial"}`;
+      if (tell(booted) !== tell(wanted))
+        throw new Error(`U-Boot starts ${tell(booted)}; not ${tell(wanted)}`);
+      say(`U-Boot starts ${tell(booted)}`);
+      const [, up = ""] = await line(/^board: version .* runs since (\S+) s/);
+      say(`its root file system, modules, data and network are up, after ${up} s of the board's own time`);
+      await until(() => device.online && device.connections > connections);
+      connections = device.connections;
+      const running = device.firmware?.["version"] ?? "?";
+      if (running !== version) throw new Error(`the agent says that it runs ${running}; not ${version}`);
+      say(`the agent has joined with its certificate, running ${running}`);
+      told = -1;
+    },
+    async deploy(version) {
+      const { path, meta, sizeBytes } = parts.firmware[version];
+      hub.deploy(await hub.publish(path, meta));
+      say(`the hub offers ${version}: ${(sizeBytes / MIB).toFixed(1)} MiB, signed`);
+    },
+    async progress(percent) {
+      const last = (): number => device.progress.at(-1)?.value ?? 0;
+      await until(() => {
+        if (last() >= told + 20 || (last() === 100 && told < 100)) {
+          told = last();
+          say(`  ${told} % written`);
+        }
+        return last() >= percent || device.statuses.at(-1)?.status === "failed";
+      });
+      if (last() < percent) throw new Error(`the update failed: ${JSON.stringify(device.statuses.at(-1))}`);
+    },
+    async message(event, holds = () => true) {
+      let payload: unknown;
+      await until(() => {
+        while (messages < device.received.length) {
+          const message = device.received[messages++];
+          payload = message?.payload;
+          if (message?.event === event && holds(payload as Readonly<Record<string, unknown>>)) return true;
+        }
+        return false;
+      });
+      const about = JSON.stringify(payload);
+      say(`the agent tells the hub: ${event}${about === "{}" ? "" : ` ${about}`}`);
+    },
+    async run(command) {
+      return powered().run(command, PATIENCE_MS);
+    },
+    async memory() {
+      const [, rss = "", free = ""] = await line(/^board: up .*, hublink ([1-9]\d*) kB, available (\d+) kB$/);
+      const mib = (kib: string): string => (Number(kib) / 1024).toFixed(1);
+      say(`the agent's memory: ${mib(rss)} MiB RSS; the board has ${mib(free)} MiB left`);
+    },
+    async remove() {
+      await machine?.cutPower();
+      await hub.stop();
+      time.close();
+      await rm(card, { force: true });
+    },
+  };
+}
+
+/** The files in /data/etc: configuration, key and certificates, and where to ask for the time. */
+async function writeSettings(
+  dir: string,
+  hub: Hub,
+  time: Server,
+  { caFile, devices }: CertificateFiles,
+  parts: Parts,
+): Promise<Record<string, string>> {
+  const config = {
+    hub: { url: hub.url, ca_file: "/data/etc/ca.pem" },
+    identity: { file: { cert_file: "/data/etc/cert.pem", key_file: "/data/etc/key.pem" } },
+    firmware: { public_keys: [parts.signingKey.publicKeyBase64] },
+    // Each version brings its own test.
+    validation: { command: "/usr/sbin/is-good", deadline_s: 60 },
+  };
+  const { port } = time.address() as AddressInfo;
+  const configFile = join(dir, "config.toml");
+  const timeFile = join(dir, "time-url");
+  await writeFile(configFile, stringify(config), { mode: 0o600 });
+  await writeFile(timeFile, `http://10.0.2.2:${port}/\n`);
+  const device = devices.get(IDENTIFIER);
+  return {
+    "etc/config.toml": configFile,
+    "etc/time-url": timeFile,
+    "etc/ca.pem": caFile,
+    "etc/cert.pem": device?.certFile ?? "",
+    "etc/key.pem": device?.keyFile ?? "",
+  };
+}
+
+/** Answers with the seconds since 1970: the boards have no clock of their own. */
+async function startTimeServer(): Promise<Server> {
+  const server = createServer((_, response) => void response.end(String(Math.floor(Date.now() / 1000))));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}

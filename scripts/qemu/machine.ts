@@ -1,0 +1,152 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import { createWriteStream, type WriteStream } from "node:fs";
+import { createInterface } from "node:readline";
+import { seconds, type Story } from "./story.ts";
+
+/** The board has said nothing for so long that it will never say anything again. */
+export class Freeze extends Error {}
+
+/** It pulses every 10 s (board/etc/init.d/pulse), and boots in less. */
+const FREEZE_MS = 120_000;
+
+export interface MachineOptions {
+  /** U-Boot's ELF file. */
+  readonly uboot: string;
+  /** The SD card's image. */
+  readonly card: string;
+  /** Gets what the board says, with the seconds since the story began. */
+  readonly consoleLog: string;
+  readonly story: Story;
+}
+
+/** A Pi Zero in QEMU, and the cable to its console. */
+export interface Machine {
+  /**
+   * The first line of the console that matches and was not yet found by this.
+   * @throws Freeze when the board has frozen; Error when QEMU has ended, or time is up
+   */
+  line(pattern: RegExp, timeoutMs: number): Promise<RegExpExecArray>;
+  /**
+   * Runs a command in the shell on the console.
+   * @returns what came until it ended: its output, and what others said meanwhile
+   * @throws as `line`; Error when it fails
+   */
+  run(command: string, timeoutMs: number): Promise<string>;
+  /** Rejects when the board freezes or QEMU ends by itself; never resolves. */
+  readonly failed: Promise<never>;
+  /** Ends QEMU at once, as a power cut ends a board. */
+  cutPower(): Promise<void>;
+}
+
+/** Switches a board on. */
+export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Machine {
+  const child = spawn("qemu-system-arm", [
+    ...["-M", "raspi0"],
+    // Without it, the guest's next timer may be missed while the host is busy, and the guest sleeps for
+    // 71 minutes: hw/timer/bcm2835_systmr.c takes a time that has passed for one far ahead.
+    ...["-icount", "shift=3"],
+    ...["-kernel", uboot],
+    ...["-drive", `if=sd,format=raw,file=${card}`],
+    ...["-netdev", "user,id=n0", "-device", "usb-net,netdev=n0"],
+    ...["-display", "none", "-monitor", "none", "-serial", "stdio"],
+  ]);
+  const log = createWriteStream(consoleLog, { flags: "a" });
+  const lines = new Console(log, story);
+  let saidMs = performance.now();
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", () => (saidMs = performance.now()));
+    createInterface({ input: stream }).on("line", (text) => lines.add(text.replaceAll("\r", "")));
+  }
+  child.stdin.on("error", () => undefined); // QEMU is gone; whoever waits for it sees that
+
+  let cut = false;
+  const failed = new Promise<never>((_, reject) => {
+    const watch = setInterval(() => {
+      if (performance.now() - saidMs < FREEZE_MS) return;
+      clearInterval(watch);
+      reject(new Freeze(`the board has said nothing for ${seconds(FREEZE_MS)}`));
+    }, 1000);
+    lines.onTrouble = (text) => reject(new Error(`${text.trim()}; see ${consoleLog}`));
+    child.once("error", reject);
+    child.once("close", (code) => {
+      clearInterval(watch);
+      log.end();
+      if (!cut) reject(new Error(`QEMU ended with ${code ?? "a signal"}; see ${consoleLog}`));
+    });
+  });
+  failed.catch(() => undefined); // nobody may be waiting just now; who does next gets it
+
+  let commands = 0;
+  const line: Machine["line"] = async (pattern, timeoutMs) =>
+    Promise.race([lines.next(pattern, timeoutMs), failed]);
+  return {
+    failed,
+    line,
+    async run(command, timeoutMs) {
+      commands += 1;
+      const from = lines.all.length;
+      // Cut in two, so that the echo of what is typed is not taken for the end of the command.
+      child.stdin.write(`${command}; echo "en""d ${commands} $?"\n`);
+      const ended = await line(new RegExp(`^end ${commands} (\\d+)$`), timeoutMs);
+      const output = lines.all.slice(from).join("\n");
+      if (ended[1] !== "0")
+        throw new Error(`${command} ended with ${ended[1] ?? "?"} on the board:\n${output}`);
+      return output;
+    },
+    async cutPower() {
+      cut = true;
+      await kill(child);
+    },
+  };
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGKILL");
+  await once(child, "close");
+}
+
+/** What the init scripts (board/etc) and the kernel say when there is nothing left to wait for. */
+const TROUBLE = /^board: .*(?:failed|no module|no data|no time|can't)|Kernel panic/;
+
+/** Lines of a console as they come in. */
+class Console {
+  readonly all: string[] = [];
+  /** Something on the board has gone wrong for good. */
+  onTrouble: (line: string) => void = () => undefined;
+  readonly #log: WriteStream;
+  readonly #story: Story;
+  readonly #added = new EventEmitter();
+  #searched = 0;
+
+  constructor(log: WriteStream, story: Story) {
+    this.#log = log;
+    this.#story = story;
+    this.#added.setMaxListeners(0);
+  }
+
+  add(text: string): void {
+    this.all.push(text);
+    if (this.#log.writable) this.#log.write(`${seconds(this.#story.elapsedMs()).padStart(9)}  ${text}\n`);
+    this.#added.emit("line");
+    if (TROUBLE.test(text)) this.onTrouble(text);
+  }
+
+  async next(pattern: RegExp, timeoutMs: number): Promise<RegExpExecArray> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    for (;;) {
+      while (this.#searched < this.all.length) {
+        const match = pattern.exec(this.all[this.#searched++] ?? "");
+        if (match !== null) return match;
+      }
+      try {
+        await once(this.#added, "line", { signal });
+      } catch (error) {
+        throw new Error(`the board's console shows no ${String(pattern)} within ${seconds(timeoutMs)}`, {
+          cause: error,
+        });
+      }
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import { execFile } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { build } from "esbuild";
+import { generateSigningKey, type MadeFirmware, type SigningKey } from "../../test/fwup/archive.ts";
+import { baseOf } from "../package/manifest.ts";
+import { pack } from "../package/pack.ts";
+import { makeFirmware } from "./make-firmware.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const COMMON = join(ROOT, "buildroot/board/common");
+
+/** The firmware there is, and what the board's own test says of each. */
+const VERSIONS = { "1.0.0": true, "2.0.0": true, "3.0.0": false } as const;
+export type Version = keyof typeof VERSIONS;
+
+/** What the cards and machines of all scenarios are made of. */
+export interface Parts {
+  /** U-Boot's ELF file. */
+  readonly uboot: string;
+  readonly signingKey: SigningKey;
+  readonly firmware: Readonly<Record<Version, MadeFirmware>>;
+  /** What the data partition holds: the path there, and the file here. */
+  readonly data: Readonly<Record<string, string>>;
+  /** Which fwup runs on the board. */
+  readonly fwup: "fwup" | "the stand-in for fwup";
+}
+
+/**
+ * Builds them.
+ * @param debian the folder with Debian's unpacked armel packages
+ * @param agent the packaged armv6 binary
+ */
+export async function buildParts(debian: string, agent: string, dir: string): Promise<Parts> {
+  await mkdir(dir, { recursive: true });
+  const signingKey = generateSigningKey();
+  const environment = {
+    HUBLINK_PRODUCT: "qemu-rpi0",
+    HUBLINK_DESCRIPTION: "A/B test firmware for QEMU's raspi0",
+    HUBLINK_PLATFORM: "rpi0-qemu",
+    HUBLINK_ARCHITECTURE: "arm",
+    HUBLINK_AUTHOR: "hublink",
+  };
+  const { privateKey } = signingKey;
+  const ops = join(dir, "ops.fw");
+  await makeFirmware({
+    path: ops,
+    conf: join(COMMON, "ops.conf"),
+    environment: { ...environment, HUBLINK_VERSION: "1.0.0" },
+    privateKey,
+  });
+  const versions = Object.entries(VERSIONS).map(([version, good]) => `${version}:${good}`);
+  await promisify(execFile)(join(import.meta.dirname, "build-parts"), [debian, ops, dir, ...versions]);
+  const firmware = async (version: Version): Promise<MadeFirmware> =>
+    makeFirmware({
+      path: join(dir, `${version}.fw`),
+      conf: join(COMMON, "fwup.conf"),
+      environment: {
+        ...environment,
+        HUBLINK_VERSION: version,
+        HUBLINK_BOOT: join(dir, "boot.vfat"),
+        HUBLINK_KERNEL: join(dir, `kernel-${version}.img`),
+        HUBLINK_ROOTFS: join(dir, `root-${version}.img`),
+      },
+      privateKey,
+    });
+  const fwupArm = process.env["FWUP_ARM"];
+  return {
+    uboot: join(debian, "usr/lib/u-boot/rpi/uboot.elf"),
+    signingKey,
+    firmware: {
+      "1.0.0": await firmware("1.0.0"),
+      "2.0.0": await firmware("2.0.0"),
+      "3.0.0": await firmware("3.0.0"),
+    },
+    data: {
+      "bin/hublink": agent,
+      "bin/fwup": fwupArm === undefined ? await standIn(dir) : resolve(fwupArm),
+    },
+    fwup: fwupArm === undefined ? "the stand-in for fwup" : "fwup",
+  };
+}
+
+/** The stand-in for fwup (test/fwup) as a binary for the board, made as the agent's is. */
+async function standIn(dir: string): Promise<string> {
+  const bundle = join(dir, "fwup.cjs");
+  await build({
+    entryPoints: [join(ROOT, "test/fwup/main.ts")],
+    outfile: bundle,
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "cjs",
+    mainFields: ["module", "main"],
+    banner: { js: "#!/usr/bin/env node" },
+  });
+  const binary = join(dir, "fwup");
+  await pack(bundle, baseOf("armv6"), "armv6", binary);
+  return binary;
+}
