@@ -1,9 +1,7 @@
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream, existsSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { pipeline } from "node:stream/promises";
 import { Failure } from "../../src/platform/failure.ts";
 import type { Base } from "./manifest.ts";
@@ -70,9 +68,5 @@ async function unpack(base: Base, to: string): Promise<void> {
       "no-input",
       `the Node base ${file} is missing; name its folder with HUBLINK_NODE_BASES, or make it with ${base.madeBy}`,
     );
-  const xz = spawn("xz", ["-dc", file], { stdio: ["ignore", "pipe", "inherit"] });
-  const ended = once(xz, "close");
-  await pipeline(xz.stdout, createWriteStream(to));
-  const [code] = (await ended) as [number | null];
-  if (code !== 0) throw new Failure("io", `${file} can't be unpacked; fetch it anew`);
+  await run("sh", ["-c", 'xz -dc "$1" > "$2"', "sh", file, to]);
 }

@@ -63,6 +63,7 @@ export function stripOf(base: Base): string | undefined {
 
 /** What is missing here to run a base's programs, in words; undefined when nothing is. */
 export function missingToRun(base: Base): string | undefined {
+  if (base.arch === "x64" && process.arch !== "x64") return "x64 programs run on x64 only";
   const missing = needsToRun(base).find(({ command }) => !isThere(command));
   return missing && `${missing.debian} is missing: ${missing.why}`;
 }

@@ -1,7 +1,7 @@
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { copyFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { executableOf } from "./bases.ts";
 import { starterOf, stripOf } from "./emulation.ts";
 import { npmBaseOf, type Base, type Target } from "./manifest.ts";
@@ -27,7 +27,7 @@ export async function pack(bundle: string, base: Base, target: Target, output: s
     const home = join(folder, "home");
     await mkdir(home);
     const env = { HOME: home, TMPDIR: folder, NODE_OPTIONS: "" };
-    await run(await host(), [join(import.meta.dirname, "sea.ts"), folder, made], { env });
+    await run(await host(), [fileURLToPath(import.meta.resolve("./sea.ts")), folder, made], { env });
     await chmod(made, 0o755);
     await mkdir(dirname(output), { recursive: true });
     await copyFile(made, `${output}.new`);

@@ -1,0 +1,218 @@
+/** Writes docs/footprint.md: what the binaries in dist cost, measured on this machine. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { format, resolveConfig } from "prettier";
+import { IDENTIFIER, setUpBoard } from "../test/agent/board.ts";
+import { inRounds, median } from "../test/bench/rounds.ts";
+import { bundle } from "./bundle.ts";
+import { executableOf, nameOf } from "./package/bases.ts";
+import { setUpFor, starterOf } from "./package/emulation.ts";
+import { baseOf, TARGETS, type Target } from "./package/manifest.ts";
+import { apart, residentOf, type Resident } from "./package/resident.ts";
+import { run } from "./package/run.ts";
+
+const root = join(import.meta.dirname, "..");
+const ROUNDS = 3;
+const HEARTBEATS = 20;
+const PATIENCE_MS = 120_000;
+/** What a Node takes at its start; a binary can't be given them (see the text). */
+const FLAGS = [
+  [],
+  ["--max-semi-space-size=1"],
+  ["--max-old-space-size=32"],
+  ["--optimize-for-size"],
+  ["--v8-pool-size=0"],
+  ["--single-threaded"],
+  ["--lite-mode"],
+  ["--jitless"],
+];
+
+const DECISION = `## V8's flags: none, but a code cache
+
+Each flag was given to the base itself, with the bundle as its script; the first row is what ships.
+"Own" is anonymous memory; "with files" counts pages of the executable too, which the kernel drops and
+reads again as it likes.
+
+FLAGS_TABLE
+
+- **The code cache stays**: it costs 64 to 128 KiB in the file, and saves memory of the agent's own and
+  half of the start, as nothing is compiled that was compiled when it was packed.
+- **\`--max-semi-space-size\`, \`--optimize-for-size\`, \`--single-threaded\`, \`--v8-pool-size\`** change
+  less than 1 MiB of an agent that waits: its heap is small, and V8 does not fill what it may.
+- **\`--max-old-space-size\`** changes nothing at rest. As a limit it would make an agent that needs more
+  for a moment abort in the middle of its work.
+- **\`--lite-mode\`, \`--jitless\`** switch WebAssembly off, and undici, which downloads firmware, parses
+  HTTP with it: they can't be had. They would save less than the code cache does, which V8 refuses with
+  flags other than those it was made with.
+- A binary could carry flags only since Node 24 (\`execArgv\`); Node 20 has no such field, and the static
+  base is built without NODE_OPTIONS. \`v8.setFlagsFromString()\` comes after the heap is laid out: tried
+  with \`--no-opt\`, \`--optimize-for-size\` and \`--semi-space-growth-factor=1\`, it saved 0.1 MiB.
+`;
+
+interface Joined extends Resident {
+  readonly joinedMs: number;
+}
+
+setUpFor(TARGETS.map(baseOf));
+spawnSync(join(root, "scripts/setup"), ["squashfs-tools=mksquashfs=it tells what a file costs in an image"], {
+  stdio: "inherit",
+});
+const folder = await mkdtemp(join(tmpdir(), "hublink-footprint-"));
+try {
+  const file = join(root, "docs/footprint.md");
+  const content = await document();
+  await writeFile(file, await format(content, { ...(await resolveConfig(file)), parser: "markdown" }));
+  console.log(`${file} is written`);
+} finally {
+  await rm(folder, { recursive: true });
+}
+
+async function document(): Promise<string> {
+  const sizes: string[][] = [];
+  const speeds: string[][] = [];
+  for (const target of TARGETS) {
+    const binary = join(root, `dist/hublink-linux-${target}`);
+    sizes.push([target, nameOf(baseOf(target)), ...(await sizesOf(binary, target))]);
+    const versionMs = median(await inRounds(ROUNDS, async () => versionMsOf(target, binary)));
+    const joined = await joinedOf(target, [binary]);
+    const columns = [ms(versionMs), ms(joined.joinedMs), mib(joined.anonymousMib), mib(joined.wholeMib)];
+    speeds.push([target, target === "x64" ? "native" : "emulated", ...columns]);
+  }
+  const { version } = process;
+  const qemu = (await run("qemu-arm-static", ["--version"])).split("\n")[0] ?? "";
+  return `# Footprint
+
+<!-- Written by scripts/footprint.ts; \`npm run package && npm run footprint\` renews it. -->
+
+Medians of ${ROUNDS} rounds on a machine with ${cpus().length} CPUs (${process.arch}), Node ${version}, ${qemu}.
+
+## Size
+
+In bytes; MB are 10⁶. In a squashfs with blocks of 128 KiB (as mksquashfs and Buildroot make them by
+themselves) and of 1 MiB. For the 32-bit ARMs, xz has its filter for ARM code (\`-Xbcj arm\`).
+
+${table(["binary", "base", "plain", "xz", "xz, 1 MiB", "zstd", "zstd, 1 MiB"], sizes)}
+
+Goals for armv6: 37 MB plain, 11 MB with xz. npm's Node is stripped of its symbols (19.9 MB of the
+aarch64 one); what else is in it, such as the data of all languages, can't be left out. A lean static
+base for aarch64 is one line in scripts/package/bases.json.
+
+## Start and memory
+
+Joined: a hub on loopback knows the board, over TLS with a client certificate. Memory is that of an agent
+that has joined and waits, after ${HEARTBEATS} heartbeats. Under emulation times tell how binaries compare, not how
+long a board takes. Memory is sound there: the guest's is put into a range of addresses of its own, and
+only that range of smaps is counted, without qemu's translated code. The goal is 42 MiB with files on
+armv6. How many pages of its file a process holds depends on the kernel and on what else it must keep.
+
+${table(["binary", "", "--version", "joined", "own", "with files"], speeds)}
+
+${DECISION.replace("FLAGS_TABLE", await flagsTable())}`;
+}
+
+async function flagsTable(): Promise<string> {
+  const targets = ["armv6", "x64"] as const;
+  const cjs = join(folder, "hublink.cjs");
+  await bundle(cjs);
+  const rows: string[][] = [];
+  const row = async (label: string, command: (target: Target) => Promise<readonly string[]>) => {
+    const cells: string[] = [];
+    for (const target of targets) {
+      const { anonymousMib, wholeMib, joinedMs } = await joinedOf(target, await command(target));
+      cells.push(mib(anonymousMib), mib(wholeMib), ms(joinedMs));
+    }
+    rows.push([label, ...cells]);
+  };
+  // eslint-disable-next-line @typescript-eslint/require-await
+  await row("**the binary**, code cache", async (target) => [join(root, `dist/hublink-linux-${target}`)]);
+  for (const flags of FLAGS) {
+    await row(flags.length === 0 ? "no flag" : `\`${flags.join(" ")}\``, async (target) => {
+      const base = baseOf(target);
+      // With pkg's patch, Node takes the word after its flags for its own path.
+      return [await executableOf(base), ...flags, ...(base.patchedByPkg ? ["node"] : []), cjs];
+    });
+  }
+  const header = targets.flatMap((target) => [`${target}: own`, "with files", "joined"]);
+  return table(["", ...header], rows);
+}
+
+async function sizesOf(binary: string, target: Target): Promise<string[]> {
+  const image = join(folder, "image");
+  const filter = baseOf(target).arch === "arm" ? ["-Xbcj", "arm"] : [];
+  const sizes = [(await stat(binary)).size];
+  for (const compressor of [
+    ["xz", ...filter],
+    ["zstd", "-Xcompression-level", "19"],
+  ]) {
+    for (const block of ["128K", "1M"]) {
+      const options = ["-comp", ...compressor, "-b", block, "-noappend", "-quiet", "-no-progress"];
+      await run("mksquashfs", [binary, image, ...options]);
+      sizes.push((await stat(image)).size);
+    }
+  }
+  return sizes.map((size) => size.toLocaleString("en-GB"));
+}
+
+async function versionMsOf(target: Target, binary: string): Promise<number> {
+  const line: readonly string[] = [...starterOf(baseOf(target), target), binary, "--version"];
+  const [program = "", ...args] = line;
+  const fromMs = performance.now();
+  await run(program, args);
+  return performance.now() - fromMs;
+}
+
+async function joinedOf(target: Target, command: readonly string[]): Promise<Joined> {
+  const rounds = await inRounds(ROUNDS, async () => joinedOnce(target, command));
+  return {
+    joinedMs: median(rounds.map((round) => round.joinedMs)),
+    anonymousMib: median(rounds.map((round) => round.anonymousMib)),
+    wholeMib: median(rounds.map((round) => round.wholeMib)),
+  };
+}
+
+async function joinedOnce(target: Target, command: readonly string[]): Promise<Joined> {
+  const board = await setUpBoard({ config: { hub: { heartbeat_s: 0.1 } } });
+  const starter = apart(starterOf(baseOf(target), target));
+  const line: readonly string[] = [...starter, ...command, "run", "--config", await board.writeConfig()];
+  const [program = "", ...args] = line;
+  const fromMs = performance.now();
+  // Only what is run as a plain Node, and not as a binary, needs to be told so.
+  const plain = command.length > 1 && { PKG_EXECPATH: "PKG_INVOKE_NODEJS" };
+  const agent = spawn(program, args, {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, ...plain },
+  });
+  const log = text(agent.stderr);
+  const ended = once(agent, "exit");
+  try {
+    const died = ended.then(async () => Promise.reject(new Error(`the agent has ended: ${await log}`)));
+    const device = board.hub.device(IDENTIFIER);
+    await Promise.race([died, board.hub.until(() => device.online, PATIENCE_MS)]);
+    const joinedMs = performance.now() - fromMs;
+    const beats = () => device.received.filter(({ event }) => event === "heartbeat").length;
+    await Promise.race([died, board.hub.until(() => beats() >= HEARTBEATS, PATIENCE_MS)]);
+    return { joinedMs, ...(await residentOf(agent.pid ?? 0, starter.length > 0)) };
+  } finally {
+    agent.kill("SIGTERM");
+    await ended;
+    await board.remove();
+  }
+}
+
+function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  const rule = header.map((_, column) => (column < 2 ? "---" : "--:"));
+  return [line(header), line(rule), ...rows.map(line)].join("\n");
+}
+
+function ms(value: number): string {
+  return `${value.toFixed(0)} ms`;
+}
+
+function mib(value: number): string {
+  return `${value.toFixed(1)} MiB`;
+}
