@@ -9,7 +9,19 @@ HUBLINK_LICENSE = Apache-2.0
 HUBLINK_LICENSE_FILES = LICENSE
 HUBLINK_DEPENDENCIES = host-fwup
 
-HUBLINK_FILE = $(call qstrip,$(BR2_PACKAGE_HUBLINK_FILE))
+ifeq ($(BR2_PACKAGE_HUBLINK_BUNDLE),y)
+HUBLINK_BUILT = hublink.cjs
+else ifeq ($(BR2_ARM_CPU_ARMV6),y)
+HUBLINK_BUILT = hublink-linux-armv6
+else ifeq ($(BR2_arm),y)
+HUBLINK_BUILT = hublink-linux-armv7
+else ifeq ($(BR2_aarch64),y)
+HUBLINK_BUILT = hublink-linux-aarch64
+else
+HUBLINK_BUILT = hublink-linux-x64
+endif
+
+HUBLINK_FILE = $(or $(call qstrip,$(BR2_PACKAGE_HUBLINK_FILE)),$(BR2_EXTERNAL_HUBLINK_PATH)/../dist/$(HUBLINK_BUILT))
 ifneq ($(filter http://% https://%,$(HUBLINK_FILE)),)
 HUBLINK_SITE = $(patsubst %/,%,$(dir $(HUBLINK_FILE)))
 HUBLINK_SOURCE = $(notdir $(HUBLINK_FILE))
