@@ -18,6 +18,7 @@ async function fwupOf({ config: path, env }: CommandContext): Promise<string> {
   try {
     return (await loadConfig({ env })).config.firmware.fwup;
   } catch {
-    return defaultConfig().firmware.fwup; // no usable configuration here, as on a developer's machine
+    // No usable configuration here, as on a developer's machine.
+    return env["HUBLINK_FIRMWARE__FWUP"] ?? defaultConfig().firmware.fwup;
   }
 }
