@@ -19,6 +19,7 @@ import { controlMethods } from "./control-methods.ts";
 import { startControlServer, type ControlServer } from "./control-server.ts";
 import { decide } from "./decide.ts";
 import { createDeviceTopic } from "./device-topic.ts";
+import { fwupSettings } from "./fwup-settings.ts";
 import { handleHubMessage } from "./hub-messages.ts";
 import { hubRequests } from "./hub-request.ts";
 import type { OfferDeps } from "./offers.ts";
@@ -181,11 +182,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
 
   const updater = createUpdater({
-    fwup: config.firmware.fwup,
-    fwupArgs: config.firmware.fwup_args,
-    fwupEnv: config.firmware.fwup_env,
-    task: config.firmware.task,
-    stallMs: config.update.stall_s * 1000,
+    ...fwupSettings(config),
     devpath: () => firmware.devpath,
     publicKeys: keys.usable,
     decide: (offer) =>

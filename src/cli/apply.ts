@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import * as v from "valibot";
 import { ProgressPayload } from "../agent/control-messages.ts";
+import { fwupSettings } from "../agent/fwup-settings.ts";
 import { localOffer, streamOffer } from "../agent/offers.ts";
 import type { Config } from "../config/schema.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";

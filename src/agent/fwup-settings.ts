@@ -1,0 +1,16 @@
+import type { Config } from "../config/schema.ts";
+import type { UpdaterOptions } from "../firmware/update.ts";
+
+/** How the configuration has fwup run for an update. */
+export function fwupSettings({
+  firmware,
+  update,
+}: Config): Pick<UpdaterOptions, "fwup" | "fwupArgs" | "fwupEnv" | "task" | "stallMs"> {
+  return {
+    fwup: firmware.fwup,
+    fwupArgs: firmware.fwup_args,
+    fwupEnv: firmware.fwup_env,
+    task: firmware.task,
+    stallMs: update.stall_s * 1000,
+  };
+}
