@@ -100,11 +100,7 @@ async function applyHere(
     if (firmware.problem !== undefined) throw firmware.problem;
     await checkDevpath(firmware.devpath);
     const updater = createUpdater({
-      fwup: config.firmware.fwup,
-      fwupArgs: config.firmware.fwup_args,
-      fwupEnv: config.firmware.fwup_env,
-      task: config.firmware.task,
-      stallMs: config.update.stall_s * 1000,
+      ...fwupSettings(config),
       devpath: () => firmware.devpath,
       publicKeys: () => publicKeys,
       decide: () => ({ action: "apply" }),
