@@ -21,9 +21,11 @@ export async function bundle(outfile: string): Promise<void> {
     // Errors name their classes, and a stack trace from the field should be readable.
     keepNames: true,
     legalComments: "none",
+    // A Node without Intl has no \p{…}: left as literals, those that nobody uses go.
+    supported: { "regexp-unicode-property-escapes": true },
     banner: { js: "#!/usr/bin/env node" },
-    // ws's optional native speed-ups: never shipped, it does without.
-    external: ["bufferutil", "utf-8-validate"],
+    // ws's optional native speed-ups: never shipped, so not asked for.
+    define: { "process.env.WS_NO_BUFFER_UTIL": '"1"', "process.env.WS_NO_UTF_8_VALIDATE": '"1"' },
   });
   await chmod(outfile, 0o755);
 }

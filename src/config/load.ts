@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { parse, TomlError } from "smol-toml";
 import { fileFailure, systemCode } from "../platform/failure.ts";
+import { decodeUtf8 } from "../platform/utf8.ts";
 import { checkConfig, type Checked } from "./check.ts";
 import type { Environment } from "./environment.ts";
 import { ConfigFailure } from "./failure.ts";
@@ -38,7 +39,7 @@ async function readTable(path: string, explicit: boolean): Promise<Table> {
     throw fileFailure("configuration", path, error);
   }
   try {
-    return parse(new TextDecoder("utf-8", { fatal: true }).decode(content));
+    return parse(decodeUtf8(content));
   } catch (error) {
     // Without `cause`: the parser's error quotes lines of the file, which may hold a secret.
     throw new ConfigFailure("configuration", [`${path}${syntaxProblem(error)}`]);

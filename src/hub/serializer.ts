@@ -1,3 +1,5 @@
+import { decodeUtf8 } from "../platform/utf8.ts";
+
 /** A message of a Phoenix channel, the array `[join_ref, ref, topic, event, payload]` on the wire. */
 export interface Frame {
   /** Ties a message to one join of a topic; null for heartbeats and broadcasts. */
@@ -28,8 +30,6 @@ export class FrameError extends Error {
   }
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
 /** vsn 2.0.0: five-element JSON arrays in text frames. */
 export const jsonSerializer: Serializer = {
   vsn: "2.0.0",
@@ -38,7 +38,7 @@ export const jsonSerializer: Serializer = {
     if (isBinary) throw new FrameError(`a binary frame of ${data.length} bytes`);
     let parsed: unknown;
     try {
-      parsed = JSON.parse(utf8.decode(data));
+      parsed = JSON.parse(decodeUtf8(data));
     } catch {
       throw new FrameError(`${data.length} bytes that are not JSON`); // the parser's own words would quote the data
     }

@@ -52,7 +52,7 @@ function checked(raw: string, origin: string): string {
 
 function faultOf(identifier: string): string | undefined {
   if (identifier === "") return "is empty";
-  if (/\p{Cc}/u.test(identifier)) return "holds control characters";
+  if (/[\u0000-\u001f\u007f-\u009f]/.test(identifier)) return "holds control characters";
   const size = Buffer.byteLength(identifier);
   return size > MAX_BYTES ? `has ${size} bytes, more than ${MAX_BYTES}` : undefined;
 }

@@ -88,7 +88,10 @@ function pairs(fields: SafeFields): string {
 function oneLine(text: string): string {
   return text
     .replace(/\r?\n/g, "\\n")
-    .replace(/\p{Cc}/gu, (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`);
+    .replace(
+      /[\u0000-\u001f\u007f-\u009f]/g,
+      (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
+    );
 }
 
 /** A log that writes nothing. */
