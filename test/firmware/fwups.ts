@@ -1,5 +1,5 @@
 import { accessSync, constants } from "node:fs";
-import { chmod, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { frameBytes, type SaidFrame } from "./frame-bytes.ts";
 
@@ -24,9 +24,12 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** Writes a shell script that is run in place of fwup; returns its path. */
+/**
+ * Writes a shell script that is run in place of fwup; returns its path. Each has a file of its own: a
+ * shell reads its script as it goes, and must not find another's in it.
+ */
 export async function scriptedFwup(folder: string, ...lines: string[]): Promise<string> {
-  const path = join(folder, "scripted-fwup");
+  const path = join(await mkdtemp(join(folder, "fwup-")), "scripted-fwup");
   await writeFile(path, ["#!/bin/sh", ...lines, ""].join("\n"));
   await chmod(path, 0o755);
   return path;
