@@ -9,6 +9,7 @@ export function keepMemorySmall(): void {
   // Network buffers lie outside V8's heap and are freed by minor collections, which come the more often
   // the smaller the young generation stays.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // undici's HTTP parser is WebAssembly: optimizing it takes tens of MiB for a moment.
-  setFlagsFromString("--liftoff-only");
+  // undici's HTTP parser is WebAssembly: optimizing it takes tens of MiB for a moment. Not on 32-bit ARM:
+  // V8's baseline compiler needs ARMv7, and with this flag takes its absence for a fatal error.
+  if (process.arch !== "arm") setFlagsFromString("--liftoff-only");
 }
