@@ -88,7 +88,7 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
       const from = lines.all.length;
       // Cut in two, so that the echo of what is typed is not taken for the end of the command.
       child.stdin.write(`${command}; echo "en""d ${commands} $?"\n`);
-      const ended = await line(new RegExp(`^end ${commands} (\\d+)$`), timeoutMs);
+      const ended = await line(new RegExp(`end ${commands} (\\d+)$`), timeoutMs);
       const output = lines.all.slice(from).join("\n");
       if (ended[1] !== "0")
         throw new Error(`${command} ended with ${ended[1] ?? "?"} on the board:\n${output}`);

@@ -7,7 +7,7 @@ export async function reboot(board: Board): Promise<void> {
   board.hub.reboot(board.device.identifier);
   board.say("the hub asks for a reboot");
   await board.message("rebooting");
-  await board.line(/trying to reboot.* method=reboot\b/);
+  await board.line(/trying to reboot \(method=reboot\)/);
   await board.line(/reboot: Restarting system/);
   board.say("the kernel restarts the board");
   await board.boots("a", "1.0.0");
