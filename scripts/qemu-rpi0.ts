@@ -1,5 +1,6 @@
 /** Boots a Raspberry Pi Zero in QEMU, and updates it: the scenarios that are named, or all of them. */
-import { mkdir, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdir, mkdtemp } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setUpBoard, type Board } from "./qemu/board.ts";
 import { Freeze } from "./qemu/machine.ts";
@@ -24,8 +25,8 @@ if (unknown !== undefined) {
 }
 
 const { stdout } = process;
-const work = resolve(cache, "work");
-await rm(work, { recursive: true, force: true });
+const work = await mkdtemp(join(resolve(cache), "work-"));
+process.once("exit", () => rmSync(work, { recursive: true }));
 stdout.write("qemu-rpi0: building U-Boot's script, kernel images, root file systems and firmware\n");
 const parts = await buildParts(resolve(cache, "debian/root"), resolve(agent), work);
 stdout.write(`qemu-rpi0: the board runs the packaged agent and ${parts.fwup}\n`);

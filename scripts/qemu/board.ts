@@ -72,6 +72,8 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
   let connections = 0;
   let messages = 0;
   let told = -1;
+  /** Where the reports of the update at hand begin: those before a reboot are of the past. */
+  let progressFrom = 0;
   const powered = (): Machine => {
     if (machine === undefined) throw new Error("the board is off");
     return machine;
@@ -103,7 +105,7 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       if (tell(booted) !== tell(wanted))
         throw new Error(`U-Boot starts ${tell(booted)}; not ${tell(wanted)}`);
       say(`U-Boot starts ${tell(booted)}`);
-      const [, up = ""] = await line(/^board: version .* runs since (\S+) s/);
+      const [, up = ""] = await line(/board: version .* runs since (\S+) s/);
       say(`its root file system, modules, data and network are up, after ${up} s of the board's own time`);
       await until(() => device.online && device.connections > connections);
       connections = device.connections;
@@ -111,6 +113,7 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       if (running !== version) throw new Error(`the agent says that it runs ${running}; not ${version}`);
       say(`the agent has joined with its certificate, running ${running}`);
       told = -1;
+      progressFrom = device.progress.length;
     },
     async deploy(version) {
       const { path, meta, sizeBytes } = parts.firmware[version];
@@ -118,7 +121,7 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       say(`the hub offers ${version}: ${(sizeBytes / MIB).toFixed(1)} MiB, signed`);
     },
     async progress(percent) {
-      const last = (): number => device.progress.at(-1)?.value ?? 0;
+      const last = (): number => device.progress.slice(progressFrom).at(-1)?.value ?? 0;
       await until(() => {
         if (last() >= told + 20 || (last() === 100 && told < 100)) {
           told = last();
@@ -145,9 +148,9 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       return powered().run(command, PATIENCE_MS);
     },
     async memory() {
-      const [, rss = "", free = ""] = await line(/^board: up .*, hublink ([1-9]\d*) kB, available (\d+) kB$/);
+      const [, rss = "", free = ""] = await line(/board: up .*, hublink ([1-9]\d*) kB, available (\d+) kB$/);
       const mib = (kib: string): string => (Number(kib) / 1024).toFixed(1);
-      say(`the agent's memory: ${mib(rss)} MiB RSS; the board has ${mib(free)} MiB left`);
+      say(`the agent stands at ${mib(rss)} MiB RSS, joined and idle; the board has ${mib(free)} MiB left`);
     },
     async remove() {
       await machine?.cutPower();

@@ -41,7 +41,8 @@ export interface Machine {
 
 /** Switches a board on. */
 export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Machine {
-  const child = spawn("qemu-system-arm", [
+  const child = spawn("setpriv", [
+    ...["--pdeathsig", "KILL", "qemu-system-arm"], // however this process ends, QEMU ends with it
     ...["-M", "raspi0"],
     // Without it, the guest's next timer may be missed while the host is busy, and the guest sleeps for
     // 71 minutes: hw/timer/bcm2835_systmr.c takes a time that has passed for one far ahead.
@@ -108,7 +109,7 @@ async function kill(child: ChildProcess): Promise<void> {
 }
 
 /** What the init scripts (board/etc) and the kernel say when there is nothing left to wait for. */
-const TROUBLE = /^board: .*(?:failed|no module|no data|no time|can't)|Kernel panic/;
+const TROUBLE = /board: .*(?:failed|no module|no data|no time|can't)|Kernel panic/;
 
 /** Lines of a console as they come in. */
 class Console {
