@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import * as v from "valibot";
 import { ProgressPayload } from "../agent/control-messages.ts";
+import { decide } from "../agent/decide.ts";
 import { fwupSettings } from "../agent/fwup-settings.ts";
 import { localOffer, streamOffer } from "../agent/offers.ts";
 import type { Config } from "../config/schema.ts";
@@ -103,7 +104,13 @@ async function applyHere(
       ...fwupSettings(config),
       devpath: () => firmware.devpath,
       publicKeys: () => publicKeys,
-      decide: () => ({ action: "apply" }),
+      decide: (candidate) =>
+        decide(candidate, {
+          firmware,
+          pendingValidation: firmware.running?.validated === false,
+          rebooting: false,
+          allowDowngrade: config.update.allow_downgrade,
+        }),
       clearTarget: async (signal) => firmware.clearTarget(signal),
       undo: async () => firmware.keepRunning(),
       onInstalled: async (_, { uuid }) => firmware.noteInstalled(uuid, "local"),
@@ -116,6 +123,7 @@ async function applyHere(
     const stop = (): void => {
       updater.stop(0).catch((error: unknown) => log.error(messageOf(error)));
     };
+    interrupted.throwIfAborted();
     interrupted.addEventListener("abort", stop, { once: true });
     const outcome = await updater.apply(offer);
     if (outcome.result === "installed") return nameOf(outcome.firmware);

@@ -32,6 +32,16 @@ describe("hublink apply without a daemon", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), v2.uuid);
   });
 
+  it("leaves the slot to fall back to alone while the running firmware is on trial", async () => {
+    const [v2, v3] = [await board.firmware("2.0.0"), await board.firmware("3.0.0")];
+    assert.equal((await hublink(["apply", v2.path, "--config", config])).code, 0);
+    const before = await readFile(board.disk);
+    const { code, stderr } = await hublink(["apply", v3.path, "--config", config]);
+    assert.equal(code, 1);
+    assert.equal(stderr, "hublink: the running firmware is not validated yet\n");
+    assert.ok((await readFile(board.disk)).equals(before), "the disk has changed");
+  });
+
   it("installs from a URL", async () => {
     const v2 = await board.firmware("2.0.0");
     const url = board.hub.urlOf(await board.hub.publish(v2.path, v2.meta));
