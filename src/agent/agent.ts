@@ -141,7 +141,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     joinState: () => ({
       firmware: firmware.running?.metadata ?? {},
       fwupVersion: fwup ?? "",
-      downloadingUuid: updater.status.state === "idle" ? null : updater.status.uuid,
+      downloadingUuid: updater.status.uuid,
       validated: !validation.pending,
       autoRevertDetected: firmware.fellBack,
     }),

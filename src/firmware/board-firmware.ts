@@ -73,8 +73,12 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     kernelParameter(await readText(join(root, "proc/cmdline")), "fw_slot") !== undefined;
   const hasEnvironment = config.metadata === "uboot-env";
   const installed = journal.installed;
-  /** Once its reboot was asked for, the environment is believed: what runs now was booted by it. */
-  const awaitsReboot = (entry: InstalledFirmware): boolean => entry.bootId === bootId && !entry.rebootAsked;
+  /**
+   * Where the boot script tells which slot runs, only another boot ends the wait. Elsewhere nobody could
+   * tell, and once the reboot was asked for the environment is believed: it says what was booted.
+   */
+  const awaitsReboot = (entry: InstalledFirmware): boolean =>
+    entry.bootId === bootId && (bootScriptTells || !entry.rebootAsked);
 
   let running: RunningFirmware | undefined;
   let problem: Failure | undefined;
@@ -93,6 +97,11 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     running !== undefined &&
     (running.autoRevertDetected ||
       (installed !== null && !awaitsReboot(installed) && running.uuid !== installed.uuid));
+
+  // It has arrived and nothing can fall back from it any more: what runs later is no matter of it.
+  if (running?.validated === true && installed !== null && !awaitsReboot(installed) && !fellBack) {
+    await journal.update({ installed: null });
+  }
 
   const known = (): RunningFirmware => {
     if (running === undefined) throw problem ?? new Failure("other", "which firmware runs is not known");
@@ -179,9 +188,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
       await clear();
     },
     async noteInstalled(uuid, origin) {
-      // Who installs by hand reboots by hand. Without the boot script's word nobody could tell whether
-      // that has happened, so the environment is believed from now on.
-      const rebootAsked = origin === "local" && !bootScriptTells;
+      const rebootAsked = origin === "local"; // who installs by hand reboots by hand, unseen
       const fromSlot = running?.slot ?? "";
       await journal.update({ installed: { uuid, fromSlot, bootId, rebootAsked, origin, atMs: clock.now() } });
     },

@@ -113,7 +113,6 @@ export function createUpdater(options: UpdaterOptions): Updater {
 
   /** Takes verified bytes to fwup, and tells when all of them are with it. */
   async function* proving(
-    offer: Offer,
     stream: AsyncIterable<Uint8Array>,
     onBytes: (count: number) => void,
   ): AsyncGenerator<Uint8Array, void> {
@@ -121,7 +120,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
       onBytes(chunk.length);
       yield chunk;
     }
-    if (current === offer) move("proven");
+    move("proven");
   }
 
   const write = async (offer: Offer, abort: AbortController): Promise<FirmwareMetadata> => {
@@ -162,10 +161,18 @@ export function createUpdater(options: UpdaterOptions): Updater {
       },
       (fwupEnded) => {
         fwupEnded.addEventListener("abort", () => abort.abort(fwupEnded.reason), { once: true });
-        return proving(offer, stream, (count) => (bytes += count));
+        return proving(stream, (count) => (bytes += count));
       },
     );
     return metadata;
+  };
+
+  const undo = async (): Promise<void> => {
+    try {
+      await options.undo();
+    } catch (error) {
+      log.error(`the next boot will run firmware that is not proven: ${messageOf(error)}`);
+    }
   };
 
   const install = async (offer: Offer): Promise<Outcome> => {
@@ -185,7 +192,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
       await options.onInstalled(offer, firmware);
       return { result: "installed", firmware };
     } catch (error) {
-      if (error instanceof FwupFailure && error.fault === "unproven") await options.undo();
+      if (error instanceof FwupFailure && error.fault === "unproven") await undo();
       return { result: "failed", reason: reasonOf(error) };
     } finally {
       stopping.signal.removeEventListener("abort", onStop);

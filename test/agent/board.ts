@@ -7,7 +7,7 @@ import { stringify } from "smol-toml";
 import { startAgent, type Agent } from "../../src/agent/agent.ts";
 import { checkConfig } from "../../src/config/check.ts";
 import type { Config } from "../../src/config/schema.ts";
-import { readEnvironment, type Variables } from "../../src/firmware/uboot-environment.ts";
+import { readEnvironment, writeVariables, type Variables } from "../../src/firmware/uboot-environment.ts";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import { createLog, type Log } from "../../src/platform/log.ts";
 import {
@@ -57,6 +57,8 @@ export interface TestBoard {
   /** Resolves when a line of the agent's log matches, also one that is already there. */
   saw(line: RegExp): Promise<void>;
   environment(): Promise<Variables>;
+  /** What somebody else, such as the boot loader, writes. */
+  setEnvironment(variables: Readonly<Record<string, string>>): Promise<void>;
   /** Resolves when the board has been told to reboot so often. */
   untilRebooted(times: number): Promise<void>;
   /** What the boot script passes. */
@@ -173,9 +175,11 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       return await start(overrides);
     },
     async saw(line) {
-      while (!logged.some((text) => line.test(text))) await once(onLine, "line");
+      const signal = AbortSignal.timeout(PATIENCE_MS);
+      while (!logged.some((text) => line.test(text))) await once(onLine, "line", { signal });
     },
     environment: async () => readEnvironment(fwEnvConfig),
+    setEnvironment: async (variables) => writeVariables(fwEnvConfig, new Map(Object.entries(variables))),
     async untilRebooted(times) {
       await untilInFolder(
         dir,
@@ -215,15 +219,16 @@ async function keepFromRebooting(dir: string): Promise<void> {
   process.env["PATH"] = `${bin}:${process.env["PATH"] ?? ""}`;
 }
 
+/** Nothing waits for so long when all is well; a test that waits in vain is to fail, not to hang. */
+const PATIENCE_MS = 30_000;
+
 /** Resolves when a condition on a folder's files holds; looked at whenever one changes. */
 async function untilInFolder(folder: string, holds: () => boolean): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const watcher = watch(folder, () => look());
-    const look = (): void => {
-      if (!holds()) return;
-      watcher.close();
-      resolve();
-    };
-    look();
-  });
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const watcher = watch(folder);
+  try {
+    while (!holds()) await once(watcher, "change", { signal });
+  } finally {
+    watcher.close();
+  }
 }

@@ -6,11 +6,14 @@ import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from ".
 describe("after a boot", () => {
   let board: TestBoard;
   let v2: MadeFirmware;
+  /** The partition table as the board left the factory. */
+  let factory: Buffer;
   afterEach(async () => board.remove());
 
   const setUp = async (options?: TestBoardOptions): Promise<void> => {
     board = await setUpBoard(options);
     v2 = await board.firmware("2.0.0");
+    factory = await board.partitionTable();
   };
   const joined = async (): Promise<void> => board.hub.until(() => board.hub.device(IDENTIFIER).online);
   const install = async (firmware: MadeFirmware): Promise<void> => {
@@ -20,23 +23,30 @@ describe("after a boot", () => {
   const lastJoin = (): Record<string, unknown> =>
     board.hub.device(IDENTIFIER).joins.at(-1) as Record<string, unknown>;
 
-  it("the hub is told of a fall-back, and the environment names the running slot again", async () => {
+  /** A board whose boot script passes `kernel`, with 2.0.0 installed in slot b and the reboot asked for. */
+  const setUpInstalled = async (kernel: string): Promise<void> => {
     await setUp();
-    await board.setKernelCommandLine("fw_slot=a fw_validated=1");
+    await board.setKernelCommandLine(kernel);
     await board.start();
     await joined();
-    const partitions = await board.partitionTable();
     await install(v2);
     await board.untilRebooted(1);
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
-    // The boot loader gave up on b: a runs, while the environment still says b.
-    await board.setPartitionTable(partitions);
+  };
+
+  /** The boot loader gives up on b: a runs, while the environment still says b. */
+  const fallBack = async (): Promise<void> => {
     await board.setBootId("boot-2");
     await board.restart();
     await joined();
-    const join = lastJoin();
-    assert.deepEqual(join["meta"], { firmware_validated: true, firmware_auto_revert_detected: true });
-    assert.equal(join["nerves_fw_uuid"], board.v1.uuid);
+  };
+
+  it("the hub is told of a fall-back, and the environment names the running slot again", async () => {
+    await setUpInstalled("fw_slot=a fw_validated=1");
+    await board.setPartitionTable(factory);
+    await fallBack();
+    assert.deepEqual(lastJoin()["meta"], { firmware_validated: true, firmware_auto_revert_detected: true });
+    assert.equal(lastJoin()["nerves_fw_uuid"], board.v1.uuid);
 
     const v3 = await board.firmware("3.0.0");
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v3.path, v3.meta));
@@ -47,15 +57,8 @@ describe("after a boot", () => {
   });
 
   it("firmware that the board fell back from is put off, and the hub is told why", async () => {
-    await setUp();
-    await board.setKernelCommandLine("fw_slot=a fw_validated=1");
-    await board.start();
-    await joined();
-    await install(v2);
-    await board.untilRebooted(1);
-    await board.setBootId("boot-2");
-    await board.restart();
-    await joined();
+    await setUpInstalled("fw_slot=a fw_validated=1");
+    await fallBack();
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
     const { payload } = await board.hub.waitFor(IDENTIFIER, ({ payload: sent }) => {
       return (sent as { status?: string }).status === "rescheduled";
@@ -64,19 +67,39 @@ describe("after a boot", () => {
   });
 
   it("an agent that is started again before the reboot sees to the reboot, and still is the old firmware", async () => {
-    await setUp();
-    await board.setKernelCommandLine("fw_slot=a fw_validated=1");
-    await board.start();
-    await joined();
-    await install(v2);
-    await board.untilRebooted(1);
+    await setUpInstalled(""); // nobody says which slot runs: the journal must
     await board.forgetReboot();
     await board.restart();
-    await joined();
+    await board.untilRebooted(2);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
     assert.equal(lastJoin()["nerves_fw_uuid"], board.v1.uuid);
-    await board.saw(/its reboot is missing/);
     // Nothing was corrected: the new firmware still is the one to boot.
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
+  });
+
+  it("a reboot that was asked for and had no effect is asked for again, by the next agent", async () => {
+    await setUpInstalled("fw_slot=a fw_validated=1");
+    await board.restart(); // in the same boot: nothing has rebooted
+    await board.untilRebooted(2);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
+    assert.equal(lastJoin()["nerves_fw_uuid"], board.v1.uuid);
+    assert.equal((await board.environment()).get("nerves_fw_active"), "b");
+  });
+
+  it("firmware that a hand puts in later is no fall-back from what arrived well before", async () => {
+    await setUpInstalled("fw_slot=a");
+    // The board boots it, and its boot script has no trials: it counts as validated from the start.
+    await board.setEnvironment({ nerves_fw_validated: "1" });
+    await board.setKernelCommandLine("fw_slot=b");
+    await board.setBootId("boot-2");
+    await board.restart();
+    await joined();
+    await board.setEnvironment({ "b.nerves_fw_uuid": "by-hand" });
+    await board.setBootId("boot-3");
+    await board.restart();
+    await joined();
+    assert.equal(lastJoin()["nerves_fw_uuid"], "by-hand");
+    assert.deepEqual(lastJoin()["meta"], { firmware_validated: true, firmware_auto_revert_detected: false });
   });
 
   it("new firmware that is not proven good in time is rebooted out of", async () => {

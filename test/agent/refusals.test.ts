@@ -120,6 +120,24 @@ describe("an update that must not be installed", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
   });
 
+  it("is taken back when fwup finished it, and only what follows the archive was wrong", async () => {
+    await setUp();
+    // fwup reads no further than the archive's directory: more than the withheld tail comes after it.
+    const padded = join(board.dir, "padded.fw");
+    await writeFile(padded, Buffer.concat([await readFile(release.path), Buffer.alloc(300_000)]));
+    const { meta } = release;
+    release = await board.hub.publish(padded, meta);
+    await start();
+    board.hub.pushUpdate(IDENTIFIER, release, { checksum: "0".repeat(64), partials_checksums: null });
+    const { status, reason } = await ended();
+    assert.equal(status, "failed");
+    assert.match(reason, /SHA-256 is not the one/);
+    const environment = await board.environment();
+    assert.equal(environment.get("nerves_fw_active"), "a");
+    assert.equal(environment.get("nerves_fw_validated"), "1");
+    assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
+  });
+
   it("fails at once when its URL has expired", async () => {
     await setUp();
     board.hub.faults.add(refuseDownload(403));
