@@ -31,6 +31,7 @@ const interrupt = (): void => {
   void board.remove().finally(() => process.exit(130));
 };
 process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+stdout.once("error", interrupt); // whoever reads has gone, as in `| head`
 try {
   await demo(board);
 } finally {
