@@ -31,9 +31,6 @@ needed.
 
 Names carry their units. Times are in seconds and may be fractions. Empty text means "not set".
 
-Some keys are here for features of a later release, marked *not built yet*. They are accepted and
-checked, and the agent says at start which of them are set.
-
 ## The environment
 
 A variable overrides one key: \`HUBLINK_\`, the section and the key in capitals, with two underscores for
@@ -80,12 +77,6 @@ function settings(section: Section): [string, Setting<unknown>][] {
   return Object.entries(section.entries).flatMap(([key, entry]) => (isSection(entry) ? [] : [[key, entry]]));
 }
 
-function notYet(entry: Setting<unknown> | Section): string {
-  const later = entry.notBuiltYet;
-  if (later === undefined || later === false) return "";
-  return later === true ? "not built yet" : `not built yet: ${later.map(toml).join(", ")}`;
-}
-
 /** Text, numbers, booleans and arrays of text are written in TOML as in JSON. */
 function toml(value: unknown): string {
   return JSON.stringify(value);
@@ -93,13 +84,11 @@ function toml(value: unknown): string {
 
 function reference(): string {
   const parts = sections(schema, "").map(([path, section]) => {
-    const note = notYet(section) && ` *${capitalised(notYet(section))}.*`;
     const rows = settings(section).map(([key, setting]) => {
-      const about = setting.about + (notYet(setting) && ` *${capitalised(notYet(setting))}.*`);
-      const cells = [`\`${key}\``, setting.kind.expected, `\`${toml(setting.initial)}\``, about];
+      const cells = [`\`${key}\``, setting.kind.expected, `\`${toml(setting.initial)}\``, setting.about];
       return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
     });
-    const heading = `${"#".repeat(path.split(".").length + 1)} [${path}]\n\n${section.about}${note}\n`;
+    const heading = `${"#".repeat(path.split(".").length + 1)} [${path}]\n\n${section.about}\n`;
     if (rows.length === 0) return heading;
     return `${heading}\n| Key | Value | Default | What it does |\n| --- | --- | --- | --- |\n${rows.join("\n")}\n`;
   });
@@ -109,16 +98,14 @@ function reference(): string {
 function example(): string {
   const parts = sections(schema, "").map(([path, section]) => {
     const lines = settings(section).map(([key, setting]) => {
-      const about = [setting.about, `Expects ${setting.kind.expected}.`];
-      if (notYet(setting)) about.push(`${capitalised(notYet(setting))}.`);
+      const about = `${setting.about} Expects ${setting.kind.expected}.`;
       const line =
         setting.example === undefined
           ? `#${key} = ${toml(setting.initial)}`
           : `${key} = ${toml(setting.example)}`;
-      return `\n${comment(about.join(" "))}${line}\n`;
+      return `\n${comment(about)}${line}\n`;
     });
-    const about = section.about + (notYet(section) && ` ${capitalised(notYet(section))}.`);
-    return `\n${comment(about)}[${path}]\n${lines.join("")}`;
+    return `\n${comment(section.about)}[${path}]\n${lines.join("")}`;
   });
   return EXAMPLE_HEADER + parts.join("\n");
 }
@@ -126,10 +113,6 @@ function example(): string {
 /** The text as comment lines of at most 100 characters. */
 function comment(text: string): string {
   return text.replace(/(.{1,98})(?:\s+|$)/g, "# $1\n");
-}
-
-function capitalised(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 const root = resolve(import.meta.dirname, "..");

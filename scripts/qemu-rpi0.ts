@@ -2,18 +2,34 @@
 import { rmSync } from "node:fs";
 import { mkdir, mkdtemp } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { setUpBoard, type Board } from "./qemu/board.ts";
+import { setUpBoard, type Scenario } from "./qemu/board.ts";
 import { Freeze } from "./qemu/machine.ts";
+import { patience } from "./qemu/patience.ts";
 import { buildParts, type Parts } from "./qemu/parts.ts";
-import { fallback } from "./qemu/scenarios/fallback.ts";
+import { clock } from "./qemu/scenarios/clock.ts";
+import { remoteConsole } from "./qemu/scenarios/console.ts";
+import { fallback, unreachable } from "./qemu/scenarios/fallback.ts";
+import { gpioWatchdog } from "./qemu/scenarios/gpio-watchdog.ts";
 import { powercut } from "./qemu/scenarios/powercut.ts";
 import { reboot } from "./qemu/scenarios/reboot.ts";
+import { softdog } from "./qemu/scenarios/softdog.ts";
 import { update } from "./qemu/scenarios/update.ts";
 import { beginStory, seconds } from "./qemu/story.ts";
 
-type Scenario = (board: Board) => Promise<void>;
-const SCENARIOS = new Map<string, Scenario>(Object.entries({ update, fallback, powercut, reboot }));
-/** Whatever happens, a scenario ends then. */
+const SCENARIOS = new Map<string, Scenario>(
+  Object.entries({
+    update,
+    fallback,
+    powercut,
+    reboot,
+    console: remoteConsole,
+    "gpio-watchdog": gpioWatchdog,
+    softdog,
+    clock,
+    unreachable,
+  }),
+);
+/** Whatever happens, a scenario ends then; all of them take minutes. */
 const LIMIT_MS = 1_800_000;
 
 const [cache = "", agent = "", ...given] = process.argv.slice(2);
@@ -36,7 +52,7 @@ for (const name of names) {
   const startedMs = performance.now();
   const passed = await tell(name, parts);
   const took = seconds(performance.now() - startedMs);
-  results.push(`  ${name.padEnd(10)} ${(passed ? "passed" : "FAILED").padEnd(8)} ${took.padStart(8)}`);
+  results.push(`  ${name.padEnd(13)} ${(passed ? "passed" : "FAILED").padEnd(8)} ${took.padStart(8)}`);
   if (!passed) process.exitCode = 1;
 }
 stdout.write(`\n${results.join("\n")}\n`);
@@ -69,15 +85,16 @@ async function play(name: string, suffix: string, from: Parts): Promise<void> {
   await mkdir(logs, { recursive: true });
   stdout.write(`\n${name}: what the board says is in ${join(logs, "console.txt")}\n`);
   const story = beginStory(join(logs, "story.txt"));
-  const board = await setUpBoard(from, logs, story);
+  const board = await setUpBoard(from, logs, story, scenario.board);
   const remove = (): void => void board.remove().finally(() => process.exit(130));
   process.once("SIGINT", remove).once("SIGTERM", remove);
   let limit: NodeJS.Timeout | undefined;
   try {
+    const limitMs = patience(LIMIT_MS);
     const over = new Promise<never>((_, reject) => {
-      limit = setTimeout(() => reject(new Error(`not done within ${seconds(LIMIT_MS)}`)), LIMIT_MS);
+      limit = setTimeout(() => reject(new Error(`not done within ${seconds(limitMs)}`)), limitMs);
     });
-    await Promise.race([scenario(board), over]);
+    await Promise.race([scenario.play(board), over]);
   } finally {
     clearTimeout(limit);
     process.off("SIGINT", remove).off("SIGTERM", remove);

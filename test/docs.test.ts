@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "smol-toml";
+import { askPolicyCommand } from "../src/agent/policy-command.ts";
+import type { UpdateQuestion } from "../src/agent/update-question.ts";
 import { parseCommandLine } from "../src/cli/command-line.ts";
 import { checkConfig } from "../src/config/check.ts";
 import { TRANSITIONS } from "../src/firmware/update-machine.ts";
+import type { Decision } from "../src/firmware/update.ts";
+import { systemClock } from "../src/platform/clock.ts";
+import { runCommand } from "../src/platform/command.ts";
 
 const root = join(import.meta.dirname, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -26,6 +33,16 @@ function table(text: string): string[][] {
   );
 }
 
+/** Indented blocks that begin with a table's name. */
+function indentedTables(text: string): string[] {
+  const blocks = text.match(/(?:^ {4}.*\n)+/gm) ?? [];
+  return blocks.map((block) => block.replace(/^ {4}/gm, "")).filter((block) => block.startsWith("["));
+}
+
+function tableOf(value: unknown): object {
+  return typeof value === "object" && value !== null ? value : {};
+}
+
 describe("the documentation", () => {
   const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" }).trim().split("\n");
 
@@ -40,6 +57,43 @@ describe("the documentation", () => {
   it("README.md: its configuration is a valid one", () => {
     const [, toml = ""] = /```toml\n([^]*?)```/.exec(read("README.md")) ?? [];
     assert.equal(checkConfig(parse(toml), {}, "README").config.hub.url, "wss://devices.example.com");
+  });
+
+  for (const page of pages.filter((path) => path.startsWith("docs/"))) {
+    it(`${page}: its pieces of configuration are valid ones`, () => {
+      for (const piece of indentedTables(read(page))) {
+        const { hub, identity, ...rest } = parse(piece);
+        const files = { source: "file", file: { cert_file: "/c", key_file: "/k" } };
+        const tables = {
+          hub: { url: "wss://hub.test", ...tableOf(hub) },
+          identity: { ...files, ...tableOf(identity) },
+        };
+        assert.doesNotThrow(() => checkConfig({ ...tables, ...rest }, {}, page), piece);
+      }
+    });
+  }
+
+  it("docs/updates.md: its policy command decides as it says", async () => {
+    const text = read("docs/updates.md");
+    const [, json = ""] = /```json\n([^]*?)```/.exec(text) ?? [];
+    const [, script = ""] = /```sh\n([^]*?)```/.exec(text) ?? [];
+    const question = JSON.parse(json) as UpdateQuestion;
+    const dir = await mkdtemp(join(tmpdir(), "hublink-docs-"));
+    const lock = join(dir, "pump.lock");
+    await writeFile(join(dir, "policy"), script.replace("/run/pump.lock", lock), { mode: 0o755 });
+    const { signal } = new AbortController();
+    const ask = async (size: number): Promise<Decision> =>
+      askPolicyCommand(
+        join(dir, "policy"),
+        { ...question, size },
+        { clock: systemClock, runCommand, signal },
+      );
+    assert.deepEqual(await ask(question.size ?? 0), { action: "apply" });
+    assert.deepEqual(await ask(64 * 2 ** 20 + 1), { action: "ignore", reason: "too large for the modem" });
+    await writeFile(lock, "");
+    const later = { action: "reschedule", delayMs: 30 * 60_000, reason: "the pump is running" };
+    assert.deepEqual(await ask(1), later);
+    await rm(dir, { recursive: true });
   });
 
   it("README.md: its commands are the program's", () => {

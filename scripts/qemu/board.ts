@@ -1,21 +1,31 @@
 import { once } from "node:events";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { stringify } from "smol-toml";
-import { writeCertificates, type CertificateFiles } from "../../test/hub/certificates.ts";
+import { writeCertificates } from "../../test/hub/certificates.ts";
 import type { DeviceRecord } from "../../test/hub/device-record.ts";
 import { startHub, type Hub } from "../../test/hub/server.ts";
 import { makeCard } from "./card.ts";
 import { powerOn, type Machine } from "./machine.ts";
 import type { Parts, Version } from "./parts.ts";
+import { patience } from "./patience.ts";
+import { writeSettings, type BoardOptions } from "./settings.ts";
 import type { Story } from "./story.ts";
 
 const IDENTIFIER = "qemu-rpi0-1";
-/** Of each single step; on an idle machine a boot takes half a minute, an update two. */
-const PATIENCE_MS = 600_000;
+/** At most, each; a boot takes half a minute, an update two. */
+const STEP_MS = 600_000;
+/** The levels of the GPIO lines, 32 to a word: BCM2835 ARM Peripherals, 6.1. */
+const GPLEV0 = "0x20200034";
 const MIB = 1024 * 1024;
+
+/** What happens to a board. */
+export interface Scenario {
+  readonly board?: BoardOptions;
+  /** Begins with the board switched off. */
+  play(board: Board): Promise<void>;
+}
 
 /** A board with its hub, as a scenario sees it. Each step tells what it has seen. */
 export interface Board {
@@ -25,7 +35,11 @@ export interface Board {
   powerOn(): void;
   /** QEMU is killed: nothing more is written, nobody is told. */
   cutPower(): Promise<void>;
-  /** Waits until the boot script has started this slot and the agent has joined. */
+  /** Waits until the boot script has started this slot, and its system is up; the agent starts then. */
+  starts(slot: "a" | "b", version: Version, trial?: "on trial"): Promise<void>;
+  /** Waits until the agent has joined, anew. */
+  joins(version: Version): Promise<void>;
+  /** The two of them. */
   boots(slot: "a" | "b", version: Version, trial?: "on trial"): Promise<void>;
   /** The hub offers a version from now on. */
   deploy(version: Version): Promise<void>;
@@ -37,6 +51,10 @@ export interface Board {
   line(pattern: RegExp): Promise<RegExpExecArray>;
   /** What a command in the shell on the console says. */
   run(command: string): Promise<string>;
+  /** What a command in QEMU's monitor says. */
+  monitor(command: string): Promise<string>;
+  /** Whether this line of the header is high. */
+  isHigh(gpio: number): Promise<boolean>;
   /** Waits for the board's next pulse, and tells what memory the agent stands at. */
   memory(): Promise<void>;
   remove(): Promise<void>;
@@ -46,7 +64,12 @@ export interface Board {
  * Makes a board with 1.0.0 in slot A, and starts a hub for it.
  * @param dir for its card and keys, and the console's log
  */
-export async function setUpBoard(parts: Parts, dir: string, story: Story): Promise<Board> {
+export async function setUpBoard(
+  parts: Parts,
+  dir: string,
+  story: Story,
+  options: BoardOptions = {},
+): Promise<Board> {
   await mkdir(dir, { recursive: true });
   const certificates = await writeCertificates(join(dir, "keys"), [IDENTIFIER]);
   const hub = await startHub({
@@ -54,16 +77,24 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       cert: await readFile(certificates.server.certFile, "utf8"),
       key: await readFile(certificates.server.keyFile, "utf8"),
       ca: await readFile(certificates.caFile, "utf8"),
-      clientCertificates: "required",
+      clientCertificates: options.secrets === undefined ? "required" : "optional",
     },
+    ...(options.secrets !== undefined && { secrets: options.secrets }),
   });
   const time = await startTimeServer();
   const card = join(dir, "card.img");
   const consoleLog = join(dir, "console.txt");
+  const settings = {
+    hubUrl: hub.url,
+    timeUrl: `http://10.0.2.2:${(time.address() as AddressInfo).port}/`,
+    identifier: IDENTIFIER,
+    certificates,
+    publicKeyBase64: parts.signingKey.publicKeyBase64,
+  };
   await makeCard({
     path: card,
     firmware: parts.firmware["1.0.0"].path,
-    data: { ...parts.data, ...(await writeSettings(dir, hub, time, certificates, parts)) },
+    data: { ...parts.data, ...(await writeSettings(dir, settings, options)) },
   });
   await rm(consoleLog, { force: true });
 
@@ -79,11 +110,11 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
     return machine;
   };
   const until = async (condition: () => boolean): Promise<void> =>
-    Promise.race([hub.until(condition, PATIENCE_MS), powered().failed]);
-  const line: Board["line"] = async (pattern) => powered().line(pattern, PATIENCE_MS);
+    Promise.race([hub.until(condition, patience(STEP_MS)), powered().failed]);
+  const line: Board["line"] = async (pattern) => powered().line(pattern, patience(STEP_MS));
   const { say } = story;
 
-  return {
+  const board: Board = {
     hub,
     device,
     say,
@@ -97,7 +128,7 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       machine = undefined;
       say("the power is cut");
     },
-    async boots(slot, version, trial) {
+    async starts(slot, version, trial) {
       const [, ...booted] = await line(/^boot: slot (\S+), version (\S+), validated (\d)$/);
       const wanted = [slot, version, trial === undefined ? "1" : "0"];
       const tell = ([at = "", is = "", good = ""]: readonly string[]): string =>
@@ -107,13 +138,19 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       say(`U-Boot starts ${tell(booted)}`);
       const [, up = ""] = await line(/board: version .* runs since (\S+) s/);
       say(`its root file system, modules, data and network are up, after ${up} s of the board's own time`);
+    },
+    async joins(version) {
       await until(() => device.online && device.connections > connections);
       connections = device.connections;
       const running = device.firmware?.["version"] ?? "?";
       if (running !== version) throw new Error(`the agent says that it runs ${running}; not ${version}`);
-      say(`the agent has joined with its certificate, running ${running}`);
+      say(`the agent has joined, running ${running}`);
       told = -1;
       progressFrom = device.progress.length;
+    },
+    async boots(slot, version, trial) {
+      await board.starts(slot, version, trial);
+      await board.joins(version);
     },
     async deploy(version) {
       const { path, meta, sizeBytes } = parts.firmware[version];
@@ -145,7 +182,15 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       say(`the agent tells the hub: ${event}${about === "{}" ? "" : ` ${about}`}`);
     },
     async run(command) {
-      return powered().run(command, PATIENCE_MS);
+      return powered().run(command, patience(STEP_MS));
+    },
+    async monitor(command) {
+      return powered().monitor(command);
+    },
+    async isHigh(gpio) {
+      const said = await board.monitor(`xp /2wx ${GPLEV0}`);
+      const words = said.match(/(?<= )0x[0-9a-f]{8}/g)?.map(Number) ?? [];
+      return (((words[gpio >>> 5] ?? 0) >>> (gpio % 32)) & 1) === 1;
     },
     async memory() {
       const [, rss = "", free = ""] = await line(/board: up .*, hublink ([1-9]\d*) kB, available (\d+) kB$/);
@@ -159,36 +204,7 @@ export async function setUpBoard(parts: Parts, dir: string, story: Story): Promi
       await rm(card, { force: true });
     },
   };
-}
-
-/** The files in /data/etc: configuration, key and certificates, and where to ask for the time. */
-async function writeSettings(
-  dir: string,
-  hub: Hub,
-  time: Server,
-  { caFile, devices }: CertificateFiles,
-  parts: Parts,
-): Promise<Record<string, string>> {
-  const config = {
-    hub: { url: hub.url, ca_file: "/data/etc/ca.pem" },
-    identity: { file: { cert_file: "/data/etc/cert.pem", key_file: "/data/etc/key.pem" } },
-    firmware: { public_keys: [parts.signingKey.publicKeyBase64] },
-    // Each version brings its own test.
-    validation: { command: "/usr/sbin/is-good", deadline_s: 60 },
-  };
-  const { port } = time.address() as AddressInfo;
-  const configFile = join(dir, "config.toml");
-  const timeFile = join(dir, "time-url");
-  await writeFile(configFile, stringify(config), { mode: 0o600 });
-  await writeFile(timeFile, `http://10.0.2.2:${port}/\n`);
-  const device = devices.get(IDENTIFIER);
-  return {
-    "etc/config.toml": configFile,
-    "etc/time-url": timeFile,
-    "etc/ca.pem": caFile,
-    "etc/cert.pem": device?.certFile ?? "",
-    "etc/key.pem": device?.keyFile ?? "",
-  };
+  return board;
 }
 
 /** Answers with the seconds since 1970: the boards have no clock of their own. */

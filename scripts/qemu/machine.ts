@@ -2,6 +2,9 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import { createWriteStream, type WriteStream } from "node:fs";
 import { createInterface } from "node:readline";
+import { Duplex } from "node:stream";
+import { openMonitor } from "./monitor.ts";
+import { patience } from "./patience.ts";
 import { seconds, type Story } from "./story.ts";
 
 /** The board has said nothing for so long that it will never say anything again. */
@@ -9,6 +12,8 @@ export class Freeze extends Error {}
 
 /** It pulses every 10 s (board/etc/init.d/pulse), and boots in less. */
 const FREEZE_MS = 120_000;
+/** QEMU's end of a socket whose other end is `child.stdio[MONITOR_FD]`. */
+const MONITOR_FD = 3;
 
 export interface MachineOptions {
   /** U-Boot's ELF file. */
@@ -33,6 +38,12 @@ export interface Machine {
    * @throws as `line`; Error when it fails
    */
   run(command: string, timeoutMs: number): Promise<string>;
+  /**
+   * Runs a command in QEMU's monitor, such as `info qtree`.
+   * @returns what it says
+   * @throws as `line`; Error when QEMU refuses it
+   */
+  monitor(command: string): Promise<string>;
   /** Rejects when the board freezes or QEMU ends by itself; never resolves. */
   readonly failed: Promise<never>;
   /** Ends QEMU at once, as a power cut ends a board. */
@@ -41,7 +52,7 @@ export interface Machine {
 
 /** Switches a board on. */
 export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Machine {
-  const child = spawn("setpriv", [
+  const args = [
     ...["--pdeathsig", "KILL", "qemu-system-arm"], // however this process ends, QEMU ends with it
     ...["-M", "raspi0"],
     // Without it, the guest's next timer may be missed while the host is busy, and the guest sleeps for
@@ -50,8 +61,10 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
     ...["-kernel", uboot],
     ...["-drive", `if=sd,format=raw,file=${card}`],
     ...["-netdev", "user,id=n0", "-device", "usb-net,netdev=n0"],
-    ...["-display", "none", "-monitor", "none", "-serial", "stdio"],
-  ]);
+    ...["-display", "none", "-serial", "stdio"],
+    ...["-chardev", `socket,id=monitor,fd=${MONITOR_FD}`, "-mon", "chardev=monitor,mode=control"],
+  ];
+  const child = spawn("setpriv", args, { stdio: ["pipe", "pipe", "pipe", "pipe"] });
   const log = createWriteStream(consoleLog, { flags: "a" });
   const lines = new Console(log, story);
   let saidMs = performance.now();
@@ -64,9 +77,10 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
   let cut = false;
   const failed = new Promise<never>((_, reject) => {
     const watch = setInterval(() => {
-      if (performance.now() - saidMs < FREEZE_MS) return;
+      const silentMs = performance.now() - saidMs;
+      if (silentMs < patience(FREEZE_MS)) return;
       clearInterval(watch);
-      reject(new Freeze(`the board has said nothing for ${seconds(FREEZE_MS)}`));
+      reject(new Freeze(`the board has said nothing for ${seconds(silentMs)}`));
     }, 1000);
     lines.onTrouble = (text) => reject(new Error(`${text.trim()}; see ${consoleLog}`));
     child.once("error", reject);
@@ -77,6 +91,10 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
     });
   });
   failed.catch(() => undefined); // nobody may be waiting just now; who does next gets it
+
+  const wire = child.stdio[MONITOR_FD];
+  if (!(wire instanceof Duplex)) throw new Error("there is no wire to QEMU's monitor");
+  const monitor = openMonitor(wire);
 
   let commands = 0;
   const line: Machine["line"] = async (pattern, timeoutMs) =>
@@ -94,6 +112,9 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
       if (ended[1] !== "0")
         throw new Error(`${command} ended with ${ended[1] ?? "?"} on the board:\n${output}`);
       return output;
+    },
+    async monitor(command) {
+      return Promise.race([monitor.run(command), failed]);
     },
     async cutPower() {
       cut = true;

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
-import { mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { build } from "esbuild";
 import { generateSigningKey, type MadeFirmware, type SigningKey } from "../../test/fwup/archive.ts";
@@ -11,8 +11,15 @@ import { makeFirmware } from "./make-firmware.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const COMMON = join(ROOT, "buildroot/board/common");
 
-/** The firmware there is, and what the board's own test says of each. */
-const VERSIONS = { "1.0.0": true, "2.0.0": true, "3.0.0": false } as const;
+/** The firmware there is, and the files in which its root file system differs from the common one. */
+const VERSIONS = {
+  "1.0.0": {},
+  "2.0.0": {},
+  /** Its own test never says that it is good. */
+  "3.0.0": { "usr/sbin/is-good": "#!/bin/sh\nfalse\n" },
+  /** It looks for the hub where nobody is. */
+  "4.0.0": { "etc/hosts": "10.0.2.99 localhost\n" },
+} as const satisfies Record<string, Readonly<Record<string, string>>>;
 export type Version = keyof typeof VERSIONS;
 
 /** What the cards and machines of all scenarios are made of. */
@@ -50,7 +57,15 @@ export async function buildParts(debian: string, agent: string, dir: string): Pr
     environment: { ...environment, HUBLINK_VERSION: "1.0.0" },
     privateKey,
   });
-  const versions = Object.entries(VERSIONS).map(([version, good]) => `${version}:${good}`);
+  for (const [version, files] of Object.entries(VERSIONS)) {
+    const changes = join(dir, `changes-${version}`);
+    await mkdir(changes);
+    for (const [name, text] of Object.entries(files)) {
+      await mkdir(dirname(join(changes, name)), { recursive: true });
+      await writeFile(join(changes, name), text, { mode: 0o755 });
+    }
+  }
+  const versions = Object.keys(VERSIONS);
   await promisify(execFile)(join(import.meta.dirname, "build-parts"), [debian, ops, dir, ...versions]);
   const firmware = async (version: Version): Promise<MadeFirmware> =>
     makeFirmware({
@@ -73,6 +88,7 @@ export async function buildParts(debian: string, agent: string, dir: string): Pr
       "1.0.0": await firmware("1.0.0"),
       "2.0.0": await firmware("2.0.0"),
       "3.0.0": await firmware("3.0.0"),
+      "4.0.0": await firmware("4.0.0"),
     },
     data: {
       "bin/hublink": agent,

@@ -4,7 +4,11 @@ import type { Offer, UpdateNews, UpdaterStatus } from "../firmware/update.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import type { Identity } from "../identity/identity.ts";
 import { VERSION } from "../version.ts";
+import type { Archives } from "./archives.ts";
+import type { ConsoleTopic } from "./console-topic.ts";
+import type { Watchdogs } from "./watchdogs.ts";
 import { summaryOf, type AgentStatus } from "./control-messages.ts";
+import type { PendingReboot } from "./reboot-request.ts";
 
 export interface StatusSources {
   readonly config: Config;
@@ -13,9 +17,16 @@ export interface StatusSources {
   readonly fwupVersion: string | undefined;
   readonly link: LinkStatus;
   readonly joined: boolean;
+  /** Names of those attached. */
+  readonly extensions: readonly string[];
   readonly update: UpdaterStatus;
   readonly lastUpdate: { readonly offer: Offer; readonly news: UpdateNews } | undefined;
   readonly pendingValidation: boolean;
+  readonly console: ConsoleTopic | undefined;
+  readonly archives: Archives | undefined;
+  readonly watchdogs: Pick<Watchdogs, "names" | "starving">;
+  readonly lastReboot: AgentStatus["last_reboot"];
+  readonly pendingReboot: PendingReboot | undefined;
   readonly nowMs: number;
   readonly uptimeMs: number;
 }
@@ -23,7 +34,7 @@ export interface StatusSources {
 /** Everything `hublink status` shows; no secret, no signed URL. */
 export function agentStatus(sources: StatusSources): AgentStatus {
   const { link, firmware, update, identity } = sources;
-  const { certificate, source } = identity.describe();
+  const { certificate, source, warnings } = identity.describe();
   return {
     connection: link.connection,
     identifier: identity.identifier,
@@ -34,9 +45,15 @@ export function agentStatus(sources: StatusSources): AgentStatus {
         ? null
         : { uuid: update.uuid ?? "", stage: stageOf(update), percent: update.percent },
     pending_validation: sources.pendingValidation,
+    pending_reboot:
+      sources.pendingReboot === undefined
+        ? null
+        : { deferred_until_ms: sources.pendingReboot.deferredUntilMs },
     agent_version: VERSION,
     hub: new URL(sources.config.hub.url).host,
+    serializer: link.serializer,
     joined: sources.joined,
+    extensions: [...sources.extensions],
     last_error: link.lastError ?? firmware.problem?.message ?? null,
     next_attempt_s:
       link.nextAttemptMs === undefined
@@ -44,6 +61,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
         : Math.max(0, Math.round((link.nextAttemptMs - sources.nowMs) / 1000)),
     identity: {
       source,
+      warnings: [...warnings],
       certificate: certificate
         ? {
             subject: certificate.subject,
@@ -58,7 +76,15 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     fwup_version: sources.fwupVersion ?? null,
     auto_revert_detected: firmware.fellBack,
     last_update: lastUpdateOf(sources.lastUpdate),
+    watchdogs: [...sources.watchdogs.names],
+    watchdogs_starving: sources.watchdogs.starving ?? null,
+    last_reboot: sources.lastReboot,
     uptime_s: Math.round(sources.uptimeMs / 1000),
+    console:
+      sources.console === undefined
+        ? null
+        : { joined: sources.console.joined, shell_running: sources.console.running },
+    archive: sources.archives?.last ?? null,
     rss_mib: Math.round(process.memoryUsage.rss() / 1024 / 1024),
   };
 }

@@ -1,32 +1,44 @@
 import { interfaceOf } from "../board/network-interface.ts";
 import type { Config } from "../config/schema.ts";
-import { openBoardFirmware } from "../firmware/board-firmware.ts";
-import { fwupVersion } from "../firmware/fwup.ts";
-import { openJournal } from "../firmware/journal.ts";
-import { createUpdater, type Offer, type UpdateNews } from "../firmware/update.ts";
+import { createApplicationMetrics } from "../extensions/application-metrics.ts";
+import { createExtensionsTopic } from "../extensions/extensions-topic.ts";
+import { createLogging } from "../extensions/logging.ts";
+import { createFirmwareCache } from "../firmware/cache.ts";
+import { createUpdater } from "../firmware/update.ts";
 import { createHubLink, type LinkStatus } from "../hub/link.ts";
-import { jsonSerializer } from "../hub/serializer.ts";
-import { loadTrust } from "../identity/trust.ts";
+import { inSeedDialect } from "../hub/seed-dialect.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
-import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { tappedLog } from "../platform/tapped-log.ts";
 import { VERSION } from "../version.ts";
 import { agentStatus } from "./agent-status.ts";
-import { boardIdentity } from "./board-identity.ts";
+import { createArchives } from "./archives.ts";
+import { createAskAgain } from "./ask-again.ts";
+import { boardExtensions, createConnectionLosses, healthFacts } from "./board-extensions.ts";
+import { createConnectivity } from "./connectivity.ts";
 import { summaryOf } from "./control-messages.ts";
 import { controlMethods } from "./control-methods.ts";
 import { startControlServer, type ControlServer } from "./control-server.ts";
-import { decide } from "./decide.ts";
+import { createDeciding } from "./deciding.ts";
+import { downloadSettings } from "./download-settings.ts";
 import { createDeviceTopic } from "./device-topic.ts";
 import { fwupSettings } from "./fwup-settings.ts";
 import { handleHubMessage } from "./hub-messages.ts";
 import { hubRequests } from "./hub-request.ts";
-import type { OfferDeps } from "./offers.ts";
+import { createIdentify } from "./identify.ts";
+import { linkSettings } from "./link-settings.ts";
+import type { HubOfferDeps } from "./offers.ts";
+import { openBoard } from "./open-board.ts";
 import { createPublicKeys } from "./public-keys.ts";
 import { createRebooter } from "./rebooter.ts";
-import { statusOf } from "./update-status.ts";
+import { createRemoteAccess } from "./remote-access.ts";
+import { createUpdateAgain } from "./update-again.ts";
+import { awaitUpdate } from "./update-before-reboot.ts";
+import { createUpdateReport } from "./update-report.ts";
 import { createValidation } from "./validation.ts";
+import { vitalsOf } from "./vitals.ts";
+import { createWatchdogs } from "./watchdogs.ts";
 
 export interface AgentOptions {
   readonly config: Config;
@@ -55,24 +67,19 @@ const FINISH_GRACE_MS = 6000;
  *   wrong with fwup or the slots is logged, since a board that can be talked to can be helped
  */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const { config, clock, log, root } = options;
-  const startedMs = clock.monotonic();
-  const identity = await boardIdentity(config, root, clock, log.scope("identity"));
-  const trust = await loadTrust(config.hub.ca_file, root);
-  const journal = await openJournal(config.state.dir, log.scope("journal"));
-  const firmware = await openBoardFirmware({
-    config: config.firmware,
-    journal,
-    root,
-    clock,
-    log: log.scope("firmware"),
+  const { config, root } = options;
+  const logging = config.extensions.logging
+    ? createLogging({ ...config.logging, clock: options.clock })
+    : undefined;
+  const log = logging === undefined ? options.log : tappedLog(options.log, config.log.level, logging.add);
+  const { guard, clock, boot, identity, trust, journal, firmware, history, fwup } = await openBoard({
+    ...options,
+    log,
   });
-  if (firmware.problem !== undefined) log.error(`no update can be installed: ${firmware.problem.message}`);
-  if (firmware.fellBack) log.error("the board fell back from the firmware that was installed last");
-  const fwup = await fwupVersionOrNone(options);
+  const startedMs = clock.monotonic();
 
   const keys = createPublicKeys(config.firmware);
-  let lastUpdate: { readonly offer: Offer; readonly news: UpdateNews } | undefined;
+  const archiveKeys = createPublicKeys(config.firmware);
   let stopping = false;
 
   const networkInterface = (): string | undefined => {
@@ -80,64 +87,53 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     return localAddress === undefined ? undefined : interfaceOf(localAddress);
   };
 
-  const onNews = (offer: Offer, news: UpdateNews): void => {
-    if (news.type !== "progress") lastUpdate = { offer, news };
-    if (news.type === "progress") {
-      const payload = {
-        stage: "updating",
-        percent: news.percent,
-        bytes: news.bytes,
-        total_bytes: offer.sizeBytes,
-      };
-      control.publish("update_progress", payload);
-      if (offer.origin === "hub") device.progress(news.percent, "updating");
-      return;
-    }
+  const updateReport = createUpdateReport({
+    publish: (...event) => control.publish(...event),
+    hub: () => device,
     // Ended by a stop, it has not failed: the hub sends it again at the next join.
-    if (stopping) return;
-    if (offer.origin === "hub")
-      device.status(offer.announced.uuid ?? null, statusOf(news, networkInterface()));
-    if (news.type !== "ended") return;
-    if (news.outcome.result === "installed") {
-      control.publish("update_installed", { firmware: summaryOf(news.outcome.firmware) });
-      if (offer.origin === "hub") rebooter.reboot("the update is installed");
-    } else if (news.outcome.result === "failed") {
-      control.publish("update_failed", { reason: news.outcome.reason });
-    }
-  };
+    isStopping: () => stopping,
+    onReady: (installed) => rebootRequest.slotReady(installed),
+    networkInterface,
+  });
 
+  const losses = createConnectionLosses();
   let lastConnection = "";
-  const onStatus = ({ connection }: LinkStatus): void => {
+  const onStatus = (linkStatus: LinkStatus): void => {
+    losses.note(linkStatus);
+    const { connection } = linkStatus;
     if (connection === lastConnection) return;
     lastConnection = connection;
+    connectivity.note(connection === "connected");
+    if (connection !== "connected") extensions.disconnected();
     control.publish("connection", { state: connection });
   };
 
-  const fetching: OfferDeps = {
+  const fetching: HubOfferDeps = {
     clock,
     random: options.random,
     log: log.scope("download"),
-    retry: config.update.retry,
+    ...downloadSettings(config, clock),
     ca: trust.ca,
+    mode: config.update.mode,
+    connections: config.update.connections,
+    cache: createFirmwareCache(config.update.cache_dir, clock),
   };
+  if (firmware.running?.uuid !== undefined) await fetching.cache.remove(firmware.running.uuid);
   const link = createHubLink({
-    request: hubRequests(config.hub, identity, trust.ca, jsonSerializer.vsn),
-    serializer: jsonSerializer,
-    reconnect: {
-      minMs: config.hub.reconnect.min_s * 1000,
-      maxMs: config.hub.reconnect.max_s * 1000,
-      jitter: config.hub.reconnect.jitter,
-    },
-    heartbeatMs: config.hub.heartbeat_s * 1000,
+    request: hubRequests(config.hub, identity, trust.ca),
+    ...(await linkSettings(config.hub)),
     clock,
     random: options.random,
     log: log.scope("hub"),
     onStatus,
+    onHubTime: (hubMs) => guard.noteHubTime(hubMs),
+    clockDoubt: () => guard.doubt,
   });
 
   const device = createDeviceTopic({
     link,
     topic: config.hub.topic,
+    ...(config.hub.status_dialect === "seed" && { dialect: inSeedDialect }),
     joinState: () => ({
       firmware: firmware.running?.metadata ?? {},
       fwupVersion: fwup ?? "",
@@ -145,14 +141,91 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       validated: !validation.pending,
       autoRevertDetected: firmware.fellBack,
     }),
-    onMessage: (message) => handleHubMessage(message, { device, updater, rebooter, keys, fetching, log }),
+    onMessage: (message) =>
+      handleHubMessage(message, {
+        device,
+        extensions,
+        archives,
+        updater,
+        rebooter,
+        keys,
+        archiveKeys,
+        scripts: access.scripts,
+        identify,
+        fetching,
+        again,
+        log,
+      }),
+    onStatusSent(sent) {
+      if (sent.status === "rescheduled") askAgain.after(sent.delay_for);
+    },
     onJoined() {
       const name = networkInterface();
       if (name !== undefined)
         device.tell({ event: "report_network_interface", payload: { interface: name } });
       validation.joined();
+      askAgain.joined();
     },
     log: log.scope("hub"),
+  });
+
+  const identify = createIdentify({
+    config: config.identify,
+    ask: async (...question) => control.ask(...question),
+    timeoutMs: config.app.ask_timeout_s * 1000,
+    root,
+    clock,
+    runCommand,
+    log: log.scope("identify"),
+  });
+
+  const again = createUpdateAgain(clock, () => device.askForUpdate());
+
+  const access = createRemoteAccess({
+    config,
+    identifier: identity.identifier,
+    firmware,
+    link,
+    onUploadProgress: (progress) => control.publish("upload_progress", progress),
+    answerScript: (payload) => device.tell({ event: "scripts/run", payload }),
+    clock,
+    log,
+  });
+
+  const archives = config.archives.enabled
+    ? createArchives({
+        config: config.archives,
+        fwup: config.firmware.fwup,
+        publicKeys: archiveKeys.usable,
+        noUpdate: async () => updater.settled(),
+        fetching,
+        log: log.scope("archives"),
+      })
+    : undefined;
+
+  const applicationMetrics = createApplicationMetrics();
+  const extensions = createExtensionsTopic({
+    link,
+    extensions: boardExtensions(config, {
+      facts: () => healthFacts(status(), losses, firmware.problem?.message),
+      applicationMetrics: () => applicationMetrics.values,
+      logging,
+      localShell: access.localShell,
+      root,
+      clock,
+    }),
+    clock,
+    log: log.scope("extensions"),
+  });
+
+  const askAgain = createAskAgain({
+    kept: journal.askAgain,
+    keep: (due) => void journal.update({ askAgain: due }), // a folder that can't be written is its to tell
+    busy: () => updater.status.state !== "idle",
+    rejoin: () => device.rejoin(),
+    hubTimeMs: () => link.hubTimeMs(),
+    clock,
+    random: options.random,
   });
 
   const rebooter = createRebooter({
@@ -161,13 +234,25 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: log.scope("reboot"),
     root,
     beforehand: async () => {
-      await updater.settled();
+      await awaitUpdate(updater, clock, log.scope("reboot"));
       await firmware.noteReboot();
     },
     tellHub: async (timeoutMs) => {
       device.tell({ event: "rebooting", payload: {} });
       await device.flush(timeoutMs);
     },
+    async endChildren() {
+      stopping = true;
+      await Promise.all([
+        validation.stop(),
+        updater.stop(0),
+        access.stop(),
+        identify.stop(),
+        connectivity.stop(),
+      ]);
+    },
+    note: async (reason, method) => boot.note(reason, method),
+    resetByGpio: async (signal) => watchdogs.resetByGpio(signal),
   });
 
   const validation = createValidation({
@@ -181,23 +266,59 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: log.scope("validation"),
   });
 
+  const connectivity = createConnectivity({
+    config: config.connectivity,
+    rebootsMs: journal.connectivityRebootsMs,
+    keep: async (connectivityRebootsMs) => journal.update({ connectivityRebootsMs }),
+    onTrial: () => validation.pending,
+    reconnect: () => link.reconnect("connectivity.command was run"),
+    reboot: (reason) => rebooter.reboot(reason),
+    clock,
+    runCommand,
+    log: log.scope("connectivity"),
+  });
+
+  const { decide, rebootRequest } = createDeciding({
+    config,
+    firmware,
+    rebooter,
+    history,
+    control: {
+      ask: async (...question) => control.ask(...question),
+      publish: (...event) => control.publish(...event),
+    },
+    pendingValidation: () => validation.pending,
+    hubTimeMs: () => link.hubTimeMs(),
+    clock,
+    random: options.random,
+    log,
+  });
+
   const updater = createUpdater({
     ...fwupSettings(config),
     devpath: () => firmware.devpath,
     publicKeys: keys.usable,
-    decide: (offer) =>
-      decide(offer, {
-        firmware,
-        pendingValidation: validation.pending,
-        rebooting: rebooter.rebooting,
-        allowDowngrade: config.update.allow_downgrade,
-      }),
+    decide,
     clearTarget: async (signal) => firmware.clearTarget(signal),
-    undo: async () => firmware.keepRunning(),
-    onInstalled: async (offer, metadata) => firmware.noteInstalled(metadata.uuid, offer.origin),
-    onNews,
+    onWriting: async ({ origin }, { uuid }) => firmware.noteWriting(uuid, origin),
+    undo: async (finished) => firmware.keepRunning(finished),
+    async onInstalled({ origin }, { uuid }) {
+      await firmware.noteInstalled(uuid, origin);
+      await fetching.cache.remove(uuid);
+    },
+    onNews: updateReport.tell,
+    history,
     clock,
     log: log.scope("update"),
+  });
+
+  const watchdogs = createWatchdogs({
+    config: config.watchdog,
+    vitals: () => vitalsOf({ config: config.update, updater, validation, rebooter }),
+    root,
+    runCommand,
+    clock,
+    log: log.scope("watchdog"),
   });
 
   const status = () =>
@@ -208,10 +329,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       fwupVersion: fwup,
       link: link.status,
       joined: device.joined,
+      extensions: extensions.attached,
       update: updater.status,
-      lastUpdate,
+      lastUpdate: updateReport.last,
       pendingValidation: validation.pending,
+      console: access.console,
+      archives,
+      pendingReboot: rebootRequest.pending,
       nowMs: clock.now(),
+      watchdogs,
+      lastReboot: boot.cause,
       uptimeMs: clock.monotonic() - startedMs,
     });
 
@@ -227,7 +354,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       updater,
       rebooter,
       fetching,
+      console: access.console,
+      applicationMetrics,
     }),
+    clock,
     log: log.scope("control"),
   }).catch(async (error: unknown) => {
     await validation.stop(); // its deadline is the only thing that runs by now
@@ -235,30 +365,37 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
 
   log.info("hublink started", { version: VERSION, identifier: identity.identifier, pid: process.pid });
+  await watchdogs.open();
+  await identify.start();
+  guard.start(() => {
+    if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
+  });
   link.start();
-  if (firmware.rebootOwed) rebooter.reboot("an update is installed and its reboot is missing");
+  if (firmware.rebootOwed) {
+    // The hub may not have heard it; it is told with the join, and sends nothing anew.
+    device.status(journal.installed?.uuid ?? null, { status: "completed" });
+    rebootRequest.resume(summaryOf(firmware.running?.other ?? {}), journal.installed?.atMs ?? clock.now());
+  }
 
   return {
     settled: async () => updater.settled(),
     async stop() {
       stopping = true;
       log.info("hublink stops");
+      const { rebooting } = rebooter;
+      askAgain.stop();
       await Promise.all([
-        rebooter.stop(),
+        identify.stop(),
+        connectivity.stop(),
+        rebootRequest.stop().then(async () => rebooter.stop()),
         validation.stop(),
-        updater.stop(FINISH_GRACE_MS).then(async () => link.stop()),
+        access.stop(),
+        archives?.stop(),
+        Promise.all([updater.stop(FINISH_GRACE_MS), extensions.stop()]).then(async () => link.stop()),
         control.stop(),
+        guard.stop(),
       ]);
+      await watchdogs.stop(rebooting);
     },
   };
-}
-
-/** Without fwup the board still connects, and says what is missing. */
-async function fwupVersionOrNone({ config, clock, log }: AgentOptions): Promise<string | undefined> {
-  try {
-    return await fwupVersion({ fwup: config.firmware.fwup, clock });
-  } catch (error) {
-    log.error(`no update can be installed: ${messageOf(error)}`);
-    return undefined;
-  }
 }

@@ -12,7 +12,13 @@ export const MAX_LINE_BYTES = 64 * 1024;
 export const HELLO_ID = "hello";
 
 export type ControlEvent =
-  "connection" | "update_progress" | "update_installed" | "update_failed" | "reboot_pending";
+  | "connection"
+  | "update_progress"
+  | "update_installed"
+  | "update_failed"
+  | "reboot_pending"
+  /** Ours: how far `upload` is. */
+  | "upload_progress";
 
 const Subscriptions = v.array(v.string());
 
@@ -25,18 +31,38 @@ export const Hello = v.object({
 });
 export type Hello = v.InferOutput<typeof Hello>;
 
-export const Request = v.object({
+const Request = v.object({
   type: v.literal("request"),
   id: v.string(),
   method: v.string(),
   params: v.optional(v.unknown()),
 });
-
-export const SubscribeParams = v.object({ events: Subscriptions });
+export type Request = v.InferOutput<typeof Request>;
 
 const ErrorBody = v.object({ code: v.string(), message: v.string() });
 
-/** What the agent sends. */
+const Response = v.object({
+  type: v.literal("response"),
+  id: v.string(),
+  result: v.optional(v.unknown()),
+  error: v.optional(ErrorBody),
+});
+export type Response = v.InferOutput<typeof Response>;
+
+/** What an application sends once it is welcome: requests, and answers to the agent's questions. */
+export const FromApplication = v.variant("type", [Request, Response]);
+
+/** What the agent asks the controller; its ids have nothing to do with those of requests to the agent. */
+export interface Question {
+  readonly type: "request";
+  readonly id: string;
+  readonly method: string;
+  readonly params: unknown;
+}
+
+export const SubscribeParams = v.object({ events: Subscriptions });
+
+/** What the agent sends, but for questions to the controller. */
 export const FromAgent = v.variant("type", [
   v.object({
     type: v.literal("welcome"),
@@ -45,12 +71,7 @@ export const FromAgent = v.variant("type", [
     role: v.string(),
     update_tool: v.string(),
   }),
-  v.object({
-    type: v.literal("response"),
-    id: v.string(),
-    result: v.optional(v.unknown()),
-    error: v.optional(ErrorBody),
-  }),
+  Response,
   v.object({ type: v.literal("event"), event: v.string(), payload: v.unknown() }),
 ]);
 export type FromAgent = v.InferOutput<typeof FromAgent>;
@@ -113,14 +134,22 @@ export const AgentStatus = v.object({
   firmware: v.nullable(FirmwareSummary),
   update: v.nullable(v.object({ uuid: v.string(), stage: v.string(), percent: v.number() })),
   pending_validation: v.boolean(),
+  /** An installed update waits for its reboot; `deferred_until_ms` is null when the reboot is left to others. */
+  pending_reboot: v.optional(v.nullable(v.object({ deferred_until_ms: v.nullable(v.number()) })), null),
   agent_version: v.string(),
   /** The hub's host, without credentials. */
   hub: v.string(),
+  /** The encoding of messages to the hub. */
+  serializer: v.picklist(["json", "msgpack"]),
   joined: v.boolean(),
+  /** Names of the extensions attached now. */
+  extensions: v.array(v.string()),
   last_error: v.nullable(v.string()),
   next_attempt_s: v.nullable(v.number()),
   identity: v.object({
     source: v.string(),
+    /** What may keep the board from its hub, such as a certificate that expires soon. */
+    warnings: v.array(v.string()),
     certificate: v.nullable(
       v.object({ subject: v.string(), not_before: v.string(), not_after: v.string(), sha256: v.string() }),
     ),
@@ -130,8 +159,27 @@ export const AgentStatus = v.object({
   fwup_version: v.nullable(v.string()),
   auto_revert_detected: v.boolean(),
   last_update: v.nullable(v.object({ uuid: v.string(), status: v.string(), reason: v.nullable(v.string()) })),
+  watchdogs: v.array(v.string()),
+  /** Why they are not fed, so that they reset the board. */
+  watchdogs_starving: v.nullable(v.string()),
+  /** The agent's reboot that led to this boot; null when it was something else. */
+  last_reboot: v.nullable(v.object({ reason: v.string(), method: v.nullable(v.string()), at: v.string() })),
   uptime_s: v.number(),
   rss_mib: v.number(),
+  /** Null when it is not enabled. */
+  console: v.nullable(v.object({ joined: v.boolean(), shell_running: v.boolean() })),
+  /** The one that the hub sent last; null when there was none. */
+  archive: v.optional(
+    v.nullable(
+      v.object({
+        uuid: v.string(),
+        version: v.nullable(v.string()),
+        state: v.picklist(["waiting", "fetching", "ready", "failed"]),
+        reason: v.nullable(v.string()),
+      }),
+    ),
+    null,
+  ),
 });
 export type AgentStatus = v.InferOutput<typeof AgentStatus>;
 
@@ -141,7 +189,13 @@ export const MetricsParams = v.object({ values: v.record(v.string(), v.number())
 /** `apply`'s parameters: an absolute path, an http(s) URL, or `unix:PATH` of a socket that sends the file. */
 export const ApplyParams = v.object({ source: v.pipe(v.string(), v.nonEmpty()) });
 
-/** The payload of the event `update_progress`; the last two fields are ours. */
+/** `upload`'s parameters: an absolute path. */
+export const UploadParams = v.object({ path: v.pipe(v.string(), v.startsWith("/")) });
+
+/** The answer to `upload`. */
+export const Uploaded = v.object({ name: v.string(), size: v.number() });
+
+/** The payload of the events `update_progress` and `upload_progress`; the last two fields are ours. */
 export const ProgressPayload = v.object({
   stage: v.string(),
   percent: v.number(),

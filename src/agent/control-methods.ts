@@ -1,8 +1,17 @@
 import * as v from "valibot";
+import type { ApplicationMetrics } from "../extensions/application-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { Updater } from "../firmware/update.ts";
 import { Failure } from "../platform/failure.ts";
-import { ApplyParams, ControlError, MetricsParams, summaryOf, type AgentStatus } from "./control-messages.ts";
+import type { ConsoleTopic } from "./console-topic.ts";
+import {
+  ApplyParams,
+  ControlError,
+  MetricsParams,
+  summaryOf,
+  UploadParams,
+  type AgentStatus,
+} from "./control-messages.ts";
 import type { ControlMethods } from "./control-server.ts";
 import { localOffer, type OfferDeps } from "./offers.ts";
 import type { Rebooter } from "./rebooter.ts";
@@ -15,6 +24,9 @@ export interface ControlDeps {
   readonly updater: Updater;
   readonly rebooter: Rebooter;
   readonly fetching: OfferDeps;
+  /** Undefined when the console is not enabled. */
+  readonly console: ConsoleTopic | undefined;
+  readonly applicationMetrics: ApplicationMetrics;
 }
 
 const RebootParams = v.nullish(v.object({ reason: v.nullish(v.string()) }));
@@ -53,16 +65,21 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       if (outcome.result !== "installed") throw new ControlError(outcome.result, outcome.reason);
       return { firmware: summaryOf(outcome.firmware) };
     },
-    // Taken and dropped until there is a health report to put them in: an application that publishes
-    // them is not broken, so it gets no error.
     metrics(params) {
-      if (!v.is(MetricsParams, params)) {
-        throw new ControlError("unsupported", "metrics takes {values: {name: number, …}}");
-      }
+      const { success, output } = v.safeParse(MetricsParams, params);
+      if (!success) throw new ControlError("unsupported", "metrics takes {values: {name: number, …}}");
+      const problem = deps.applicationMetrics.merge(output.values);
+      if (problem !== undefined) throw new ControlError("unsupported", `metrics: ${problem}`);
       return {};
     },
-    upload() {
-      throw new ControlError("unsupported", "upload is not built yet in this version of hublink");
+    async upload(params, gone) {
+      if (!v.is(UploadParams, params))
+        throw new ControlError("unsupported", "upload needs {path: absolute path}");
+      if (deps.console === undefined) {
+        throw new Failure("config", "the hub's console is not enabled on this board; set console.enabled");
+      }
+      const { name, sizeBytes } = await deps.console.upload(params.path, gone);
+      return { name, size: sizeBytes };
     },
     update_available: wrongDirection,
     reboot_request: wrongDirection,

@@ -2,6 +2,7 @@ import { chmod, chown, lstat, mkdir, readFile, unlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
 import * as v from "valibot";
+import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import {
@@ -9,17 +10,28 @@ import {
   ControlError,
   errorCode,
   HELLO_ID,
+  FromApplication,
   Hello,
   MAX_LINE_BYTES,
-  Request,
   SubscribeParams,
   type ControlEvent,
   type FromAgent,
+  type Question,
+  type Request,
 } from "./control-messages.ts";
-import { splitLines } from "./lines.ts";
+import {
+  createQuestions,
+  type AskOptions,
+  type ControllerAnswer,
+  type Questions,
+} from "./control-questions.ts";
+import { splitLines } from "../platform/lines.ts";
 
-/** What each method does; for the codes of what they throw see {@link errorCode}. */
-export type ControlMethods = Readonly<Record<string, (params: unknown) => unknown>>;
+/**
+ * What each method does; for the codes of what they throw see {@link errorCode}.
+ * @param gone aborted when whoever asked has gone: for what is of use to nobody else
+ */
+export type ControlMethods = Readonly<Record<string, (params: unknown, gone: AbortSignal) => unknown>>;
 
 export interface ControlServerOptions {
   readonly path: string;
@@ -29,10 +41,19 @@ export interface ControlServerOptions {
   readonly group: string;
   readonly agentVersion: string;
   readonly methods: ControlMethods;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
+/** What the agent may ask the application that is the controller. */
+export type ControllerMethod = "update_available" | "reboot_request" | "identify";
+
 export interface ControlServer {
+  /**
+   * Asks the controller, and waits for its answer.
+   * @throws the signal's reason
+   */
+  ask(method: ControllerMethod, params: unknown, options: AskOptions): Promise<ControllerAnswer>;
   /** Tells those who subscribed. */
   publish(event: ControlEvent, payload: unknown): void;
   stop(): Promise<void>;
@@ -49,6 +70,8 @@ interface Peer {
   readonly socket: Socket;
   hello: Hello | undefined;
   subscriptions: ReadonlySet<string>;
+  readonly questions: Questions;
+  readonly gone: AbortController;
 }
 
 /**
@@ -56,10 +79,12 @@ interface Peer {
  * @throws Failure when another agent listens there, or the path or group can't be used
  */
 export async function startControlServer(options: ControlServerOptions): Promise<ControlServer> {
-  const { log } = options;
+  const { clock, log } = options;
   const peers = new Set<Peer>();
 
-  const send = (peer: Peer, message: FromAgent): void => {
+  const controller = (): Peer | undefined => [...peers].find(({ hello }) => hello?.role === "controller");
+
+  const send = (peer: Pick<Peer, "socket">, message: FromAgent | Question): void => {
     if (!peer.socket.writable) return;
     peer.socket.write(`${JSON.stringify(message)}\n`);
     if (peer.socket.writableLength > MAX_UNREAD_BYTES) peer.socket.pause();
@@ -75,10 +100,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
       refusal = ["hello_expected", "the first line must be a hello with name, api and a role known here"];
     } else if (hello.output.api !== CONTROL_API) {
       refusal = ["api_mismatch", `this agent speaks api ${CONTROL_API}, not ${hello.output.api}`];
-    } else if (
-      hello.output.role === "controller" &&
-      [...peers].some((other) => other.hello?.role === "controller")
-    ) {
+    } else if (hello.output.role === "controller" && controller() !== undefined) {
       refusal = ["controller_taken", "another connection is already the controller"];
     } else {
       peer.hello = hello.output;
@@ -97,7 +119,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
     peer.socket.destroySoon();
   };
 
-  const answer = async (peer: Peer, request: v.InferOutput<typeof Request>): Promise<unknown> => {
+  const answer = async (peer: Peer, request: Request): Promise<unknown> => {
     if (request.method === "subscribe") {
       const params = v.safeParse(SubscribeParams, request.params);
       if (!params.success) throw new ControlError("unsupported", "subscribe needs {events: [name, …]}");
@@ -109,7 +131,7 @@ export async function startControlServer(options: ControlServerOptions): Promise
       : undefined;
     if (method === undefined)
       throw new ControlError("unknown_method", `there is no method ${request.method}`);
-    return await method(request.params);
+    return await method(request.params, peer.gone.signal);
   };
 
   const receive = (peer: Peer, line: string): void => {
@@ -119,13 +141,18 @@ export async function startControlServer(options: ControlServerOptions): Promise
       greet(peer, parsed);
       return;
     }
-    const request = v.safeParse(Request, parsed);
-    if (!request.success) {
-      log.warn("ignored a line of the control socket that is no request", { from: peer.hello.name });
+    const message = v.safeParse(FromApplication, parsed);
+    if (!message.success) {
+      const from = peer.hello.name;
+      log.warn("ignored a line of the control socket that is no request and no response", { from });
       return;
     }
-    const { id, method } = request.output;
-    answer(peer, request.output).then(
+    if (message.output.type === "response") {
+      peer.questions.answer(message.output);
+      return;
+    }
+    const { id, method } = message.output;
+    answer(peer, message.output).then(
       (result) => send(peer, { type: "response", id, result }),
       (error: unknown) => {
         log.warn(`${method} asked over the control socket failed: ${messageOf(error)}`);
@@ -135,10 +162,21 @@ export async function startControlServer(options: ControlServerOptions): Promise
   };
 
   const server = createServer((socket) => {
-    const peer: Peer = { socket, hello: undefined, subscriptions: new Set() };
+    const put = (question: Question): boolean => {
+      if (socket.writableLength > MAX_UNREAD_BYTES) return false;
+      send({ socket }, question);
+      return true;
+    };
+    const questions = createQuestions(put, clock, log);
+    const gone = new AbortController();
+    const peer: Peer = { socket, hello: undefined, subscriptions: new Set(), questions, gone };
     peers.add(peer);
     socket.on("error", () => undefined); // the other end went away; "close" follows
-    socket.once("close", () => peers.delete(peer));
+    socket.once("close", () => {
+      peers.delete(peer);
+      questions.end();
+      gone.abort(new Error("whoever asked has gone"));
+    });
     socket.on("drain", () => socket.resume());
     socket.on(
       "data",
@@ -153,6 +191,12 @@ export async function startControlServer(options: ControlServerOptions): Promise
   await listen(server, options);
 
   return {
+    async ask(method, params, askOptions) {
+      askOptions.signal.throwIfAborted();
+      const application = controller();
+      if (application === undefined) return { type: "no-controller" };
+      return application.questions.ask(method, params, askOptions);
+    },
     publish(event, payload) {
       for (const peer of peers) {
         if (!peer.subscriptions.has(event) || peer.socket.writableLength > MAX_UNREAD_BYTES) continue;

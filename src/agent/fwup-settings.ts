@@ -8,7 +8,7 @@ export function fwupSettings({
 }: Config): Pick<UpdaterOptions, "fwup" | "fwupArgs" | "fwupEnv" | "task" | "stallMs"> {
   return {
     fwup: firmware.fwup,
-    fwupArgs: firmware.fwup_args,
+    fwupArgs: [...(update.verify_written ? ["--verify-writes"] : []), ...firmware.fwup_args],
     fwupEnv: firmware.fwup_env,
     task: firmware.task,
     stallMs: update.stall_s * 1000,

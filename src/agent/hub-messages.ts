@@ -1,17 +1,29 @@
+import type { ExtensionsTopic } from "../extensions/extensions-topic.ts";
 import type { Updater } from "../firmware/update.ts";
 import type { HubMessage } from "../hub/device-messages.ts";
 import type { Log } from "../platform/log.ts";
+import type { Archives } from "./archives.ts";
 import type { DeviceTopic } from "./device-topic.ts";
-import { hubOffer, type OfferDeps } from "./offers.ts";
+import { hubOffer, type HubOfferDeps } from "./offers.ts";
+import type { Identify } from "./identify.ts";
 import type { PublicKeys } from "./public-keys.ts";
 import type { Rebooter } from "./rebooter.ts";
+import type { Scripts } from "./scripts.ts";
+import type { UpdateAgain } from "./update-again.ts";
 
 export interface HubMessageDeps {
   readonly device: DeviceTopic;
+  readonly extensions: ExtensionsTopic;
   readonly updater: Updater;
   readonly rebooter: Rebooter;
   readonly keys: PublicKeys;
-  readonly fetching: OfferDeps;
+  readonly scripts: Scripts;
+  readonly identify: Identify;
+  readonly archiveKeys: PublicKeys;
+  /** Undefined when they are not enabled. */
+  readonly archives: Archives | undefined;
+  readonly fetching: HubOfferDeps;
+  readonly again: UpdateAgain;
   readonly log: Log;
 }
 
@@ -20,7 +32,8 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
   const { device, log } = deps;
   switch (message.type) {
     case "update":
-      deps.updater.offer(hubOffer(message.update, deps.fetching));
+      deps.again.arrived(message.update);
+      deps.updater.offer(hubOffer(message.update, deps.fetching, deps.again));
       break;
     case "no-update":
       log.info("the hub has no update");
@@ -38,24 +51,20 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
       deps.rebooter.reboot("the hub asked for it");
       break;
     case "script":
-      device.tell({
-        event: "scripts/run",
-        payload: {
-          ref: message.ref,
-          result: "error",
-          output: "scripts are not enabled on this board",
-          return: "",
-          reason: "not enabled",
-        },
-      });
+      deps.scripts.run(message.script);
+      break;
+    case "archive": // comes with every join
+      if (deps.archives === undefined) log.debug("the hub's archive is not enabled on this board");
+      else deps.archives.offer(message.archive);
       break;
     case "identify":
-    case "archive":
-      log.info(`the hub's ${message.type} is not enabled on this board`);
+      deps.identify.show();
       break;
     case "extensions":
-    case "archive-keys": // come with every join
-      log.debug(`the hub's ${message.type} is not enabled on this board`);
+      deps.extensions.join();
+      break;
+    case "archive-keys":
+      deps.archiveKeys.fromHub(message.keys);
       break;
     case "malformed":
       log.warn(`ignored a message of the hub: ${message.problem}`);

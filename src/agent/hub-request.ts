@@ -1,7 +1,10 @@
-import { createSecureContext, type SecureContext } from "node:tls";
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
+import { isDeepStrictEqual } from "node:util";
 import { UPGRADE_TIMEOUT_MS } from "../hub/link.ts";
 import type { UpgradeRequest } from "../hub/upgrade.ts";
-import type { ConnectionCredentials, Identity } from "../identity/identity.ts";
+import { chooseProxy } from "../platform/proxy.ts";
+import { engineContext } from "../identity/engine.ts";
+import type { ConnectionCredentials, Identity, TlsCredentials } from "../identity/identity.ts";
 
 /** `[hub]`, as far as it says where and how to connect. */
 export interface HubAddress {
@@ -10,6 +13,8 @@ export interface HubAddress {
   readonly compress: boolean;
   /** Empty: the URL's host. */
   readonly server_name: string;
+  /** Empty: that of the environment, if any. */
+  readonly proxy: string;
 }
 
 /** Makes the request of each attempt: its URL, its credentials of that moment, its TLS. */
@@ -17,19 +22,22 @@ export function hubRequests(
   hub: HubAddress,
   identity: Identity,
   ca: readonly string[],
-  vsn: string,
-): (signingTimeMs: number) => Promise<UpgradeRequest> {
+): (signingTimeMs: number, vsn: string) => Promise<UpgradeRequest> {
   const secureContextOf = reusedContext(ca);
-  return async (signingTimeMs) => {
+  const proxyFor = chooseProxy(hub.proxy, process.env);
+  return async (signingTimeMs, vsn) => {
     const credentials = await identity.connection(Math.floor(signingTimeMs / 1000));
     const url = socketUrl(hub.url, credentials.path, vsn);
+    const { tls } = credentials;
+    const servername = hub.server_name === "" ? {} : { servername: hub.server_name };
     return {
       url,
       headers: credentials.headers,
-      tls: {
-        secureContext: secureContextOf(credentials.tls),
-        ...(hub.server_name !== "" && { servername: hub.server_name }),
-      },
+      tls:
+        tls.kind === "helper"
+          ? { ...tls, ca, ...servername }
+          : { kind: "direct", secureContext: secureContextOf(tls), ...servername },
+      proxyFor,
       compress: hub.compress,
       timeoutMs: UPGRADE_TIMEOUT_MS,
     };
@@ -44,12 +52,24 @@ export function socketUrl(base: string, path: ConnectionCredentials["path"], vsn
   return url;
 }
 
-function reusedContext(ca: readonly string[]): (tls: ConnectionCredentials["tls"]) => SecureContext {
-  let last: { readonly tls: ConnectionCredentials["tls"]; readonly context: SecureContext } | undefined;
+type OwnTls = Exclude<TlsCredentials, { readonly kind: "helper" }>;
+
+function reusedContext(ca: readonly string[]): (tls: OwnTls) => SecureContext {
+  let last: { readonly tls: OwnTls; readonly context: SecureContext } | undefined;
   return (tls) => {
-    if (last === undefined || last.tls.cert !== tls.cert || last.tls.key !== tls.key) {
-      last = { tls, context: createSecureContext({ ...tls, ca: [...ca], minVersion: "TLSv1.2" }) };
-    }
+    if (last === undefined || !isDeepStrictEqual(last.tls, tls)) last = { tls, context: contextOf(tls, ca) };
     return last.context;
   };
+}
+
+function contextOf(tls: OwnTls, ca: readonly string[]): SecureContext {
+  const options: SecureContextOptions = { ca: [...ca], minVersion: "TLSv1.2" };
+  switch (tls.kind) {
+    case "none":
+      return createSecureContext(options);
+    case "direct":
+      return createSecureContext({ ...options, cert: tls.cert, key: tls.key });
+    case "engine":
+      return engineContext(tls.key, { ...options, cert: tls.cert });
+  }
 }

@@ -2,13 +2,21 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Readable } from "node:stream";
-import { download, type RetryPolicy } from "../firmware/download.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { FirmwareCache } from "../firmware/cache.ts";
+import { DownloadFailure } from "../firmware/download-failure.ts";
+import type { RetryPolicy } from "../firmware/download-retries.ts";
+import { download } from "../firmware/download.ts";
 import type { Offer } from "../firmware/update.ts";
+import { fetchFirmware, type FetchMode } from "../firmware/fetch-firmware.ts";
 import { createVerifier, type ExpectedFile } from "../firmware/verify.ts";
 import type { Update } from "../hub/device-messages.ts";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { ProxyChoice } from "../platform/proxy.ts";
+import type { TokenBucket } from "../platform/token-bucket.ts";
+import type { UpdateAgain } from "./update-again.ts";
 
 /** What fetching firmware needs. */
 export interface OfferDeps {
@@ -16,23 +24,47 @@ export interface OfferDeps {
   readonly random: () => number;
   readonly log: Log;
   readonly retry: RetryPolicy;
+  /** In bytes. */
+  readonly rateLimit?: TokenBucket;
+  readonly proxyFor: ProxyChoice;
   /** PEM; whom to trust as a server of firmware. */
   readonly ca: readonly string[];
 }
 
-/** The offer of a hub's `update` message. */
-export function hubOffer(update: Update, deps: OfferDeps): Offer {
-  const expected: ExpectedFile = {
-    sizeBytes: update.size,
-    checksum: update.checksum,
-    parts: update.partials_checksums,
+/** What fetching the hub's firmware needs: the hub says enough of it to cache it. */
+export interface HubOfferDeps extends OfferDeps {
+  readonly mode: FetchMode;
+  readonly cache: FirmwareCache;
+  readonly connections: number;
+}
+
+/**
+ * The offer of a hub's `update` message.
+ * @param again how to come by a fresh URL
+ */
+export function hubOffer(update: Update, deps: HubOfferDeps, again: UpdateAgain): Offer {
+  const { uuid } = update.firmware_meta;
+  let latest = update;
+  const renewUrl = async (signal: AbortSignal): Promise<string> => {
+    const before = expectedOf(latest);
+    latest = await again.ask(uuid, signal);
+    if (isDeepStrictEqual(expectedOf(latest), before)) return latest.firmware_url;
+    throw new DownloadFailure("file-changed", "the hub sends another file for the same firmware by now");
   };
   return {
     origin: "hub",
     announced: update.firmware_meta,
     sizeBytes: update.size,
-    open: (signal) => fetch(update.firmware_url, expected, deps, signal),
+    deploymentId: update.deployment_id,
+    open: (signal, onCached) => {
+      const url = (): string => latest.firmware_url;
+      return fetchFirmware({ ...deps, uuid, url, expected: expectedOf(latest), renewUrl, signal, onCached });
+    },
   };
+}
+
+function expectedOf(update: Update): ExpectedFile {
+  return { sizeBytes: update.size, checksum: update.checksum, parts: update.partials_checksums };
 }
 
 const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
@@ -43,9 +75,11 @@ const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null
  * @throws Failure when there is no such file
  */
 export async function localOffer(source: string, deps: OfferDeps): Promise<Offer> {
-  const offer = { origin: "local", announced: {} } as const;
+  const offer = { origin: "local", announced: {}, deploymentId: null } as const;
   if (/^https?:\/\//i.test(source)) {
-    return { ...offer, sizeBytes: null, open: (signal) => fetch(source, UNANNOUNCED, deps, signal) };
+    const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
+      download({ ...deps, url: source, verifier: createVerifier(UNANNOUNCED), signal });
+    return { ...offer, sizeBytes: null, open };
   }
   if (source.startsWith("unix:")) {
     const path = source.slice("unix:".length);
@@ -57,16 +91,13 @@ export async function localOffer(source: string, deps: OfferDeps): Promise<Offer
 
 /** The offer of a stream of this process, such as standard input. */
 export function streamOffer(stream: Readable): Offer {
-  return { origin: "local", announced: {}, sizeBytes: null, open: (signal) => readable(stream, "-", signal) };
-}
-
-function fetch(
-  url: string,
-  expected: ExpectedFile,
-  deps: OfferDeps,
-  signal: AbortSignal,
-): AsyncIterable<Uint8Array> {
-  return download({ ...deps, url, signal, verifier: createVerifier(expected) });
+  return {
+    origin: "local",
+    announced: {},
+    sizeBytes: null,
+    deploymentId: null,
+    open: (signal) => readable(stream, "-", signal),
+  };
 }
 
 async function* readable(

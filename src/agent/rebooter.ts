@@ -11,6 +11,11 @@ export interface RebooterOptions {
   /** What has to be over first, such as a slot being written. */
   readonly beforehand: () => Promise<void>;
   readonly tellHub: (timeoutMs: number) => Promise<void>;
+  /** Ends what the agent runs, such as a command. */
+  readonly endChildren: () => Promise<void>;
+  /** Keeps for the next boot why this one ends. */
+  readonly note: (reason: string, method: string | null) => Promise<void>;
+  readonly resetByGpio: (signal: AbortSignal) => Promise<void>;
   readonly root: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -19,6 +24,8 @@ export interface RebooterOptions {
 /** Reboots the board, once for all who ask. */
 export interface Rebooter {
   readonly rebooting: boolean;
+  /** Every way to reboot has been tried, and the board is still up. */
+  readonly failed: boolean;
   reboot(reason: string): void;
   /** The agent is told to end, as it is when the reboot takes effect. */
   stop(): Promise<void>;
@@ -27,23 +34,26 @@ export interface Rebooter {
 /** The hub's last words wait no longer for its answer. */
 const FLUSH_MS = 2000;
 
-/** @throws Failure `config` for a method that is not built */
 export function createRebooter(options: RebooterOptions): Rebooter {
-  const { config, clock, log } = options;
-  const methods = rebootMethods(config, { clock, runCommand, root: options.root });
+  const { config, clock, log, root, resetByGpio } = options;
+  const methods = rebootMethods(config, { clock, runCommand, root, resetByGpio });
   const stopping = new AbortController();
   let under: Promise<void> | undefined;
+  let failed = false;
 
   const run = async (reason: string): Promise<void> => {
     try {
       await options.beforehand();
       if (stopping.signal.aborted) return;
+      await options.note(reason, null);
       await reboot({
         reason,
         methods,
         graceMs: config.grace_s * 1000,
         escalateMs: config.escalate_s * 1000,
         flush: async () => options.tellHub(FLUSH_MS),
+        endChildren: options.endChildren,
+        onMethod: (method) => void options.note(reason, method), // of which only the log may fail to hear
         clock,
         log,
         runCommand,
@@ -51,6 +61,7 @@ export function createRebooter(options: RebooterOptions): Rebooter {
       });
     } catch (error) {
       log.error(messageOf(error));
+      failed = true;
     } finally {
       under = undefined;
     }
@@ -59,6 +70,9 @@ export function createRebooter(options: RebooterOptions): Rebooter {
   return {
     get rebooting() {
       return under !== undefined;
+    },
+    get failed() {
+      return failed;
     },
     reboot(reason) {
       under ??= run(reason);

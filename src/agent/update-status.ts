@@ -7,6 +7,8 @@ export function statusOf(
   networkInterface: string | undefined,
 ): UpdateStatus {
   if (news.type !== "ended") {
+    // The interface of the link to the hub: the download has made no connection yet, and NervesHub takes
+    // the interface with `started` only. A board with two ways out at once may name the other one.
     if (news.type === "received" || networkInterface === undefined) return { status: news.type };
     return { status: news.type, downloader_network_interface: networkInterface };
   }

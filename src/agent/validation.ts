@@ -29,6 +29,8 @@ export interface ValidationOptions {
 /** Proves the running slot good, or lets it fall. */
 export interface Validation {
   readonly pending: boolean;
+  /** Since the time was over in which the slot had to prove good, ms; undefined when it is not. */
+  readonly overForMs: number | undefined;
   /** The hub was joined: in mode `auto` the slot is good if the command says so too. */
   joined(): void;
   /** Somebody who knows says that the slot is good. */
@@ -45,12 +47,14 @@ export function createValidation(options: ValidationOptions): Validation {
   const ending = new AbortController();
   let pending = options.pending;
   let proving: Promise<void> | undefined;
+  let overMs: number | undefined;
   let cancelDeadline = (): void => undefined;
 
   const markValid = async (): Promise<void> => {
     if (!pending) return;
     await options.validate();
     pending = false;
+    overMs = undefined;
     cancelDeadline();
     ending.abort(new Error("validated"));
     log.info("the running firmware is marked good");
@@ -93,6 +97,7 @@ export function createValidation(options: ValidationOptions): Validation {
     });
     cancelDeadline = clock.after(config.deadline_s * 1000, () => {
       log.error("the running firmware was not marked good in time", { deadline_s: config.deadline_s });
+      overMs = clock.monotonic();
       options.onDeadline();
     });
   }
@@ -100,6 +105,9 @@ export function createValidation(options: ValidationOptions): Validation {
   return {
     get pending() {
       return pending;
+    },
+    get overForMs() {
+      return overMs === undefined ? undefined : clock.monotonic() - overMs;
     },
     joined() {
       if (pending && config.mode === "auto") proving ??= prove();

@@ -28,23 +28,27 @@ export interface RebootConfig {
 export interface RebootDeps {
   readonly clock: Clock;
   readonly runCommand: typeof runCommand;
+  /** Makes the external watchdog reset the board. @throws Failure when there is none that could */
+  readonly resetByGpio: (signal: AbortSignal) => Promise<void>;
   /** The root folder, `/` on a board. */
   readonly root: string;
 }
 
-/**
- * The configured methods in their order, and sysrq at last.
- * @throws Failure `config` for a method that is not built yet
- */
+/** The configured methods in their order, and sysrq at last. */
 export function rebootMethods(config: RebootConfig, deps: RebootDeps): RebootMethod[] {
-  const configured = config.methods.flatMap((method) => {
-    if (method !== "syscall") {
-      throw new Failure("config", `reboot.methods: "${method}" is not built yet; use "syscall"`);
-    }
-    const asked = config.command === "" ? ["reboot"] : config.command;
-    return [byCommand(asked, deps), byCommand(["reboot", "-f"], deps)];
-  });
+  const configured = config.methods.flatMap((method) =>
+    method === "syscall" ? bySystem(config, deps) : [byGpioWatchdog(deps)],
+  );
   return [...configured, bySysrq(deps)];
+}
+
+function byGpioWatchdog({ resetByGpio }: RebootDeps): RebootMethod {
+  return { name: "gpio-watchdog", attempt: async (_timeoutMs, signal) => resetByGpio(signal) };
+}
+
+function bySystem({ command }: RebootConfig, deps: RebootDeps): RebootMethod[] {
+  const asked = command === "" ? ["reboot"] : command;
+  return [byCommand(asked, deps), byCommand(["reboot", "-f"], deps)];
 }
 
 function byCommand(command: string | readonly string[], deps: RebootDeps): RebootMethod {

@@ -12,12 +12,16 @@ export interface RebootOptions {
   readonly reason: string;
   /** Tried in this order. */
   readonly methods: readonly RebootMethod[];
-  /** For `flush` and the disks together: a dead link or disk can't hold the reboot longer. */
+  /** For `flush`, the children and the disks together: a dead link or disk can't hold the reboot longer. */
   readonly graceMs: number;
   /** What each method is given until the next one is tried. */
   readonly escalateMs: number;
   /** Tells the hub. */
   readonly flush: () => Promise<void>;
+  /** Ends the agent's children, so that they have written all before the disks are synced. */
+  readonly endChildren: () => Promise<void>;
+  /** Called before a method is tried. */
+  readonly onMethod: (name: string) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly runCommand: typeof runCommand;
@@ -26,7 +30,7 @@ export interface RebootOptions {
 }
 
 /**
- * Reboots the board: tells the hub, syncs the disks, then tries each method until one takes effect.
+ * Reboots the board: tells the hub, ends the children, syncs the disks, then tries each method until one takes effect.
  * Returns only when `signal` is aborted.
  * @throws Failure `other` when the board is still up after the last method
  */
@@ -48,12 +52,13 @@ async function settle(options: RebootOptions): Promise<void> {
   const { clock, graceMs, flush, log } = options;
   const end = clock.monotonic() + graceMs;
   await bounded("telling the hub", Math.min(FLUSH_MS, graceMs), flush, options);
-  const leftMs = end - clock.monotonic();
+  const leftMs = (): number => end - clock.monotonic();
+  await bounded("ending what runs", leftMs() / 2, options.endChildren, options);
   const sync = async (): Promise<void> => {
-    const { exitCode, timedOut } = await options.runCommand(["sync"], { clock, timeoutMs: leftMs });
+    const { exitCode, timedOut } = await options.runCommand(["sync"], { clock, timeoutMs: leftMs() });
     if (exitCode !== 0 && !timedOut) log.error("syncing the disks failed", { exit: exitCode });
   };
-  await bounded("syncing the disks", leftMs, sync, options);
+  await bounded("syncing the disks", leftMs(), sync, options);
 }
 
 async function tryMethod(method: RebootMethod, options: RebootOptions): Promise<void> {
@@ -61,6 +66,7 @@ async function tryMethod(method: RebootMethod, options: RebootOptions): Promise<
   const end = clock.monotonic() + escalateMs;
   signal.throwIfAborted();
   log.warn("trying to reboot", { method: method.name });
+  options.onMethod(method.name);
   const asked = await bounded(
     method.name,
     escalateMs,

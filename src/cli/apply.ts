@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import * as v from "valibot";
 import { ProgressPayload } from "../agent/control-messages.ts";
 import { decide } from "../agent/decide.ts";
+import { downloadSettings } from "../agent/download-settings.ts";
 import { fwupSettings } from "../agent/fwup-settings.ts";
 import { localOffer, streamOffer } from "../agent/offers.ts";
 import type { Config } from "../config/schema.ts";
@@ -109,13 +110,17 @@ async function applyHere(
           firmware,
           pendingValidation: firmware.running?.validated === false,
           rebooting: false,
+          rebootPending: false,
           allowDowngrade: config.update.allow_downgrade,
+          backOff: () => undefined,
+          untilWindowMs: 0,
         }),
       clearTarget: async (signal) => firmware.clearTarget(signal),
-      undo: async () => firmware.keepRunning(),
+      onWriting: async (_, { uuid }) => firmware.noteWriting(uuid, "local"),
+      undo: async (finished) => firmware.keepRunning(finished),
       onInstalled: async (_, { uuid }) => firmware.noteInstalled(uuid, "local"),
       onNews: (_, news) => {
-        if (news.type === "progress") show({ stage: "updating", ...news });
+        if (news.type === "progress") show(news);
       },
       clock: systemClock,
       log,
@@ -139,8 +144,8 @@ function isUrl(source: string): boolean {
 async function fileOrUrl(config: Config, source: string, context: CommandContext): Promise<Offer> {
   const { ca } = await loadTrust(config.hub.ca_file, "/");
   const log = patientLog(config, context);
-  const { retry } = config.update;
-  return await localOffer(source, { clock: systemClock, random: Math.random, log, retry, ca });
+  const settings = downloadSettings(config, systemClock);
+  return await localOffer(source, { ...settings, clock: systemClock, random: Math.random, log, ca });
 }
 
 /** SIGINT and SIGTERM, until ended. */

@@ -1,11 +1,24 @@
-import { boardIdentity } from "../agent/board-identity.ts";
+import { userInfo } from "node:os";
 import type { Config } from "../config/schema.ts";
-import { notBuiltYet } from "../config/not-built-yet.ts";
-import { checkDevpath, checkFile, fwupVersion, listTasks, usablePublicKeys } from "../firmware/fwup.ts";
+import {
+  checkDevpath,
+  checkFile,
+  fwupVersion,
+  listTasks,
+  usablePublicKeys,
+  writesUnverified,
+} from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf, type FailureKind } from "../platform/failure.ts";
+import { chooseProxy } from "../platform/proxy.ts";
 import { silentLog } from "../platform/log.ts";
+import { accountOf } from "../shell/account.ts";
+import { findTerminalWay } from "../shell/find-terminal-way.ts";
+import { checkConnection, checkIdentity } from "./check-identity.ts";
+import { checkBoard } from "./check-board.ts";
+import { checkCommands, checkExecutable } from "./check-commands.ts";
+import { checkArchives, checkUpdates } from "./check-updates.ts";
 import { checkedConfig } from "./config.ts";
 import { openSlots } from "./slots.ts";
 import { columnsOf, wrap, type CommandContext } from "./terminal.ts";
@@ -13,7 +26,7 @@ import { columnsOf, wrap, type CommandContext } from "./terminal.ts";
 type Mark = "ok" | "warn" | "FAIL";
 
 /** Prints findings as they come, and keeps the first that is an error. */
-interface Report {
+export interface Report {
   add(mark: Mark, subject: string, text: string): void;
   /** @param setting where in the configuration it may be put right */
   fail(subject: string, setting: string, error: unknown): void;
@@ -26,34 +39,37 @@ const SUBJECT_WIDTH = 15;
 
 /**
  * `hublink check`: reads everything the daemon will need and says what it found.
+ * @param connect also connects to the hub
  * @throws Failure of the first thing that is wrong, after all was printed
  */
-export async function check(context: CommandContext): Promise<void> {
+export async function check(context: CommandContext, connect: boolean): Promise<void> {
   const report = createReport(context);
   const { config, warnings } = await checkedConfig(context);
   report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
   for (const warning of warnings) report.add("warn", "configuration", warning);
-  for (const line of notBuiltYet(config)) report.add("warn", "not built yet", line);
-  await checkIdentity(config, report);
+  const identity = await checkIdentity(config, report);
   await checkTrust(config, report);
+  checkProxy(config, report);
+  if (connect && identity !== undefined) await checkConnection(config, identity, report);
   await checkFwup(config, report);
+  await checkUpdates(config, report);
   await checkSlots(config, context, report);
   checkKeys(config, report);
+  await checkConsole(config, report);
+  checkScripts(config, report);
+  await checkArchives(config, report);
+  checkExtensions(config, report);
+  await checkCommands(config, report);
+  await checkBoard(config, report);
   report.end();
 }
 
-async function checkIdentity(config: Config, report: Report): Promise<void> {
+function checkProxy({ hub }: Config, report: Report): void {
   try {
-    const identity = await boardIdentity(config, "/", systemClock, silentLog);
-    const { source, certificate, warnings } = identity.describe();
-    report.add("ok", "identity", `${identity.identifier}, ${source}`);
-    if (certificate !== undefined) {
-      const until = certificate.notAfter.toISOString().slice(0, 10);
-      report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
-    }
-    for (const warning of warnings) report.add("warn", "identity", warning);
+    const proxy = chooseProxy(hub.proxy, process.env)(new URL(hub.url));
+    if (proxy !== undefined) report.add("ok", "proxy", `${proxy.name}, to the hub`);
   } catch (error) {
-    report.fail("identity", `identity.${config.identity.source.replace("-", "_")}`, error);
+    report.fail("proxy", "hub.proxy", error);
   }
 }
 
@@ -70,7 +86,11 @@ async function checkTrust(config: Config, report: Report): Promise<void> {
 async function checkFwup(config: Config, report: Report): Promise<void> {
   const { fwup, ops_file: file } = config.firmware;
   try {
-    report.add("ok", "fwup", `${fwup} ${await fwupVersion({ fwup, clock: systemClock })}`);
+    const version = await fwupVersion({ fwup, clock: systemClock });
+    report.add("ok", "fwup", `${fwup} ${version}`);
+    const unverified = config.update.verify_written ? writesUnverified(version) : undefined;
+    if (unverified !== undefined)
+      report.fail("fwup", "update.verify_written", new Failure("config", unverified));
   } catch (error) {
     report.fail("fwup", "firmware.fwup", error);
     return;
@@ -115,6 +135,35 @@ function checkKeys(config: Config, report: Report): void {
   } else {
     report.add("warn", "public keys", "none, and the hub's are not trusted: every update will be refused");
   }
+}
+
+async function checkConsole({ console: settings, extensions }: Config, report: Report): Promise<void> {
+  if (!settings.enabled && !extensions.local_shell) {
+    report.add("ok", "console", "off");
+    return;
+  }
+  try {
+    const account = accountOf(settings.user);
+    await checkExecutable("shell", settings.shell);
+    const way = await findTerminalWay({ clock: systemClock, log: silentLog });
+    const who = account?.name ?? userInfo().username;
+    if (way.isTerminal) report.add("ok", "console", `${settings.shell} as ${who}, by ${way.name}`);
+    else {
+      const missing = "no terminal: neither busybox telnetd nor script works here";
+      report.add("warn", "console", `${settings.shell} as ${who} on pipes, ${missing}`);
+    }
+  } catch (error) {
+    report.fail("console", "console", error);
+  }
+}
+
+function checkScripts({ scripts }: Config, report: Report): void {
+  report.add("ok", "scripts", scripts.enabled ? `on, by ${scripts.interpreter.join(" ")}` : "off");
+}
+
+function checkExtensions({ extensions }: Config, report: Report): void {
+  const on = Object.entries(extensions).flatMap(([name, isOn]) => (isOn ? [name] : []));
+  report.add("ok", "extensions", on.length === 0 ? "off" : on.join(", "));
 }
 
 function createReport({ terminal }: CommandContext): Report {

@@ -10,22 +10,27 @@ export interface Invocation {
   readonly config: string | undefined;
   readonly json: boolean;
   readonly csr: boolean;
+  readonly generate: boolean;
+  readonly connect: boolean;
   readonly verbose: boolean;
 }
+
+const OPTIONS = ["json", "csr", "generate", "connect"] as const;
+type Option = (typeof OPTIONS)[number];
 
 /** What each command takes after its name. */
 const COMMANDS = {
   run: { operands: [], options: [] },
-  check: { operands: [], options: [] },
+  check: { operands: [], options: ["connect"] },
   status: { operands: [], options: ["json"] },
   apply: { operands: ["SOURCE"], options: [] },
   validate: { operands: [], options: [] },
   revert: { operands: [], options: [] },
   reboot: { operands: [], options: [] },
   metadata: { operands: ["FILE"], options: [] },
-  identity: { operands: [], options: ["csr"] },
+  identity: { operands: [], options: ["csr", "generate"] },
   upload: { operands: ["FILE"], options: [] },
-} as const satisfies Record<string, { operands: readonly string[]; options: readonly ("json" | "csr")[] }>;
+} as const satisfies Record<string, { operands: readonly string[]; options: readonly Option[] }>;
 
 export type CommandName = keyof typeof COMMANDS;
 
@@ -34,14 +39,18 @@ export const USAGE = `hublink: firmware agent for NervesHub and fwup
 Usage: hublink COMMAND [--config FILE] [--verbose]
 
   run              the daemon, in the foreground
-  check            say what is wrong with configuration, identity, fwup or slots
+  check [--connect]
+                   say what is wrong with configuration, key, fwup or slots;
+                   with --connect also whether the hub takes this board
   status [--json]  ask the running daemon
   apply SOURCE     install a .fw from a file, a URL or - (standard input)
   validate         mark the running slot good
   revert           make the other slot the one to boot
   reboot           reboot the board by the configured way
   metadata FILE    print a .fw's metadata
-  identity         print identifier, key source, certificate dates, fingerprints
+  identity [--generate] [--csr]
+                   print identifier, key source, certificate and fingerprints;
+                   make the device's key; print a request for its certificate
   upload FILE      send a file to the hub's console
 
   --config FILE    default /etc/hublink/config.toml
@@ -72,7 +81,7 @@ export function parseCommandLine(argv: readonly string[]): Request {
     );
   }
   const accepted: readonly string[] = command.options;
-  for (const option of ["json", "csr"] as const) {
+  for (const option of OPTIONS) {
     if (values[option] === true && !accepted.includes(option)) throw usage(`${name} has no --${option}`);
   }
   return {
@@ -81,6 +90,8 @@ export function parseCommandLine(argv: readonly string[]): Request {
     config: values.config,
     json: values.json === true,
     csr: values.csr === true,
+    generate: values.generate === true,
+    connect: values.connect === true,
     verbose: values.verbose === true,
   };
 }
@@ -94,6 +105,8 @@ function parse(argv: readonly string[]) {
         config: { type: "string" },
         json: { type: "boolean" },
         csr: { type: "boolean" },
+        generate: { type: "boolean" },
+        connect: { type: "boolean" },
         verbose: { type: "boolean" },
         version: { type: "boolean" },
         help: { type: "boolean", short: "h" },

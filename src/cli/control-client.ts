@@ -7,7 +7,7 @@ import {
   MAX_LINE_BYTES,
   type ControlEvent,
 } from "../agent/control-messages.ts";
-import { splitLines } from "../agent/lines.ts";
+import { splitLines } from "../platform/lines.ts";
 import { systemClock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 

@@ -1,13 +1,34 @@
-import { boardIdentity } from "../agent/board-identity.ts";
+import { boardIdentity, identityDeps } from "../agent/board-identity.ts";
+import type { Config } from "../config/schema.ts";
+import { certificateRequestOf } from "../identity/certificate-request.ts";
+import { generateKey } from "../identity/generate.ts";
 import { systemClock } from "../platform/clock.ts";
-import { Failure } from "../platform/failure.ts";
 import { quietLog, readConfig } from "./config.ts";
 import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
 
-/** `hublink identity`: who this board is to its hub. */
-export async function identity(context: CommandContext, csr: boolean): Promise<void> {
-  if (csr) throw new Failure("unavailable", "identity --csr is not built yet in this version of hublink");
+export interface IdentityOptions {
+  /** Make the device's key first. */
+  readonly generate: boolean;
+  /** Print a certificate request. */
+  readonly csr: boolean;
+}
+
+/** `hublink identity`: who this board is to its hub; makes its key, and a request for its certificate. */
+export async function identity(context: CommandContext, { generate, csr }: IdentityOptions): Promise<void> {
   const config = await readConfig(context);
+  const { stdout, stderr } = context.terminal;
+  if (generate) {
+    const made = await generateKey(config.identity, systemClock);
+    (csr ? stderr : stdout).write(`made ${made}\n`); // with a request, only that goes into its file
+  }
+  if (csr) {
+    const deps = identityDeps(config, "/", systemClock, quietLog(config, context));
+    stdout.write(await certificateRequestOf(config.identity, deps));
+  }
+  if (!generate && !csr) await describe(config, context);
+}
+
+async function describe(config: Config, context: CommandContext): Promise<void> {
   const found = await boardIdentity(config, "/", systemClock, quietLog(config, context));
   const { certificate, source, warnings } = found.describe();
   const columns = columnsOf(context.terminal.stdout);

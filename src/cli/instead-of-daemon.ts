@@ -1,6 +1,7 @@
 import { ControlError } from "../agent/control-messages.ts";
 import { startControlServer } from "../agent/control-server.ts";
 import type { Config } from "../config/schema.ts";
+import { systemClock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
 import { VERSION } from "../version.ts";
 
@@ -26,6 +27,7 @@ export async function insteadOfDaemon<T>(
     group: "",
     agentVersion: VERSION,
     methods: Object.fromEntries(METHODS.map((method) => [method, busy])),
+    clock: systemClock,
     log,
   });
   try {

@@ -34,7 +34,7 @@ async function perform(request: Invocation, context: CommandContext): Promise<vo
     case "run":
       return (await import("./run.ts")).run(context);
     case "check":
-      return (await import("./check.ts")).check(context);
+      return (await import("./check.ts")).check(context, request.connect);
     case "status":
       return (await import("./status.ts")).status(context, request.json);
     case "apply":
@@ -48,9 +48,9 @@ async function perform(request: Invocation, context: CommandContext): Promise<vo
     case "metadata":
       return (await import("./metadata.ts")).metadata(context, operand);
     case "identity":
-      return (await import("./identity.ts")).identity(context, request.csr);
+      return (await import("./identity.ts")).identity(context, request);
     case "upload":
-      throw new Failure("unavailable", "upload is not built yet in this version of hublink");
+      return (await import("./upload.ts")).upload(context, operand);
   }
 }
 

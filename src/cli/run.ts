@@ -1,6 +1,5 @@
 import { startAgent, type Agent } from "../agent/agent.ts";
 import type { Checked } from "../config/check.ts";
-import { notBuiltYet } from "../config/not-built-yet.ts";
 import { systemClock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import { checkedConfig, daemonLog } from "./config.ts";
@@ -30,7 +29,7 @@ export async function run(context: CommandContext): Promise<void> {
 
 async function start({ config, warnings }: Checked, context: CommandContext): Promise<Agent> {
   const log = daemonLog(config, context);
-  for (const line of [...warnings, ...notBuiltYet(config)]) log.warn(line);
+  for (const line of warnings) log.warn(line);
   return await startAgent({ config, clock: systemClock, random: Math.random, log, root: "/" });
 }
 

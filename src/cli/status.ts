@@ -32,10 +32,12 @@ function rowsOf(status: AgentStatus): [string, string][] {
     ],
     ["identifier", status.identifier],
     ["hub", `${status.hub}: ${connectionText(status)}`],
-    ["identity", status.identity.source],
   ];
+  if (status.extensions.length > 0) rows.push(["extensions", status.extensions.join(", ")]);
+  rows.push(["identity", status.identity.source]);
   const { certificate } = status.identity;
   if (certificate !== null) rows.push(["", `valid until ${certificate.not_after.slice(0, 10)}`]);
+  for (const warning of status.identity.warnings) rows.push(["", warning]);
   const { firmware } = status;
   rows.push(["firmware", firmware === null ? "not known" : `${firmware.product} ${firmware.version}`]);
   if (firmware !== null) rows.push(["", firmware.uuid]);
@@ -54,12 +56,37 @@ function rowsOf(status: AgentStatus): [string, string][] {
   } else {
     rows.push(["update", "none"]);
   }
+  if (status.console !== null) {
+    const { joined, shell_running: running } = status.console;
+    rows.push([
+      "console",
+      `${joined ? "joined" : "not joined"}, ${running ? "a shell runs" : "no shell runs"}`,
+    ]);
+  }
+  if (status.archive !== null) {
+    const { uuid, version, state, reason } = status.archive;
+    const name = version === null ? "" : `${version} `;
+    rows.push(["archive", `${name}${state}${reason === null ? "" : `: ${reason}`}`], ["", uuid]);
+  }
+  const { watchdogs, watchdogs_starving: starving, last_reboot: reboot } = status;
+  for (const [index, name] of watchdogs.entries()) rows.push([index === 0 ? "watchdog" : "", name]);
+  if (starving !== null) rows.push(["", `not fed: ${starving}`]);
+  if (reboot !== null)
+    rows.push(["last reboot", `${reboot.reason}${reboot.method === null ? "" : `, by ${reboot.method}`}`]);
+  if (status.pending_reboot !== null) rows.push(["reboot", pendingRebootText(status.pending_reboot)]);
   if (status.last_error !== null) rows.push(["last error", status.last_error]);
   return rows;
 }
 
+function pendingRebootText({ deferred_until_ms: until }: NonNullable<AgentStatus["pending_reboot"]>): string {
+  if (until === null) return "waited for: hublink reboot starts the installed update";
+  return `put off by the application until ${new Date(until).toString().slice(0, 24)}`;
+}
+
 function connectionText(status: AgentStatus): string {
-  if (status.connection === "connected") return status.joined ? "connected, joined" : "connected, joining";
+  if (status.connection === "connected") {
+    return `connected, ${status.joined ? "joined" : "joining"}, ${status.serializer}`;
+  }
   if (status.next_attempt_s === null) return status.connection;
   return `${status.connection}, next attempt in ${status.next_attempt_s} s`;
 }

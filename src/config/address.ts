@@ -23,7 +23,7 @@ export const hubAddress: Kind<string> = {
 
 export const proxyAddress = checkedText("http://HOST:PORT, with user:password@ if need be", (text) => {
   const url = parseUrl(text);
-  return url !== undefined && /^https?:$/.test(url.protocol) && /^\/?$/.test(url.pathname);
+  return url !== undefined && url.protocol === "http:" && /^\/?$/.test(url.pathname);
 });
 
 /** The address as `wss://…` or `ws://…`, without a slash at the end of a bare host. */
@@ -34,11 +34,6 @@ function socketUrl(text: string): string | undefined {
   const scheme = SOCKET_SCHEMES[url.protocol];
   if (scheme === undefined) return undefined;
   return `${scheme}//${url.host}${url.pathname === "/" ? "" : url.pathname}${url.search}`;
-}
-
-/** Whether a URL's host is this machine itself. */
-export function isLoopback(url: URL): boolean {
-  return /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
 }
 
 function parseUrl(text: string): URL | undefined {

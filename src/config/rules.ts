@@ -1,5 +1,5 @@
-import { isLoopback } from "./address.ts";
-import type { Config } from "./schema.ts";
+import { isLoopback } from "../platform/loopback.ts";
+import { schema, type Config } from "./schema.ts";
 
 /** What must hold between keys that are each valid by themselves. */
 interface Rule {
@@ -53,6 +53,13 @@ const RULES: readonly Rule[] = [
     },
   },
   {
+    keys: ["extensions.geo", "geo.source"],
+    problem: ({ extensions, geo }) =>
+      extensions.geo && geo.source === ""
+        ? "geo.source: not set, but extensions.geo = true needs it; say where the board is, or how to find out"
+        : undefined,
+  },
+  {
     keys: ["reboot.methods", "watchdog.gpio.line"],
     problem: ({ reboot, watchdog }) =>
       reboot.methods.includes("gpio-watchdog") && watchdog.gpio.line === ""
@@ -76,7 +83,7 @@ export function brokenRules(config: Config, wrong: readonly string[]): string[] 
 const HUB_SILENCE_S = 180;
 
 /** One line for each setting that is valid but likely to be regretted. */
-export function warningsFor({ hub }: Config): string[] {
+export function warningsFor({ hub, app }: Config): string[] {
   const warnings: string[] = [];
   const url = new URL(hub.url);
   if (url.protocol === "ws:" && !isLoopback(url)) {
@@ -89,5 +96,13 @@ export function warningsFor({ hub }: Config): string[] {
       `hub.heartbeat_s = ${hub.heartbeat_s}: NervesHub drops a device that is silent for ${HUB_SILENCE_S} s`,
     );
   }
+  if (app.update !== "ask" && app.reboot !== "ask") warnings.push(...unaskedAnswers(app));
   return warnings;
+}
+
+/** What is said of the application's answers while it is asked nothing. */
+function unaskedAnswers(app: Config["app"]): string[] {
+  return (["on_timeout", "on_no_controller", "ask_timeout_s"] as const)
+    .filter((key) => app[key] !== schema.entries.app.entries[key].initial)
+    .map((key) => `app.${key}: has no effect while neither app.update nor app.reboot is "ask"`);
 }

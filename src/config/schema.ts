@@ -4,11 +4,11 @@ import {
   checkedText,
   choice,
   flag,
-  laterSection,
   number,
   seconds,
   section,
   setting,
+  sources,
   text,
   variables,
   wholeNumber,
@@ -24,10 +24,10 @@ const answer = choice("apply", "ignore", "reschedule");
 // mistake is refused, and marked secret so that it isn't shown.
 const publicKey = text("an Ed25519 public key as fwup writes it, 32 bytes in base64", /^[A-Za-z0-9+/]{43}=$/);
 
-const timeWindow = checkedText('a time window such as "02:00-05:00"', (window) => {
-  const times = /^((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)$/.exec(window);
-  return times !== null && times[1] !== times[2];
-});
+const timeWindow = text(
+  'a time window such as "02:00-05:00"',
+  /^((?:[01]\d|2[0-3]):[0-5]\d)-(?!\1)(?:[01]\d|2[0-3]):[0-5]\d$/,
+);
 
 /**
  * Everything that can be configured. The type `Config`, the defaults, the check, the environment
@@ -45,8 +45,7 @@ export const schema = section("", {
     serializer: setting(
       choice("json", "msgpack"),
       "json",
-      "Encoding of messages. msgpack needs a hub that speaks Phoenix vsn 3.0.0.",
-      { notBuiltYet: ["msgpack"] },
+      "Encoding of messages. msgpack needs a hub that speaks Phoenix vsn 3.0.0; where it is refused, json is spoken.",
     ),
     compress: setting(
       flag,
@@ -71,14 +70,13 @@ export const schema = section("", {
     proxy: setting(
       proxyAddress,
       "",
-      "HTTP proxy for the socket and for downloads. Default: HTTPS_PROXY and NO_PROXY of the environment.",
-      { notBuiltYet: true, secret: true },
+      "HTTP proxy for the socket and for downloads; it must allow CONNECT, for unencrypted URLs too. Default: HTTPS_PROXY and HTTP_PROXY of the environment, which do not count for this machine itself. NO_PROXY excepts hosts from either.",
+      { secret: true },
     ),
     status_dialect: setting(
       choice("current", "seed"),
       "current",
       "Words used for the update's status: those of today's NervesHub, or of the first protocol (\"seed\").",
-      { notBuiltYet: ["seed"] },
     ),
     reconnect: section("Delays between attempts to connect; they double from min_s to max_s.", {
       min_s: setting(seconds(0.01, 86_400), 1, "First delay. Must not be above max_s."),
@@ -96,7 +94,6 @@ export const schema = section("", {
       choice("file", "env", "uboot-env", "pkcs11", "tpm2", "rpi-otp", "shared-secret"),
       "file",
       "Where the key comes from; the section of the same name says more (uboot_env, rpi_otp, shared_secret with an underscore).",
-      { notBuiltYet: ["env", "uboot-env", "pkcs11", "tpm2", "rpi-otp"] },
     ),
     identifier: setting(
       text('text, "file:PATH" or "command:COMMAND"'),
@@ -107,7 +104,6 @@ export const schema = section("", {
       choice("auto", "direct", "helper", "engine"),
       "auto",
       "Who does TLS with the key: this process (direct), a stunnel child (helper) or an OpenSSL engine (engine). auto: direct for keys that can be read, helper for keys that cannot.",
-      { notBuiltYet: ["helper", "engine"] },
     ),
     file: section('Certificate and key in files (source = "file").', {
       cert_file: setting(
@@ -128,7 +124,7 @@ export const schema = section("", {
         "File with the passphrase of an encrypted key. Readable by its owner only.",
       ),
     }),
-    env: laterSection('Certificate and key in environment variables (source = "env").', {
+    env: section('Certificate and key in environment variables (source = "env").', {
       cert: setting(
         text("the name of a variable"),
         "",
@@ -140,7 +136,7 @@ export const schema = section("", {
         "Name of the variable with the private key, PEM or base64 DER.",
       ),
     }),
-    uboot_env: laterSection('Certificate and key in the U-Boot environment (source = "uboot-env").', {
+    uboot_env: section('Certificate and key in the U-Boot environment (source = "uboot-env").', {
       cert: setting(
         text("the name of a variable", /./),
         "nerves_hub_cert",
@@ -152,7 +148,7 @@ export const schema = section("", {
         "Name of the U-Boot variable with the private key.",
       ),
     }),
-    pkcs11: laterSection('A key that stays in a token (source = "pkcs11").', {
+    pkcs11: section('A key that stays in a token (source = "pkcs11").', {
       module: setting(path, "", "The token's PKCS#11 library."),
       uri: setting(
         text("a pkcs11: URI", /^(pkcs11:.*)?$/s),
@@ -161,13 +157,17 @@ export const schema = section("", {
         { secret: true },
       ),
       pin_file: setting(path, "", "File with the token's PIN. Readable by its owner only."),
-      cert_file: setting(path, "", "The certificate, PEM or DER. Default: the one in the token."),
-    }),
-    tpm2: laterSection('A key that stays in a TPM 2.0 (source = "tpm2").', {
-      key: setting(
-        text("a persistent handle or a path"),
+      cert_file: setting(
+        path,
         "",
-        "Persistent handle (0x81000001) or TSS2 PEM file of the key.",
+        "The certificate, PEM or DER. Default: the one in the token, under the key's id or label, read with pkcs11-tool.",
+      ),
+    }),
+    tpm2: section('A key that stays in a TPM 2.0 (source = "tpm2").', {
+      key: setting(
+        path,
+        "",
+        "TSS2 PEM file of the key (BEGIN TSS2 PRIVATE KEY), of no use without this TPM.",
       ),
       cert_file: setting(path, "", "The certificate, PEM or DER."),
       tcti: setting(
@@ -176,7 +176,7 @@ export const schema = section("", {
         "How the TPM is reached. The resource manager (tpmrm0) lets other programs use it too.",
       ),
     }),
-    rpi_otp: laterSection('The P-256 key in a Raspberry Pi\'s OTP memory (source = "rpi-otp").', {
+    rpi_otp: section('The P-256 key in a Raspberry Pi\'s OTP memory (source = "rpi-otp").', {
       cert_file: setting(path, "", "The certificate, PEM or DER."),
     }),
     shared_secret: section('A key and secret of the product or device (source = "shared-secret").', {
@@ -238,32 +238,28 @@ export const schema = section("", {
     mode: setting(
       choice("auto", "stream", "cache"),
       "auto",
-      "stream: straight into fwup, needs no disk. cache: to cache_dir first, goes on after a reboot. auto: cache when cache_dir has room for the file, else stream; for now the same as stream.",
-      { notBuiltYet: ["cache"] },
+      "stream: straight into fwup, needs no disk. cache: to cache_dir first, goes on after a reboot; streamed all the same while the disk is full or read-only. auto: cache when cache_dir has room for the file, else stream.",
     ),
-    cache_dir: setting(neededPath, "/data/hublink/firmware", "Folder for downloads in cache mode.", {
-      notBuiltYet: true,
-    }),
-    connections: setting(wholeNumber("", 1, 16), 1, "Parts fetched side by side in cache mode.", {
-      notBuiltYet: true,
-    }),
+    cache_dir: setting(
+      neededPath,
+      "/data/hublink/firmware",
+      "Folder for downloads in cache mode. It holds one firmware at most.",
+    ),
+    connections: setting(wholeNumber("", 1, 16), 1, "Ranges fetched side by side in cache mode."),
     rate_limit_kib_s: setting(
       number("KiB/s", 0, 1_048_576),
       0,
-      "Upper limit of the download's speed. 0: none.",
-      { notBuiltYet: true },
+      "Upper limit of the download's speed, over all connections. 0: none.",
     ),
     window: setting(
       arrayOf(timeWindow),
       [],
-      'Times of day, local time, in which updates may be applied, such as "02:00-05:00"; "22:00-04:00" spans midnight. Outside of them an update is rescheduled. Empty: always.',
-      { notBuiltYet: true },
+      'Times of day in which updates may begin, such as "02:00-05:00"; "22:00-04:00" spans midnight. In the board\'s time zone, by the hub\'s clock. Outside of them an update is rescheduled. Empty: always. See docs/updates.md.',
     ),
     policy_command: setting(
       command,
       "",
-      "Is asked before each update and gets it as JSON on stdin. Exit code 0: apply; 75: reschedule (first line of stdout: minutes, rest: reason); anything else: ignore.",
-      { notBuiltYet: true },
+      "Is asked before each update and gets it as JSON on stdin. Exit code 0: apply; 75: reschedule (first line of stdout: minutes, rest: reason); anything else: ignore (what it printed is the reason). It has 60 s. See docs/updates.md.",
     ),
     stall_s: setting(
       seconds(),
@@ -274,8 +270,7 @@ export const schema = section("", {
     verify_written: setting(
       flag,
       false,
-      "Read the slot back through fwup's own check, where the firmware supports it.",
-      { notBuiltYet: true },
+      "Have fwup read back what it writes and compare (--verify-writes, fwup 1.7.0 or later). false: as fwup does by itself, which is to verify on device nodes and not on image files.",
     ),
     retry: section("What a download does when the network fails.", {
       attempts: setting(
@@ -283,13 +278,17 @@ export const schema = section("", {
         10,
         "Attempts in a row without a new byte before it fails.",
       ),
-      delay_s: setting(seconds(0), 15, "Delay between attempts."),
+      delay_s: setting(
+        seconds(0),
+        15,
+        "First delay between attempts; it doubles up to 10 minutes, is spread by jitter, and starts over once bytes came.",
+      ),
       idle_timeout_s: setting(seconds(), 60, "An attempt ends when no byte comes for so long."),
       total_timeout_s: setting(seconds(), 86_400, "The whole download ends after this."),
       min_rate_bytes_s: setting(
         number("bytes/s", 0, 1_000_000_000),
         3750,
-        "An attempt that is slower than this over idle_timeout_s ends. 0: no floor.",
+        "A connection that gives less than this, over a minute of waiting for it, is replaced. 0: no floor.",
       ),
     }),
   }),
@@ -312,38 +311,44 @@ export const schema = section("", {
     ),
   }),
 
-  app: section("Questions to the application on the board, over the control socket.", {
-    update: setting(choice("apply", "ask"), "apply", "Whether the application is asked before an update.", {
-      notBuiltYet: ["ask"],
-    }),
-    reboot: setting(
-      choice("immediate", "ask", "never"),
-      "immediate",
-      "What happens when the new slot is ready: reboot at once, ask the application, or leave the reboot to it.",
-      { notBuiltYet: ["ask", "never"] },
-    ),
-    ask_timeout_s: setting(seconds(), 30, "How long the application has to answer.", { notBuiltYet: true }),
-    on_timeout: setting(answer, "apply", "What counts as its answer when none came.", { notBuiltYet: true }),
-    on_no_controller: setting(
-      answer,
-      "apply",
-      "What counts as its answer when no application is connected as controller.",
-      { notBuiltYet: true },
-    ),
-    max_defer_s: setting(
-      seconds(0),
-      86_400,
-      "A reboot that the application defers happens after this, whatever it says.",
-      { notBuiltYet: true },
-    ),
-  }),
+  app: section(
+    "Questions to the application on the board, over the control socket: see docs/control-socket.md.",
+    {
+      update: setting(
+        choice("apply", "ask"),
+        "apply",
+        "Whether the application is asked before an update of the hub's.",
+      ),
+      reboot: setting(
+        choice("immediate", "ask", "never"),
+        "immediate",
+        "What happens when a hub's update is installed: reboot at once, ask the application, or leave the reboot to it and to people (never; max_defer_s doesn't count then). Reboots that the hub or a person asks for happen in any case.",
+      ),
+      // NervesHub gives up an update that is silent for 30 minutes.
+      ask_timeout_s: setting(seconds(0.01, 1500), 30, "How long the application has to answer."),
+      on_timeout: setting(
+        answer,
+        "apply",
+        "What counts as its answer when none came, or none that makes sense. For a reboot, ignore and reschedule both mean: ask again in 5 minutes.",
+      ),
+      on_no_controller: setting(
+        answer,
+        "apply",
+        "What counts as its answer when no application is connected as controller.",
+      ),
+      max_defer_s: setting(
+        seconds(),
+        86_400,
+        "A deferred reboot happens this long after the update was installed, whatever the application says.",
+      ),
+    },
+  ),
 
   reboot: section("How the board is rebooted.", {
     methods: setting(
       arrayOf(choice("gpio-watchdog", "syscall"), 1),
       ["syscall"],
       "Tried in order: gpio-watchdog lets the external watchdog of [watchdog.gpio] reset the board, syscall asks the system. sysrq is always the last.",
-      { notBuiltYet: ["gpio-watchdog"] },
     ),
     grace_s: setting(seconds(0, 3600), 5, 'Time for "rebooting" to reach the hub and for the disks to sync.'),
     escalate_s: setting(
@@ -354,9 +359,9 @@ export const schema = section("", {
     command: setting(command, "", "What syscall runs. Default: reboot, then reboot -f."),
   }),
 
-  watchdog: laterSection("Watchdogs, fed only while the agent's own checks pass.", {
+  watchdog: section("Watchdogs, fed only while the agent's own checks pass.", {
     device: setting(path, "", "Kernel watchdog to feed, such as /dev/watchdog. Empty: none."),
-    gpio: laterSection("An external watchdog on a GPIO line.", {
+    gpio: section("An external watchdog on a GPIO line.", {
       line: setting(
         text('a GPIO line such as "17", "GPIO17" or "pinctrl-bcm2835:17"', /^((GPIO)?\d+|[^\s:]+:\d+)?$/),
         "",
@@ -381,57 +386,125 @@ export const schema = section("", {
     }),
   }),
 
-  connectivity: laterSection("For a board that has lost its hub but not its power.", {
+  connectivity: section("For a board that has lost its hub but not its power.", {
     after_s: setting(
       seconds(0),
       0,
-      "Without the hub for so long, command is run, and then the board is rebooted. 0: off.",
+      "Without the hub for so long, command is run, and if that doesn't help within a minute the board is rebooted. 0: off.",
     ),
-    command: setting(command, "", "Is run first, to bring the network back."),
-    per_day: setting(wholeNumber("", 1, 1440), 4, "How often this may happen in a day."),
+    command: setting(command, "", "Is run first, to bring the network back; five minutes at most."),
+    per_day: setting(
+      wholeNumber("", 1, 1440),
+      4,
+      "How often the board may be rebooted for this in a day; command is run all the same.",
+    ),
   }),
 
-  console: laterSection("The hub's remote console.", {
+  console: section("The hub's remote console: a shell, and files both ways.", {
     enabled: setting(flag, false, "Let the hub open a shell on this board."),
     shell: setting(neededPath, "/bin/sh", "Program that is started."),
-    user: setting(text("the name of a user"), "", "User it runs as. Default: the agent's own."),
+    user: setting(
+      text("the name of a user", /^([^\s:/-][^\s:/]*)?$/),
+      "",
+      "User it runs as, as after a login; the agent has to run as root then. Default: the agent's own.",
+    ),
     idle_timeout_s: setting(seconds(), 300, "A session in which nothing is typed for so long ends."),
-    upload_dir: setting(neededPath, "/data/hublink/uploads", "Folder for files sent from the console."),
-    max_upload_mib: setting(number("MiB", 0, 1_048_576), 64, "Larger files are refused."),
+    upload_dir: setting(neededPath, "/data/hublink/uploads", "Folder for files that are sent to the board."),
+    max_upload_mib: setting(number("MiB", 0, 1_048_576), 64, "Larger files are refused, both ways."),
   }),
 
-  scripts: laterSection("Scripts sent by the hub.", {
+  scripts: section("Support scripts, sent by the hub's users.", {
     enabled: setting(flag, false, "Let the hub run scripts on this board."),
-    interpreter: setting(arrayOf(text(), 1), ["/bin/sh"], "Program with its arguments that gets the script."),
-    timeout_s: setting(seconds(), 10, "A script is ended after this."),
+    interpreter: setting(
+      arrayOf(text(), 1),
+      ["/bin/sh"],
+      "Program with its arguments that runs a script without a #! line.",
+    ),
+    timeout_s: setting(
+      seconds(),
+      10,
+      "A script is ended after this, and after 14 in any case: NervesHub forgets it after 15. Only a connecting code may take longer.",
+    ),
     max_output_kib: setting(number("KiB", 0, 1024), 256, "Output past this is dropped."),
   }),
 
-  archives: laterSection("Archives: files that come with a deployment, beside the firmware.", {
-    enabled: setting(flag, false, "Fetch archives."),
-    dir: setting(neededPath, "/data/hublink/archives", "Folder they are stored in."),
-    ready_command: setting(command, "", "Is run when an archive is complete and its signature verified."),
+  archives: section("Archives: files that come with a deployment, beside the firmware.", {
+    enabled: setting(
+      flag,
+      false,
+      "Fetch archives signed with firmware.public_keys, else with the hub's keys.",
+    ),
+    dir: setting(
+      neededPath,
+      "/data/hublink/archives",
+      "Folder they are stored in, as UUID.fw. It holds the newest one: older ones are removed when its ready_command has succeeded.",
+    ),
+    ready_command: setting(
+      command,
+      "",
+      "Is run once when an archive is complete and its signature verified, with HUBLINK_ARCHIVE_PATH, _UUID and _VERSION. When it fails, it is run again at the next join.",
+    ),
   }),
 
-  identify: laterSection("What shows which board it is when the hub asks.", {
+  identify: section("What shows which board it is when the hub asks.", {
     led: setting(
       text("the name of an LED", /^[^/]*$/),
       "",
       "LED to blink: a name under /sys/class/leds. Empty: none.",
     ),
-    command: setting(command, "", "Is run instead of, or beside, the LED."),
+    command: setting(
+      command,
+      "",
+      "Is run instead of, or beside, the LED, with HUBLINK_IDENTIFY_SECONDS; a minute longer than that at most.",
+    ),
     seconds: setting(seconds(0.01, 3600), 10, "How long the LED blinks."),
   }),
 
-  extensions: laterSection("NervesHub's extensions.", {
-    health: setting(flag, true, "Report load, memory, disk and temperature."),
-    geo: setting(flag, false, "Report the location that the board's public address suggests."),
-    local_shell: setting(flag, false, "Let the hub open a shell through the local-shell extension."),
-    logging: setting(flag, false, "Send log lines to the hub."),
-    network_identity: setting(flag, false, "Report addresses of the network interfaces."),
+  extensions: section("NervesHub's extensions.", {
+    health: setting(
+      flag,
+      true,
+      "Report load, memory, disk, temperature, traffic and alarms when the hub asks.",
+    ),
+    geo: setting(flag, false, "Report where the board is; geo.source says how it knows."),
+    local_shell: setting(
+      flag,
+      false,
+      "Let the hub open a shell through the local-shell extension: shell, user and idle_timeout_s are those of [console].",
+    ),
+    logging: setting(flag, false, "Send log lines to the hub: 5 a second, the rest is counted."),
+    network_identity: setting(
+      flag,
+      false,
+      "Report the board's names in VPNs; network_identity.services says which.",
+    ),
   }),
 
-  clock: laterSection("For boards that start in 1970.", {
+  geo: section("How the board knows where it is (extensions.geo).", {
+    source: setting(
+      checkedText(
+        '"LATITUDE,LONGITUDE", "command:COMMAND" or an http(s) URL',
+        (source) => /^(command:.|https?:\/\/.)/s.test(source) || /^-?[\d.]+, *-?[\d.]+$/.test(source),
+      ),
+      "",
+      'The place itself ("47.37,8.54"); "command:COMMAND" for a command, or the URL of a service, that gives "LATITUDE,LONGITUDE" or JSON with latitude and longitude.',
+      { secret: true },
+    ),
+  }),
+
+  logging: section("What extensions.logging sends besides the agent's own log.", {
+    command: setting(command, "", "Each line it prints is sent, such as those of `logread -f`."),
+  }),
+
+  network_identity: section("The board's names in VPNs (extensions.network_identity).", {
+    services: setting(
+      sources,
+      {},
+      'By service (tailscale, netbird, wireguard, iroh), with "/INSTANCE" where there are several: the name itself, "command:COMMAND" for the first line it prints, or "json:POINTER COMMAND", such as "json:/Self/ID tailscale status --json". At most 10.',
+    ),
+  }),
+
+  clock: section("For boards that start in 1970.", {
     guard: setting(
       flag,
       true,

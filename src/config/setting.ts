@@ -22,16 +22,12 @@ interface SettingNotes {
   readonly example?: string;
   /** Its value is never shown. */
   readonly secret?: true;
-  /** Accepted, but without effect yet: every value, or those named. */
-  readonly notBuiltYet?: true | readonly string[];
 }
 
 /** One table of the configuration. */
 export interface Section<E extends Entries = Entries> {
   readonly about: string;
   readonly entries: E;
-  /** None of its settings has an effect yet. */
-  readonly notBuiltYet: boolean;
 }
 
 export type Entry = Setting<unknown> | Section;
@@ -52,12 +48,7 @@ export function isSection(entry: Entry): entry is Section {
 }
 
 export function section<E extends Entries>(about: string, entries: E): Section<E> {
-  return { about, entries, notBuiltYet: false };
-}
-
-/** A section that is accepted and checked, but has no effect yet. */
-export function laterSection<E extends Entries>(about: string, entries: E): Section<E> {
-  return { about, entries, notBuiltYet: true };
+  return { about, entries };
 }
 
 export function setting<T>(
@@ -148,5 +139,20 @@ export const variables: Kind<Readonly<Record<string, string>>> = {
     v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")),
     text().schema,
     "a table of variables and their text",
+  ),
+};
+
+const serviceName = v.pipe(
+  v.string(),
+  v.regex(/^[a-z][a-z0-9_-]*(\/[A-Za-z0-9_.-]+)?$/, 'the name of a service, with or without "/INSTANCE"'),
+);
+
+/** A table whose keys are services, or SERVICE/INSTANCE. */
+export const sources: Kind<Readonly<Record<string, string>>> = {
+  expected: "a table of services and where their name comes from, 10 at most",
+  form: "table",
+  schema: v.pipe(
+    v.record(serviceName, text().schema, "a table of services and where their name comes from"),
+    v.check((table) => Object.keys(table).length <= 10, "10 services at most"),
   ),
 };

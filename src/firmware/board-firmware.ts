@@ -4,7 +4,6 @@ import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { listTasks, runOpsTask } from "./fwup.ts";
-import { kernelParameter } from "./kernel-command-line.ts";
 import type { InstalledFirmware, Journal } from "./journal.ts";
 import { loadFirmware } from "./running-firmware.ts";
 import { invalidation, reversion, validation } from "./slot-operations.ts";
@@ -54,8 +53,14 @@ export interface BoardFirmware {
   revert(): Promise<void>;
   /** Makes the other slot invalid, flushed, before an update writes to it. @throws Failure */
   clearTarget(signal: AbortSignal): Promise<void>;
-  /** Makes the running slot the active one again, and the other one invalid. @throws Failure */
-  keepRunning(): Promise<void>;
+  /**
+   * Makes the running slot the active one again, and the other one invalid, when fwup has switched slots.
+   * @param finished it said so; else it was killed, and the environment tells
+   * @throws Failure
+   */
+  keepRunning(finished: boolean): Promise<void>;
+  /** Notes that firmware is about to be written, for an agent that never hears of its end. */
+  noteWriting(uuid: string, origin: "hub" | "local"): Promise<void>;
   /** Notes that firmware was installed, for the boot after this one to know what became of it. */
   noteInstalled(uuid: string, origin: "hub" | "local"): Promise<void>;
   /** Notes that the board is being rebooted. */
@@ -69,30 +74,30 @@ const DEFAULT_DEVPATH = "/dev/mmcblk0";
 export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<BoardFirmware> {
   const { config, journal, root, clock, log } = options;
   const bootId = await readText(join(root, "proc/sys/kernel/random/boot_id"));
-  const bootScriptTells =
-    kernelParameter(await readText(join(root, "proc/cmdline")), "fw_slot") !== undefined;
   const hasEnvironment = config.metadata === "uboot-env";
+  await noteUnnoticed(options);
   const installed = journal.installed;
-  /**
-   * Where the boot script tells which slot runs, only another boot ends the wait. Elsewhere nobody could
-   * tell, and once the reboot was asked for the environment is believed: it says what was booted.
-   */
-  const awaitsReboot = (entry: InstalledFirmware): boolean =>
-    entry.bootId === bootId && (bootScriptTells || !entry.rebootAsked);
+  const load = async (installedFrom?: InstalledFirmware["fromSlot"]): Promise<RunningFirmware> =>
+    loadFirmware(config, { kernelCommandLinePath: join(root, "proc/cmdline"), installedFrom });
 
   let running: RunningFirmware | undefined;
   let problem: Failure | undefined;
+  let devpath = config.devpath || DEFAULT_DEVPATH;
+  let bootIdTells = bootId !== "";
+  /** Only another boot ends the wait; where no id tells of it, the reboot that was asked for is taken for done. */
+  const awaitsReboot = (entry: InstalledFirmware): boolean =>
+    entry.bootId === bootId && (bootIdTells || !entry.rebootAsked);
   try {
-    running = await loadFirmware(config, {
-      kernelCommandLinePath: join(root, "proc/cmdline"),
-      installedFrom: installed !== null && awaitsReboot(installed) ? installed.fromSlot : undefined,
-    });
+    running = await load();
+    devpath = config.devpath || running.devpath || DEFAULT_DEVPATH;
+    // No kernel boots from an image file: this one's id says nothing about the board that it is the disk of.
+    bootIdTells &&= !(await isFile(devpath).catch(() => false)); // whoever writes there says what is wrong with it
+    if (installed !== null && awaitsReboot(installed)) running = await load(installed.fromSlot);
     for (const warning of running.warnings) log.warn(warning);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     problem = error;
   }
-  const devpath = config.devpath || running?.devpath || DEFAULT_DEVPATH;
   const fellBack =
     running !== undefined &&
     (running.autoRevertDetected ||
@@ -152,6 +157,13 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     await operate("invalidate", (variables) => invalidation(variables, known(), target), signal);
   };
 
+  const entryOf = (uuid: string, origin: "hub" | "local"): InstalledFirmware => ({
+    ...{ uuid, origin, bootId },
+    fromSlot: running?.slot ?? "",
+    rebootAsked: origin === "local", // who installs by hand reboots by hand, unseen
+    atMs: clock.now(),
+  });
+
   return {
     running,
     problem,
@@ -175,9 +187,14 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
       await journal.update({ installed: null });
     },
     clearTarget: clear,
-    async keepRunning() {
+    async keepRunning(finished) {
       const { slot } = known();
       if (slot === "") return;
+      if (!finished) {
+        if (!hasEnvironment) return;
+        const variables = await readEnvironment(config.uboot_env_config);
+        if (variables.get("nerves_fw_active") === slot) return;
+      }
       const stay = new Map([
         ["nerves_fw_active", slot],
         ["nerves_fw_validated", "1"],
@@ -187,10 +204,11 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
       if (hasEnvironment) await writeVariables(config.uboot_env_config, stay);
       await clear();
     },
+    async noteWriting(uuid, origin) {
+      await journal.update({ writing: entryOf(uuid, origin) });
+    },
     async noteInstalled(uuid, origin) {
-      const rebootAsked = origin === "local"; // who installs by hand reboots by hand, unseen
-      const fromSlot = running?.slot ?? "";
-      await journal.update({ installed: { uuid, fromSlot, bootId, rebootAsked, origin, atMs: clock.now() } });
+      await journal.update({ installed: entryOf(uuid, origin), writing: null });
     },
     async noteReboot() {
       const entry = journal.installed;
@@ -199,11 +217,41 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
   };
 }
 
+/**
+ * Notes an installation that fwup had finished when the agent or the power went away: without it an agent
+ * started in the same boot takes the active slot for the one that runs, or for one fallen back from.
+ */
+async function noteUnnoticed({ config, journal, log }: BoardFirmwareOptions): Promise<void> {
+  const { writing } = journal;
+  if (writing === null || config.metadata !== "uboot-env") return;
+  try {
+    const variables = await readEnvironment(config.uboot_env_config);
+    const active = variables.get("nerves_fw_active");
+    const finished =
+      active !== writing.fromSlot && variables.get(`${active ?? ""}.nerves_fw_uuid`) === writing.uuid;
+    if (!finished) return;
+    log.info("the update had been installed when the agent ended", { uuid: writing.uuid });
+    await journal.update({ writing: null, installed: writing });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error; // whoever needs the environment says what is wrong with it
+  }
+}
+
+/** False also when there is nothing. @throws Error of the file system */
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
 async function hasTask({ config, clock, log }: BoardFirmwareOptions, task: string): Promise<boolean> {
   try {
-    if (!(await stat(config.ops_file)).isFile()) return false;
+    if (!(await isFile(config.ops_file))) return false;
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") log.warn(`firmware.ops_file can't be used: ${messageOf(error)}`);
+    log.warn(`firmware.ops_file can't be used: ${messageOf(error)}`);
     return false;
   }
   const tasks = await listTasks({ fwup: config.fwup, clock, file: config.ops_file });

@@ -5,7 +5,8 @@ import { Failure } from "../platform/failure.ts";
  *
  * - `expired-or-gone`: the server does not give the file under this URL (any more); a new URL may help
  * - `refused`: the URL or the server's answer is not one to follow, such as a redirect from https to http
- * - `file-changed`: the file is not the one that the first bytes are of, and those are handed out already
+ * - `file-changed`: the file is not the one that the first bytes are of, and those are handed out already;
+ *   starting over from the first byte may help
  * - `gave-up`: too many attempts in a row without a new byte
  * - `timed-out`: it took longer than it may in all
  */
@@ -27,16 +28,21 @@ export class LineFault extends Error {
   readonly retryAfterMs: number;
   /** True when bytes came, but too slowly to count as headway. */
   readonly tooSlow: boolean;
+  /** True when the server says that the file has no byte where it was asked for one. */
+  readonly pastEnd: boolean;
 
-  constructor(message: string, { retryAfterMs = 0, tooSlow = false, ...options }: LineFaultOptions = {}) {
-    super(message, options);
+  constructor(message: string, options: LineFaultOptions = {}) {
+    const { retryAfterMs = 0, tooSlow = false, pastEnd = false, ...rest } = options;
+    super(message, rest);
     this.name = "LineFault";
     this.retryAfterMs = retryAfterMs;
     this.tooSlow = tooSlow;
+    this.pastEnd = pastEnd;
   }
 }
 
 interface LineFaultOptions extends ErrorOptions {
   readonly retryAfterMs?: number;
   readonly tooSlow?: boolean;
+  readonly pastEnd?: boolean;
 }

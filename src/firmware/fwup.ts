@@ -4,9 +4,19 @@ import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
 import { runFwup, type FwupRun, type FwupSource } from "./fwup-process.ts";
+import { isDowngrade } from "./version.ts";
 
 /** Base64 of 32 bytes, as `fwup -g` writes it; the padding may be missing. */
 const PUBLIC_KEY = /^[A-Za-z0-9+/]{43}=?$/;
+
+/** The first fwup with `--verify-writes`. */
+const VERIFIES_WRITES_SINCE = "1.7.0";
+
+/** Why an fwup of this version can't verify what it writes, if it can't. */
+export function writesUnverified(version: string): string | undefined {
+  if (!isDowngrade(VERIFIES_WRITES_SINCE, version)) return undefined;
+  return `fwup ${version} can't verify what it writes; ${VERIFIES_WRITES_SINCE} can (update.verify_written)`;
+}
 
 /** Reading a version or a list of tasks takes milliseconds. */
 const QUERY_TIMEOUT_MS = 30_000;
@@ -92,6 +102,8 @@ export async function runOpsTask(options: OpsTaskOptions): Promise<void> {
 
 export interface QueryOptions {
   readonly fwup: string;
+  /** Default: 30 s. */
+  readonly timeoutMs?: number;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
 }
@@ -108,18 +120,33 @@ export async function listTasks(options: QueryOptions & { readonly file: string 
   return names.split("\n").filter((name) => name !== "");
 }
 
+/** Reading all of a large archive on a slow board. */
+const VERIFY_TIMEOUT_MS = 30 * 60_000;
+
+/**
+ * Reads the whole of an archive on disk and verifies its signature and content.
+ * @param options.publicKeys base64 Ed25519; any one of them may have signed it
+ * @throws Failure with fwup's own words, or when there is no usable key
+ */
+export async function verifyArchive(
+  options: QueryOptions & { readonly file: string; readonly publicKeys: readonly string[] },
+): Promise<void> {
+  const keys = keyArguments(options.publicKeys);
+  await queryFwup({ ...options, timeoutMs: VERIFY_TIMEOUT_MS }, ["-V", ...keys, "-i", options.file]);
+}
+
 /**
  * Runs an unframed fwup that only reads, and gives its output.
  * @throws Failure with fwup's own words
  */
 export async function queryFwup(
-  { fwup, clock, signal }: QueryOptions,
+  { fwup, timeoutMs = QUERY_TIMEOUT_MS, clock, signal }: QueryOptions,
   args: readonly string[],
   stdin?: Uint8Array,
 ): Promise<string> {
   const result = await runCommand([fwup, ...args], {
     clock,
-    timeoutMs: QUERY_TIMEOUT_MS,
+    timeoutMs,
     ...(signal === undefined ? {} : { signal }),
     ...(stdin === undefined ? {} : { stdin }),
   });

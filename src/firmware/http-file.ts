@@ -1,10 +1,17 @@
 /** A file on an HTTP server, opened at a position; see RFC 9110 for ranges and their conditions. */
 import type { Dispatcher } from "undici";
+import type { Clock } from "../platform/clock.ts";
+import type { ProxyChoice } from "../platform/proxy.ts";
+import { openTunnel } from "../platform/proxy-tunnel.ts";
 import { DownloadFailure, LineFault } from "./download-failure.ts";
 
 export interface HttpOptions {
   /** PEM; whom to trust instead of Node's built-in list. */
   readonly ca?: readonly string[] | undefined;
+  readonly clock: Clock;
+  readonly proxyFor?: ProxyChoice | undefined;
+  /** How many at once to one server. Default: 1. */
+  readonly connections?: number;
   /** Gets the address of this end of each new connection. */
   readonly onConnect?: ((localAddress: string) => void) | undefined;
 }
@@ -26,6 +33,13 @@ export interface FileVersion {
   readonly totalBytes: number | null;
 }
 
+/** Whether the bytes of one state can't be joined to those of the other. */
+export function isAnother(now: FileVersion, before: FileVersion): boolean {
+  const differ = <T>(a: T | null, b: T | null): boolean => a !== null && b !== null && a !== b;
+  const opaque = (etag: string | null): string | null => etag?.replace(/^W\//, "") ?? null;
+  return differ(opaque(now.etag), opaque(before.etag)) || differ(now.totalBytes, before.totalBytes);
+}
+
 export interface OpenFile {
   /** Where the body starts in the file: the position asked for, or 0 when the server gives no ranges. */
   readonly start: number;
@@ -36,7 +50,9 @@ export interface OpenFile {
 export interface OpenRequest {
   readonly url: URL;
   readonly offset: number;
-  /** The state that bytes before `offset` are of. */
+  /** The position after the last byte wanted; null for the file's end. */
+  readonly end: number | null;
+  /** The state that unproven bytes before `offset` are of; null when there are none. */
   readonly version: FileVersion | null;
   /** Sent to the URL's own origin only. */
   readonly headers: Readonly<Record<string, string>>;
@@ -49,27 +65,46 @@ const CONNECT_TIMEOUT_MS = 30_000;
 const MAX_REDIRECTS = 5;
 
 /** undici takes some MB, so it is loaded only when there is something to fetch. */
-export async function openHttp({ ca, onConnect }: HttpOptions): Promise<Http> {
+export async function openHttp(options: HttpOptions): Promise<Http> {
+  const { ca, clock, proxyFor, onConnect, connections = 1 } = options;
   const { Agent, buildConnector, request } = await import("undici");
   const connect = buildConnector({
     timeout: CONNECT_TIMEOUT_MS,
     ...(ca === undefined ? {} : { ca: [...ca] }),
   });
+  const over = new AbortController();
+  const tunnelOptions = { clock, timeoutMs: CONNECT_TIMEOUT_MS, signal: over.signal };
   const dispatcher = new Agent({
-    connections: 1,
+    connections,
     headersTimeout: 0, // the caller watches, on its own clock
     bodyTimeout: 0,
-    connect(options, callback) {
-      connect(options, (...result) => {
+    connect(target, callback) {
+      const connected: typeof callback = (...result) => {
         const address = result[1]?.localAddress;
         if (address !== undefined) onConnect?.(address);
         callback(...result);
-      });
+      };
+      const url = new URL(`${target.protocol}//${target.host ?? target.hostname}`);
+      const proxy = proxyFor?.(url);
+      if (proxy === undefined) {
+        connect(target, connected);
+        return;
+      }
+      openTunnel(proxy, url, tunnelOptions).then(
+        (socket) => {
+          if (url.protocol === "http:") connected(null, socket);
+          else connect({ ...target, httpSocket: socket }, connected);
+        },
+        (error: unknown) => callback(error as Error, null),
+      );
     },
   });
   return {
     get: async (url, headers, signal) => request(url, { dispatcher, headers, signal }),
-    close: async () => dispatcher.destroy(),
+    async close() {
+      over.abort(new Error("the download has ended"));
+      await dispatcher.destroy();
+    },
   };
 }
 
@@ -102,16 +137,17 @@ export function discard(body: Body): void {
 }
 
 function requestHeaders(
-  { url: first, offset, version, headers }: OpenRequest,
+  { url: first, offset, end, version, headers }: OpenRequest,
   url: URL,
 ): Record<string, string> {
   const ifRange = version?.etag ?? null;
+  const partial = offset > 0 || end !== null;
   return {
     ...(url.origin === first.origin ? headers : {}),
     "accept-encoding": "identity",
-    ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
+    ...(partial ? { range: `bytes=${offset}-${end === null ? "" : end - 1}` } : {}),
     // RFC 9110 §13.1.5: a weak validator must not be sent here; it is compared on arrival instead.
-    ...(offset > 0 && ifRange !== null && !ifRange.startsWith("W/") ? { "if-range": ifRange } : {}),
+    ...(partial && ifRange !== null && !ifRange.startsWith("W/") ? { "if-range": ifRange } : {}),
   };
 }
 
@@ -129,7 +165,7 @@ function redirectOf({ statusCode, headers }: HttpAnswer, from: URL): URL | undef
 
 function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFile {
   const { statusCode, headers, body } = answer;
-  if (statusCode !== 200 && statusCode !== 206) throw faultOf(answer, request.nowMs, host);
+  if (statusCode !== 200 && statusCode !== 206) throw faultOf(answer, request, host);
   const encoding = single(headers["content-encoding"]) ?? "identity";
   if (encoding !== "identity") {
     throw new DownloadFailure("refused", `${host} sends the file with content-encoding ${encoding}`);
@@ -140,13 +176,14 @@ function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFi
 
   const range = /^bytes (\d+)-\d+\/(\d+|\*)$/i.exec(single(headers["content-range"]) ?? "");
   const start = wholeNumber(range?.[1]);
-  if (request.offset === 0 || start !== request.offset) {
+  const asked = request.offset > 0 || request.end !== null;
+  if (!asked || start !== request.offset) {
     throw new LineFault(`${host} sends another range than it was asked for`);
   }
   return { start, version: { etag, totalBytes: wholeNumber(range?.[2]) }, body };
 }
 
-function faultOf({ statusCode, headers }: HttpAnswer, nowMs: number, host: string): Error {
+function faultOf({ statusCode, headers }: HttpAnswer, request: OpenRequest, host: string): Error {
   const text = `${host} answers HTTP ${statusCode}`;
   if ([401, 403, 404, 410].includes(statusCode)) {
     return new DownloadFailure(
@@ -154,9 +191,9 @@ function faultOf({ statusCode, headers }: HttpAnswer, nowMs: number, host: strin
       `${text}: the firmware's URL has expired or its file is gone`,
     );
   }
-  // 416: the file may not be complete on the server yet, or be another one.
   if (statusCode >= 500 || [408, 416, 425, 429].includes(statusCode)) {
-    return new LineFault(text, { retryAfterMs: retryAfterMs(headers, nowMs) });
+    const pastEnd = statusCode === 416 && request.offset > 0;
+    return new LineFault(text, { retryAfterMs: retryAfterMs(headers, request.nowMs), pastEnd });
   }
   return new DownloadFailure("refused", text);
 }

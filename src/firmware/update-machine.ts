@@ -28,6 +28,8 @@ export type UpdateEvent =
   | "cleared"
   | "proven"
   | "installed"
+  /** The file has changed on the way; all begins again with its first byte. */
+  | "restarted"
   | "failed";
 
 /** What the hub hears on entering the next state. */
@@ -52,6 +54,7 @@ export const TRANSITIONS: {
   },
   checking: {
     matches: { to: "clearing" },
+    restarted: { to: "checking" },
     failed: { to: "idle", announce: "failed" },
   },
   clearing: {
@@ -60,6 +63,7 @@ export const TRANSITIONS: {
   },
   writing: {
     proven: { to: "finishing" },
+    restarted: { to: "checking" },
     failed: { to: "idle", announce: "failed" },
   },
   finishing: {

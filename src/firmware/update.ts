@@ -2,6 +2,7 @@ import { Failure, messageOf } from "../platform/failure.ts";
 import { within, type Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
 import { redact } from "../platform/redact.ts";
+import { DownloadFailure } from "./download-failure.ts";
 import { applyFirmware, usablePublicKeys } from "./fwup.ts";
 import { FwupFailure } from "./fwup-process.ts";
 import {
@@ -11,6 +12,7 @@ import {
   type FirmwareMetadata,
 } from "./metadata.ts";
 import { throttleProgress } from "./progress.ts";
+import type { Blame, UpdateHistory } from "./update-history.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./update-machine.ts";
 
 /** A firmware that could be installed. */
@@ -20,11 +22,14 @@ export interface Offer {
   /** uuid and the rest as far as they were announced; a local file announces nothing. */
   readonly announced: AnnouncedMetadata & { readonly version?: string | null };
   readonly sizeBytes: number | null;
+  /** The hub's name for why it sends it. */
+  readonly deploymentId: number | string | null;
   /**
    * Opens the file. What it yields is verified as far as checksums are known, and its end is withheld
    * until the whole is proven, since fwup acts as soon as it sees the archive's directory.
+   * @param onCached gets how many bytes are on the disk, where they go there first
    */
-  readonly open: (signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  readonly open: (signal: AbortSignal, onCached: (bytes: number) => void) => AsyncIterable<Uint8Array>;
 }
 
 export type Decision =
@@ -35,13 +40,20 @@ export type Decision =
 /** How an offer ended. */
 export type Outcome =
   | { readonly result: "installed"; readonly firmware: FirmwareMetadata }
-  | { readonly result: "failed" | "ignored"; readonly reason: string }
+  | { readonly result: "ignored"; readonly reason: string }
+  | { readonly result: "failed"; readonly reason: string; readonly blame: Blame }
   | { readonly result: "rescheduled"; readonly delayMs: number; readonly reason: string };
 
 /** What happens on the way, for the hub and for those who watch. */
 export type UpdateNews =
   | { readonly type: "received" | "started" }
-  | { readonly type: "progress"; readonly percent: number; readonly bytes: number }
+  | {
+      readonly type: "progress";
+      /** Of a file that is cached first, the download has percents of its own. */
+      readonly stage: "downloading" | "updating";
+      readonly percent: number;
+      readonly bytes: number;
+    }
   | { readonly type: "ended"; readonly outcome: Outcome };
 
 export interface UpdaterOptions {
@@ -53,14 +65,22 @@ export interface UpdaterOptions {
   readonly devpath: () => string;
   /** The keys of this moment; the hub's may come late. */
   readonly publicKeys: () => readonly string[];
-  readonly decide: (offer: Offer) => Decision | Promise<Decision>;
+  /** May take as long as people take; the signal ends it. */
+  readonly decide: (offer: Offer, signal: AbortSignal) => Decision | Promise<Decision>;
   /** Makes the other slot invalid, flushed. */
   readonly clearTarget: (signal: AbortSignal) => Promise<void>;
-  /** Makes the running slot the active one again after fwup finished a file that then proved bad. */
-  readonly undo: () => Promise<void>;
+  /** The other slot is about to be written: told before fwup gets a byte of it. */
+  readonly onWriting: (offer: Offer, firmware: FirmwareMetadata) => Promise<void>;
+  /**
+   * Makes the running slot the active one again after fwup finished a file that then proved bad.
+   * @param finished fwup said so; else it was killed, and may have finished all the same
+   */
+  readonly undo: (finished: boolean) => Promise<void>;
   /** The other slot is written and active: told before anybody else hears of it. */
   readonly onInstalled: (offer: Offer, firmware: FirmwareMetadata) => Promise<void>;
   readonly onNews: (offer: Offer, news: UpdateNews) => void;
+  /** Remembers what becomes of the hub's offers. */
+  readonly history?: UpdateHistory;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -70,6 +90,8 @@ export interface UpdaterStatus {
   /** The firmware under way, when one is and its uuid is known. */
   readonly uuid: string | null;
   readonly percent: number;
+  /** Since it last went on by a state, a percent or a byte, ms; undefined when none is under way. */
+  readonly stillForMs: number | undefined;
 }
 
 /** Installs firmware, one at a time. */
@@ -98,12 +120,18 @@ export function createUpdater(options: UpdaterOptions): Updater {
   let current: Offer | undefined;
   let waiting: Offer | undefined;
   let percent = 0;
+  let wentOnMs = 0;
   let running: Promise<Outcome> | undefined;
+
+  const wentOn = (): void => {
+    wentOnMs = clock.monotonic();
+  };
 
   const move = (event: UpdateEvent): void => {
     const next = transition(state, event).to;
     log.debug("update", { from: state, event, to: next });
     state = next;
+    wentOn();
   };
 
   const refusal = (): string | undefined => {
@@ -123,27 +151,49 @@ export function createUpdater(options: UpdaterOptions): Updater {
     move("proven");
   }
 
-  const write = async (offer: Offer, abort: AbortController): Promise<FirmwareMetadata> => {
+  const remember = async (
+    { origin, announced }: Offer,
+    note: (history: UpdateHistory, uuid: string) => Promise<void>,
+  ): Promise<void> => {
+    const { history } = options;
+    const { uuid } = announced;
+    if (history !== undefined && origin === "hub" && typeof uuid === "string") await note(history, uuid);
+  };
+
+  const writeOnce = async (offer: Offer, abort: AbortController): Promise<FirmwareMetadata> => {
     const { signal } = abort;
     const query = { fwup: options.fwup, clock, signal, publicKeys: options.publicKeys() };
-    const { metadata, stream } = await peekMetadata(query, offer.open(signal));
+    let bytes = 0;
+    const reporter = (stage: "downloading" | "updating"): ((percent: number) => void) =>
+      throttleProgress(clock, (whole) => {
+        percent = whole;
+        wentOn();
+        options.onNews(offer, { type: "progress", stage, percent: whole, bytes });
+      });
+    const reportCached = reporter("downloading");
+    const onCached = (cached: number): void => {
+      bytes = cached;
+      wentOn();
+      if (offer.sizeBytes !== null) reportCached((cached / offer.sizeBytes) * 100);
+    };
+    const { metadata, stream } = await peekMetadata(query, offer.open(signal, onCached));
     try {
       const differences = compareWithAnnounced(metadata, offer.announced);
       if (differences.length > 0) {
-        throw new Failure("other", `this is not the firmware that was announced: ${differences.join(", ")}`);
+        const text = `this is not the firmware that was announced: ${differences.join(", ")}`;
+        throw new Failure("other", text);
       }
       move("matches");
       await options.clearTarget(signal);
+      await options.onWriting(offer, metadata);
+      await remember(offer, async (history, uuid) => history.writing(uuid));
       move("cleared");
     } catch (error) {
       await stream.return();
       throw error;
     }
-    let bytes = 0;
-    const report = throttleProgress(clock, (whole) => {
-      percent = whole;
-      options.onNews(offer, { type: "progress", percent: whole, bytes });
-    });
+    bytes = 0;
+    percent = 0;
     await applyFirmware(
       {
         fwup: options.fwup,
@@ -156,47 +206,71 @@ export function createUpdater(options: UpdaterOptions): Updater {
         clock,
         // Not `signal`, which fwup's own end aborts: its reason would stand for what fwup said.
         signal: stopping.signal,
-        onProgress: report,
+        onProgress: reporter("updating"),
         onWarning: (text) => log.info(`fwup: ${text}`),
       },
       (fwupEnded) => {
         fwupEnded.addEventListener("abort", () => abort.abort(fwupEnded.reason), { once: true });
-        return proving(stream, (count) => (bytes += count));
+        return proving(stream, (count) => {
+          bytes += count;
+          wentOn();
+        });
       },
     );
     return metadata;
   };
 
-  const undo = async (): Promise<void> => {
-    try {
-      await options.undo();
-    } catch (error) {
-      log.error(`the next boot will run firmware that is not proven: ${messageOf(error)}`);
-    }
-  };
-
-  const install = async (offer: Offer): Promise<Outcome> => {
-    const refused = refusal();
-    if (refused !== undefined) return { result: "failed", reason: refused };
-    const decision = await options.decide(offer);
-    if (decision.action === "ignore") return { result: "ignored", reason: decision.reason };
-    if (decision.action === "reschedule") return { ...decision, result: "rescheduled" };
-    move("accepted");
-    options.onNews(offer, { type: "started" });
+  const write = async (offer: Offer): Promise<FirmwareMetadata> => {
     const abort = new AbortController();
     const onStop = (): void => abort.abort(stopping.signal.reason);
     stopping.signal.addEventListener("abort", onStop, { once: true });
     try {
       stopping.signal.throwIfAborted();
-      const firmware = await write(offer, abort);
-      await options.onInstalled(offer, firmware);
-      return { result: "installed", firmware };
-    } catch (error) {
-      if (error instanceof FwupFailure && error.fault === "unproven") await undo();
-      return { result: "failed", reason: reasonOf(error) };
+      return await writeOnce(offer, abort);
     } finally {
       stopping.signal.removeEventListener("abort", onStop);
       abort.abort(new Error("the update has ended")); // whatever still reads ends with it
+    }
+  };
+
+  /** Starts over, once, when the file has changed after bytes of it were with fwup. */
+  const writeAgainIfChanged = async (offer: Offer): Promise<FirmwareMetadata> => {
+    try {
+      return await write(offer);
+    } catch (error) {
+      const changed = error instanceof DownloadFailure && error.fault === "file-changed";
+      if (!changed || (state !== "checking" && state !== "writing")) throw error;
+      log.warn("the update starts over: the file has changed on the server", { uuid: offer.announced.uuid });
+      move("restarted");
+      return await write(offer);
+    }
+  };
+
+  const undo = async (finished: boolean): Promise<void> => {
+    try {
+      await options.undo(finished);
+    } catch (error) {
+      log.error(`the next boot may run firmware that is not proven: ${messageOf(error)}`);
+    }
+  };
+
+  const install = async (offer: Offer): Promise<Outcome> => {
+    const refused = refusal();
+    if (refused !== undefined) return { result: "failed", reason: refused, blame: "circumstances" };
+    const decision = await options.decide(offer, stopping.signal);
+    if (decision.action === "ignore") return { result: "ignored", reason: decision.reason };
+    if (decision.action === "reschedule") return { ...decision, result: "rescheduled" };
+    move("accepted");
+    options.onNews(offer, { type: "started" });
+    await remember(offer, async (history, uuid) => history.started(uuid));
+    try {
+      const firmware = await writeAgainIfChanged(offer);
+      await options.onInstalled(offer, firmware);
+      return { result: "installed", firmware };
+    } catch (error) {
+      // What is withheld from fwup keeps it from finishing, unless more than that follows the archive's end.
+      if (state === "writing") await undo(error instanceof FwupFailure && error.fault === "unproven");
+      return { result: "failed", reason: reasonOf(error), blame: blameOf(error) };
     }
   };
 
@@ -209,7 +283,13 @@ export function createUpdater(options: UpdaterOptions): Updater {
     try {
       outcome = await install(offer);
     } catch (error) {
-      outcome = { result: "failed", reason: reasonOf(error) };
+      outcome = { result: "failed", reason: reasonOf(error), blame: "circumstances" };
+    }
+    if (!stopping.signal.aborted) {
+      await remember(offer, async (history, uuid) => {
+        if (outcome.result === "installed") await history.installed(uuid);
+        if (outcome.result === "failed") await history.failed(uuid, outcome.reason, outcome.blame);
+      });
     }
     move(outcome.result);
     if (outcome.result === "installed") log.info("the update is installed", { uuid: outcome.firmware.uuid });
@@ -248,7 +328,13 @@ export function createUpdater(options: UpdaterOptions): Updater {
 
   return {
     get status() {
-      return { state, uuid: current?.announced.uuid ?? null, percent };
+      const busy = state !== "idle" && state !== "installed";
+      return {
+        state,
+        uuid: current?.announced.uuid ?? null,
+        percent,
+        stillForMs: busy ? clock.monotonic() - wentOnMs : undefined,
+      };
     },
     offer(offer) {
       if (stopping.signal.aborted) return;
@@ -287,4 +373,12 @@ export function createUpdater(options: UpdaterOptions): Updater {
 function reasonOf(error: unknown): string {
   const text = redact(messageOf(error));
   return error instanceof FwupFailure && error.fault !== "not-started" ? `fwup error: ${text}` : text;
+}
+
+/** Whether the same firmware will fail again: it, or fwup's way with it, was wrong, not the line or the board. */
+function blameOf(error: unknown): Blame {
+  if (error instanceof FwupFailure) {
+    return error.fault === "busy" || error.fault === "not-started" ? "circumstances" : "firmware";
+  }
+  return error instanceof Failure && error.kind === "other" ? "firmware" : "circumstances";
 }

@@ -30,11 +30,14 @@ export type VerificationFault = "part" | "checksum" | "too-long" | "too-short" |
 
 export class VerificationFailure extends Failure {
   readonly fault: VerificationFault;
+  /** Which part, from 0, for fault `part`. */
+  readonly part: number | undefined;
 
-  constructor(fault: VerificationFault, message: string) {
+  constructor(fault: VerificationFault, message: string, part?: number) {
     super("other", message);
     this.name = "VerificationFailure";
     this.fault = fault;
+    this.part = part;
   }
 }
 
@@ -65,6 +68,8 @@ export interface Verifier {
    * @throws VerificationFailure
    */
   end(): Iterable<Uint8Array>;
+  /** Forgets the bytes of the part that is not complete, so that `offset` is its start; needs parts. */
+  dropUnproven(): void;
   /**
    * Forgets all it was given.
    * @throws Error when bytes have been handed out: a defect of the caller
@@ -101,8 +106,7 @@ export function createVerifier(expected: ExpectedFile): Verifier {
     const index = verifiedBytes / PART_BYTES;
     filled = 0;
     if (parts !== null && sha256(bytes) !== parts[index]?.toLowerCase()) {
-      const text = `part ${index + 1} of ${parts.length} of the firmware is not what the hub announced (SHA-256)`;
-      throw new VerificationFailure("part", text);
+      throw wrongPart(index, parts.length);
     }
     whole.update(bytes);
     verifiedBytes += bytes.length;
@@ -176,6 +180,10 @@ export function createVerifier(expected: ExpectedFile): Verifier {
       yield* pass(held.subarray(heldLess));
       yield* pass(last.subarray(lastLess));
     },
+    dropUnproven() {
+      if (parts === null) throw new Error("verifier: without parts nothing is proven before the end");
+      filled = 0;
+    },
     restart() {
       if (passedBytes > 0) throw new Error("verifier: bytes that were handed out can't be taken back");
       whole = createHash("sha256");
@@ -184,6 +192,12 @@ export function createVerifier(expected: ExpectedFile): Verifier {
       verifiedBytes = 0;
     },
   };
+}
+
+/** @param index from 0 */
+export function wrongPart(index: number, count: number): VerificationFailure {
+  const text = `part ${index + 1} of ${count} of the firmware is not what the hub announced (SHA-256)`;
+  return new VerificationFailure("part", text, index);
 }
 
 function sha256(bytes: Uint8Array): string {

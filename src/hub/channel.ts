@@ -8,6 +8,8 @@ import type { PhoenixSocket } from "./socket.ts";
 
 /** What a topic needs from its owner. What one of these throws is logged, and costs neither topic nor link. */
 export interface ChannelHandlers {
+  /** With more than this still to be sent on the whole connection, pushes are refused. Default: the socket's own limit. */
+  readonly maxUnsentBytes?: number;
   /** Asked anew for every join, so that it tells the truth of that moment. */
   readonly joinPayload: () => unknown;
   readonly onJoined: (response: unknown) => void;
@@ -36,6 +38,8 @@ export interface Channel {
   confirm(timeoutMs: number): Promise<boolean>;
   /** Takes a new connection and joins. */
   attach(socket: PhoenixSocket): void;
+  /** Joins anew on the connection there is, at once: the old join is closed by the server. */
+  rejoin(): void;
   /** The connection is gone. */
   detach(): void;
   handle(frame: Frame): void;
@@ -134,7 +138,8 @@ export function createChannel(options: ChannelOptions): Channel {
     },
     push(event, payload) {
       if (socket === undefined || state.name !== "joined") return false;
-      return socket.send({ joinRef: state.joinRef, ref: socket.nextRef(), topic, event, payload });
+      const frame = { joinRef: state.joinRef, ref: socket.nextRef(), topic, event, payload };
+      return socket.send(frame, options.maxUnsentBytes);
     },
     async confirm(timeoutMs) {
       const join = state;
@@ -145,6 +150,7 @@ export function createChannel(options: ChannelOptions): Channel {
       socket = next;
       join();
     },
+    rejoin: join,
     detach() {
       forgiveIfStable();
       socket = undefined;

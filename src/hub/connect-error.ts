@@ -2,6 +2,7 @@ import { messageOf, systemCode } from "../platform/failure.ts";
 import { UpgradeRefused } from "./upgrade.ts";
 
 const UNTRUSTED = "the hub's certificate is not signed by a CA this board trusts; check hub.ca_file";
+const UNTRUSTED_OR_INCOMPLETE = `${UNTRUSTED}, and that the hub sends its intermediate certificates`;
 
 /** What the errors of DNS, TCP and TLS mean to the person who looks after the board. */
 const MEANING: Readonly<Record<string, string>> = {
@@ -14,21 +15,25 @@ const MEANING: Readonly<Record<string, string>> = {
   EHOSTUNREACH: "no route to the host; check the board's network",
   ENETUNREACH: "no network",
   CERT_HAS_EXPIRED: "the hub's certificate has expired, or the board's clock is ahead",
-  CERT_NOT_YET_VALID: "the hub's certificate is not yet valid: the board's clock is behind",
+  CERT_NOT_YET_VALID: "the hub's certificate is not yet valid, or the board's clock is behind",
   ERR_TLS_CERT_ALTNAME_INVALID: "the hub's certificate is for another name; check hub.url or hub.server_name",
-  UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED,
+  UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED_OR_INCOMPLETE,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED_OR_INCOMPLETE,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNTRUSTED_OR_INCOMPLETE,
   SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
-  DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
+  DEPTH_ZERO_SELF_SIGNED_CERT:
+    "the hub's certificate is self-signed, and none this board trusts; check hub.url, or name it in hub.ca_file",
 };
 
 /** TLS alerts by which servers refuse a client certificate (RFC 8446 §6.2; NervesHub sends 40). */
 const CERTIFICATE_ALERT =
   /alert (handshake failure|unknown ca|certificate required|bad certificate|certificate unknown|certificate expired|certificate revoked|access denied)/;
 
-/** Why a connection to the hub could not be made, in one line that says what to look at. */
-export function explainConnectError(error: unknown): string {
+/**
+ * Why a connection to the hub could not be made, in one line that says what to look at.
+ * @param clockDoubt why the board's clock may be wrong, if it may be
+ */
+export function explainConnectError(error: unknown, clockDoubt?: string): string {
   if (error instanceof UpgradeRefused) return explainRefusal(error);
   const text = messageOf(error);
   const alert = CERTIFICATE_ALERT.exec(text)?.[1];
@@ -36,12 +41,17 @@ export function explainConnectError(error: unknown): string {
     return `the hub refused the TLS handshake, as it does to a certificate it does not know (TLS alert: ${alert})`;
   }
   if (alert !== undefined) return `the hub refused this board's certificate (TLS alert: ${alert})`;
-  if (text.includes("alert protocol version")) return "the hub refuses this TLS version";
+  if (/alert protocol version|unsupported protocol/.test(text)) {
+    return "the hub offers only TLS older than 1.2, which is not used; update the hub";
+  }
   if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
   // With several addresses to try, Node puts the errors of all into one; the first speaks for them.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  const meaning = MEANING[systemCode(first) ?? ""];
-  return meaning === undefined ? text : `${meaning} (${systemCode(first) ?? ""})`;
+  const code = systemCode(first) ?? "";
+  if (code === "CERT_NOT_YET_VALID" && clockDoubt !== undefined)
+    return `the hub's certificate can't be judged: ${clockDoubt}; it is tried again when the clock is set (${code})`;
+  const meaning = MEANING[code];
+  return meaning === undefined ? text : `${meaning} (${code})`;
 }
 
 function explainRefusal(refused: UpgradeRefused): string {

@@ -37,11 +37,42 @@ export const Update = v.object({
 });
 export type Update = v.InferOutput<typeof Update>;
 
+/** An archive that comes with the deployment, in fwup's format; its uuid becomes a file's name. */
+const Archive = v.object({
+  uuid: v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "is no uuid")),
+  version: Text,
+  size: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  url: HttpUrl,
+});
+export type Archive = v.InferOutput<typeof Archive>;
+
 const UpdateAvailable = v.object({ update_available: v.boolean() });
 const Keys = v.object({ keys: v.array(v.string()) });
-const ScriptRun = v.object({ text: v.string(), ref: v.string(), timeout: v.optional(v.number()) });
+const ScriptRun = v.object({
+  text: v.string(),
+  ref: v.string(),
+  /** ms */
+  timeout: v.nullish(v.pipe(v.number(), v.minValue(1))),
+});
 /** Enough of an update to answer one that is otherwise nonsense. */
 const UpdateIdentity = v.object({ firmware_meta: v.object({ uuid: v.string() }) });
+
+/** A support script. The server forgets its ref after 15 s, but for "connecting_code". */
+export interface Script {
+  readonly ref: string;
+  readonly text: string;
+  /** What it may take at most, when the hub says so. */
+  readonly timeoutMs: number | undefined;
+}
+
+/** What became of a support script. The hub shows `output`, then `return`, and no `reason`. */
+export interface ScriptResult {
+  readonly ref: string;
+  readonly result: "completed" | "error";
+  readonly output: string;
+  readonly return: string;
+  readonly reason?: string;
+}
 
 /** A message of the hub, understood. */
 export type HubMessage =
@@ -54,9 +85,9 @@ export type HubMessage =
   | { readonly type: "archive-keys"; readonly keys: readonly string[] }
   | { readonly type: "reboot" }
   | { readonly type: "identify" }
-  | { readonly type: "archive" }
+  | { readonly type: "archive"; readonly archive: Archive }
   | { readonly type: "extensions" }
-  | { readonly type: "script"; readonly ref: string }
+  | { readonly type: "script"; readonly script: Script }
   | { readonly type: "malformed"; readonly problem: string }
   | { readonly type: "unknown" };
 
@@ -73,13 +104,16 @@ export function parseHubMessage(event: string, payload: unknown): HubMessage {
     case "archive_public_keys":
       return parsed(Keys, event, payload, ({ keys }) => ({ type: "archive-keys", keys }));
     case "scripts/run":
-      return parsed(ScriptRun, event, payload, ({ ref }) => ({ type: "script", ref }));
+      return parsed(ScriptRun, event, payload, ({ ref, text, timeout }) => ({
+        type: "script",
+        script: { ref, text, timeoutMs: timeout ?? undefined },
+      }));
     case "reboot":
       return { type: "reboot" };
     case "identify":
       return { type: "identify" };
     case "archive":
-      return { type: "archive" };
+      return parsed(Archive, event, payload, (archive) => ({ type: "archive", archive }));
     case "extensions:get":
       return { type: "extensions" };
     default:
@@ -154,20 +188,11 @@ export type DeviceMessage =
   | { readonly event: "rebooting"; readonly payload: Readonly<Record<string, never>> }
   | { readonly event: "firmware_validated"; readonly payload: Readonly<Record<string, never>> }
   | { readonly event: "report_network_interface"; readonly payload: { readonly interface: string } }
-  | {
-      readonly event: "scripts/run";
-      readonly payload: {
-        readonly ref: string;
-        readonly result: "completed" | "error";
-        readonly output: string;
-        readonly return: string;
-        readonly reason?: string;
-      };
-    };
+  | { readonly event: "scripts/run"; readonly payload: ScriptResult };
 
 /** The API level this agent keeps; the server gates scripts and extensions on it. */
-const DEVICE_API_VERSION = "2.3.0";
-const CONSOLE_VERSION = "2.0.0";
+export const DEVICE_API_VERSION = "2.3.0";
+export const CONSOLE_VERSION = "2.0.0";
 
 /** What the hub is told at each join, besides the firmware's own values. */
 export interface JoinState {

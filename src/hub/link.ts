@@ -19,26 +19,37 @@ export interface LinkStatus {
   readonly nextAttemptMs: number | undefined;
   /** This end's address on the connection. */
   readonly localAddress: string | undefined;
+  /** What is spoken, or will be. */
+  readonly serializer: Serializer["name"];
 }
 
 export interface LinkOptions {
   /**
    * Makes the next attempt's request, with credentials made for it.
    * @param signingTimeMs the hub's time as far as it is known, else the board's
+   * @param vsn the serializer's
    */
-  readonly request: (signingTimeMs: number) => Promise<UpgradeRequest>;
+  readonly request: (signingTimeMs: number, vsn: string) => Promise<UpgradeRequest>;
   readonly serializer: Serializer;
+  /** Is used instead, from then on, with a hub that refuses `serializer` and takes this one. */
+  readonly fallback?: Serializer;
   readonly reconnect: BackoffOptions;
   readonly heartbeatMs: number;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
   readonly onStatus?: (status: LinkStatus) => void;
+  /** The time of a hub that was connected over TLS, wall-clock ms. */
+  readonly onHubTime?: (hubMs: number) => void;
+  /** Why the clock that TLS judges certificates by may be wrong, if it may be. */
+  readonly clockDoubt?: () => string | undefined;
 }
 
 /** The connection to the hub, made again for ever until stopped. */
 export interface HubLink {
   readonly status: LinkStatus;
+  /** Wall-clock ms: the hub's as far as it is known, else the board's, which may be wrong by decades. */
+  hubTimeMs(): number;
   /** Adds a topic; joined in the order added, now and at each connection. */
   channel(topic: string, handlers: ChannelHandlers): Channel;
   /** Leaves a topic for good. */
@@ -75,6 +86,7 @@ export function createHubLink(options: LinkOptions): HubLink {
   const { clock, log } = options;
   const channels = new Set<Channel>();
   const backoff = createBackoff(options.reconnect, options.random);
+  let { serializer } = options;
   /** Ends whatever the loop waits for; renewed for each attempt. */
   let wake = new AbortController();
   let stopped = false;
@@ -88,6 +100,7 @@ export function createHubLink(options: LinkOptions): HubLink {
     lastError: undefined,
     nextAttemptMs: undefined,
     localAddress: undefined,
+    serializer: serializer.name,
   };
 
   const setStatus = (changes: Partial<LinkStatus>): void => {
@@ -104,11 +117,11 @@ export function createHubLink(options: LinkOptions): HubLink {
     serverTime = dateMs === undefined ? undefined : { ms: dateMs, monotonicMs: clock.monotonic() };
   };
 
-  const signingTimeMs = (): number =>
+  const hubTimeMs = (): number =>
     serverTime === undefined ? clock.now() : serverTime.ms + clock.monotonic() - serverTime.monotonicMs;
 
-  const openFollowing = async (signedAtMs: number): Promise<OpenedWebSocket> => {
-    let request = await unlessAborted(options.request(signedAtMs), wake.signal);
+  const openFollowing = async (signedAtMs: number, vsn: string): Promise<OpenedWebSocket> => {
+    let request = await unlessAborted(options.request(signedAtMs, vsn), wake.signal);
     for (let redirects = 0; ; redirects += 1) {
       try {
         return await openWebSocket(request, clock, wake.signal);
@@ -124,10 +137,10 @@ export function createHubLink(options: LinkOptions): HubLink {
   };
 
   /** Tries again at once, with the hub's own time, when that may be all that was wrong. */
-  const open = async (): Promise<OpenedWebSocket> => {
-    const signedAtMs = signingTimeMs();
+  const openInTime = async (vsn: string): Promise<OpenedWebSocket> => {
+    const signedAtMs = hubTimeMs();
     try {
-      return await openFollowing(signedAtMs);
+      return await openFollowing(signedAtMs, vsn);
     } catch (error) {
       if (!(error instanceof UpgradeRefused)) throw error;
       noteServerTime(error.dateMs);
@@ -138,7 +151,23 @@ export function createHubLink(options: LinkOptions): HubLink {
         signed_at: new Date(signedAtMs).toISOString(),
         hub_time: new Date(error.dateMs).toISOString(),
       });
-      return await openFollowing(signingTimeMs());
+      return await openFollowing(hubTimeMs(), vsn);
+    }
+  };
+
+  /** A hub that does not speak the serializer refuses it with 403 (seen), as it does a wrong path. */
+  const open = async (): Promise<OpenedWebSocket> => {
+    try {
+      return await openInTime(serializer.vsn);
+    } catch (error) {
+      const { fallback } = options;
+      const refused = error instanceof UpgradeRefused && error.status === 403;
+      if (!refused || fallback === undefined || fallback === serializer) throw error;
+      const opened = await openInTime(fallback.vsn);
+      log.warn(`the hub refuses ${serializer.name}; speaking ${fallback.name} from now on`);
+      serializer = fallback;
+      setStatus({ serializer: serializer.name });
+      return opened;
     }
   };
 
@@ -148,9 +177,12 @@ export function createHubLink(options: LinkOptions): HubLink {
   const connection = async (): Promise<Ended> => {
     setStatus({ connection: "connecting", nextAttemptMs: undefined });
     const opened = await open();
-    if (opened.dateMs !== undefined) noteServerTime(opened.dateMs);
     const openedMs = clock.monotonic();
-    const { webSocket } = opened;
+    const { webSocket, dateMs } = opened;
+    if (dateMs !== undefined) {
+      noteServerTime(dateMs);
+      if (webSocket.url.startsWith("wss:")) options.onHubTime?.(dateMs);
+    }
     if (wake.signal.aborted) {
       webSocket.terminate();
       throw wake.signal.reason as Error;
@@ -158,7 +190,7 @@ export function createHubLink(options: LinkOptions): HubLink {
     return await new Promise<Ended>((resolve) => {
       const current = createPhoenixSocket({
         webSocket,
-        serializer: options.serializer,
+        serializer,
         clock,
         heartbeatMs: options.heartbeatMs,
         log,
@@ -194,7 +226,9 @@ export function createHubLink(options: LinkOptions): HubLink {
         ended = await connection();
         lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
-        lastError = redact(error instanceof Failure ? messageOf(error) : explainConnectError(error));
+        lastError = redact(
+          error instanceof Failure ? messageOf(error) : explainConnectError(error, options.clockDoubt?.()),
+        );
       }
       if (isStopped()) return;
       if (ended !== undefined && ended.lastedMs >= STABLE_MS) backoff.reset();
@@ -218,6 +252,7 @@ export function createHubLink(options: LinkOptions): HubLink {
   };
 
   return {
+    hubTimeMs,
     get status() {
       return status;
     },

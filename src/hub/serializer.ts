@@ -13,6 +13,8 @@ export interface Frame {
 
 /** One way to put frames on the wire; NervesHub picks it by the `vsn` of the URL. */
 export interface Serializer {
+  /** As in the setting hub.serializer. */
+  readonly name: "json" | "msgpack";
   readonly vsn: string;
   encode(frame: Frame): string | Uint8Array;
   /** @throws FrameError naming what is wrong */
@@ -32,6 +34,7 @@ export class FrameError extends Error {
 
 /** vsn 2.0.0: five-element JSON arrays in text frames. */
 export const jsonSerializer: Serializer = {
+  name: "json",
   vsn: "2.0.0",
   encode: (frame) => JSON.stringify([frame.joinRef, frame.ref, frame.topic, frame.event, frame.payload]),
   decode(data, isBinary) {
@@ -46,7 +49,8 @@ export const jsonSerializer: Serializer = {
   },
 };
 
-function toFrame(parsed: unknown): Frame {
+/** @throws FrameError naming what is wrong */
+export function toFrame(parsed: unknown): Frame {
   if (!Array.isArray(parsed)) throw new FrameError("not an array");
   if (parsed.length !== 5) throw new FrameError(`an array of ${parsed.length} elements, not 5`);
   const [joinRef, ref, topic, event, payload] = parsed as unknown[];

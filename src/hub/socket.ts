@@ -25,8 +25,12 @@ export interface PhoenixSocketOptions {
 export interface PhoenixSocket {
   /** A ref no frame of this socket has had. */
   nextRef(): string;
-  /** False when the frame was not taken: the socket is closed, or too much waits to be sent. */
-  send(frame: Frame): boolean;
+  /**
+   * False when the frame was not taken: the socket is closed, or too much waits to be sent.
+   * @param maxUnsentBytes how much is too much, for a caller that deals with it; by default what may wait
+   *   at most, and then it is logged
+   */
+  send(frame: Frame, maxUnsentBytes?: number): boolean;
   /**
    * A heartbeat and back. The connection keeps order, so true means that the server has read every frame
    * sent before; false that it could not be shown within `timeoutMs`.
@@ -59,8 +63,9 @@ export function createPhoenixSocket(options: PhoenixSocketOptions): PhoenixSocke
 
   const nextRef = (): string => String(++lastRef);
 
-  const send = (frame: Frame): boolean => {
+  const send = (frame: Frame, maxUnsentBytes?: number): boolean => {
     if (webSocket.readyState !== webSocket.OPEN) return false;
+    if (maxUnsentBytes !== undefined && webSocket.bufferedAmount > maxUnsentBytes) return false;
     if (webSocket.bufferedAmount > MAX_BUFFERED_BYTES) {
       log.warn("the line is too slow, a message is dropped", { topic: frame.topic, event: frame.event });
       return false;

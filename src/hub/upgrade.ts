@@ -1,22 +1,31 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
-import type { SecureContext } from "node:tls";
+import { isIP, type Socket } from "node:net";
+import { connect as connectTls, TLSSocket, type ConnectionOptions, type SecureContext } from "node:tls";
 import { WebSocket } from "ws";
 import type { Clock } from "../platform/clock.ts";
+import { systemCode } from "../platform/failure.ts";
+import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
+import { openTunnel } from "../platform/proxy-tunnel.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
+import { startTlsHelper, type HelperTls } from "./tls-helper.ts";
+import { forgetSession, refuseSessions, rememberSessions, resumableSession } from "./tls-session.ts";
+
+/** TLS in this process. */
+export interface DirectTls {
+  readonly kind: "direct";
+  /** Trust, client certificate and key; made once and used again, since making it costs a Pi Zero dear. */
+  readonly secureContext: SecureContext;
+  /** SNI and the name the certificate must carry, when not the URL's host. */
+  readonly servername?: string;
+}
 
 /** One attempt to open a WebSocket. */
 export interface UpgradeRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   /** For wss://, to which a ws:// may be redirected; undefined: Node's own trust and no certificate. */
-  readonly tls:
-    | {
-        /** Trust, client certificate and key; made once and used again, since making it costs a Pi Zero dear. */
-        readonly secureContext: SecureContext;
-        /** SNI and the name the certificate must carry, when not the URL's host. */
-        readonly servername?: string;
-      }
-    | undefined;
+  readonly tls: DirectTls | HelperTls | undefined;
+  readonly proxyFor?: ProxyChoice;
   /** Offers permessage-deflate. */
   readonly compress: boolean;
   /** From the first packet to the 101. */
@@ -65,6 +74,13 @@ export async function openWebSocket(
   signal: AbortSignal,
 ): Promise<OpenedWebSocket> {
   signal.throwIfAborted();
+  const over = new AbortController();
+  const proxy = request.proxyFor?.(request.url);
+  const tunnel =
+    proxy &&
+    (async (): Promise<Socket> =>
+      openTunnel(proxy, request.url, { clock, timeoutMs: request.timeoutMs, signal: over.signal }));
+  const route = tlsRoute(request, proxy);
   const webSocket = new WebSocket(request.url, {
     headers: { ...request.headers },
     maxPayload: MAX_FRAME_BYTES,
@@ -75,12 +91,13 @@ export async function openWebSocket(
       threshold: 1024,
     },
     ...ADDRESSES,
-    ...request.tls,
+    ...(tunnel && throughTunnel(tunnel, request.url)),
+    ...route.options,
   });
   let localAddress: string | undefined;
   let dateMs: number | undefined;
   webSocket.on("upgrade", (response: IncomingMessage) => {
-    localAddress = response.socket.localAddress;
+    localAddress = route.localAddress() ?? response.socket.localAddress;
     dateMs = serverTime(response.headers);
   });
   try {
@@ -112,9 +129,82 @@ export async function openWebSocket(
     });
   } catch (error) {
     webSocket.terminate();
+    over.abort(error);
+    if (route.failed(error)) return await openWebSocket(request, clock, signal);
     throw error;
   }
   return { webSocket, localAddress, dateMs };
+}
+
+/** How this attempt's TLS is done. */
+interface TlsRoute {
+  /** For ws, which hands them on to Node's request and tls.connect: its own types lack some. */
+  readonly options: object;
+  /** Known to the helper only. */
+  readonly localAddress: () => string | undefined;
+  /** Told of a failure; true when an attempt at once, done differently, may be a better one. */
+  readonly failed: (error: unknown) => boolean;
+}
+
+const PLAIN: TlsRoute = { options: {}, localAddress: () => undefined, failed: () => false };
+
+function tlsRoute({ url, tls }: UpgradeRequest, proxy: Proxy | undefined): TlsRoute {
+  if (tls === undefined || url.protocol === "ws:") return PLAIN;
+  if (tls.kind === "helper") {
+    const helper = startTlsHelper(hostOf(url.hostname), Number(url.port || 443), tls, proxy);
+    const options = { createConnection: () => helper.stream };
+    return { ...PLAIN, options, localAddress: helper.localAddress };
+  }
+  const { secureContext, servername } = tls;
+  const name = `${servername ?? ""} ${url.host}`;
+  const session = resumableSession(secureContext, name);
+  const options = {
+    secureContext,
+    ...(servername !== undefined && { servername }),
+    ...(session !== undefined && { session }),
+    finishRequest(request: ClientRequest) {
+      request.once("socket", (socket) => {
+        if (socket instanceof TLSSocket) rememberSessions(secureContext, name, socket);
+      });
+      request.end();
+    },
+  };
+  return {
+    ...PLAIN,
+    options,
+    failed(error) {
+      if (session === undefined || !isTlsError(error)) {
+        forgetSession(secureContext);
+        return false;
+      }
+      refuseSessions(secureContext);
+      return true;
+    },
+  };
+}
+
+/** What Node's request calls for its connection; it gives ws's and our options of TLS along. */
+function throughTunnel(tunnel: () => Promise<Socket>, url: URL): object {
+  const host = hostOf(url.hostname);
+  const createConnection = (
+    options: ConnectionOptions,
+    done: (error: Error | null, socket?: Socket) => void,
+  ): void => {
+    tunnel().then(
+      (socket) => {
+        if (url.protocol === "ws:") done(null, socket);
+        else done(null, connectTls({ servername: isIP(host) === 0 ? host : "", ...options, socket }));
+      },
+      (error: unknown) => done(error as Error),
+    );
+  };
+  return { createConnection };
+}
+
+/** As Node calls alerts and what else ends a handshake. */
+function isTlsError(error: unknown): boolean {
+  const code = systemCode(error) ?? "";
+  return code === "EPROTO" || code.startsWith("ERR_SSL");
 }
 
 /** No clock that is right gives a year of five digits, and no signature can carry one much later. */

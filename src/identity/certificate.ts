@@ -1,6 +1,8 @@
 import { X509Certificate } from "node:crypto";
 import { array, parse, pipe, string, transform, optional, union } from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
+import { readPublicFile } from "./credential-file.ts";
+import type { SourcedCertificate } from "./credential-source.ts";
 import { heldInstead, pemBlocks } from "./pem.ts";
 
 /** Certificates in the order of their file; the first is the device's own, the rest are its issuers. */
@@ -41,6 +43,16 @@ export function parseCertificates(content: Uint8Array, path: string): Certificat
   );
 }
 
+/** The certificates of a file. @throws Failure as {@link parseCertificates}, or when it can't be read */
+export async function readCertificateFile(path: string): Promise<SourcedCertificate> {
+  return { chain: parseCertificates(await readPublicFile("certificate", path), path), origin: path };
+}
+
+/** All of a chain, PEM. */
+export function chainToPem(chain: CertificateChain): string {
+  return chain.map((certificate) => certificate.toString()).join("");
+}
+
 /** Subject, issuer, dates and fingerprints. */
 export function certificateFacts(certificate: X509Certificate): CertificateFacts {
   return {
@@ -72,16 +84,35 @@ export function commonName(certificate: X509Certificate): string | undefined {
   return parse(CommonName, certificate.toLegacyObject().subject.CN);
 }
 
-/** Says whether a certificate is good at `nowMs`; undefined when it is. */
+/** How a certificate stands at a time. */
+export type Validity = "valid" | "expiring" | "expired" | "not-yet-valid";
+
+const DAY_MS = 86_400_000;
+/** Before its end a certificate is expiring for so long, or for the last third of a shorter life. */
+const EXPIRING_MS = 30 * DAY_MS;
+
+/** How a certificate stands at `nowMs`, the board's clock in ms since 1970. */
+export function validityOf({ notBefore, notAfter }: CertificateFacts, nowMs: number): Validity {
+  if (nowMs > notAfter.getTime()) return "expired";
+  if (nowMs < notBefore.getTime()) return "not-yet-valid";
+  const lifeMs = notAfter.getTime() - notBefore.getTime();
+  return notAfter.getTime() - nowMs < Math.min(EXPIRING_MS, lifeMs / 3) ? "expiring" : "valid";
+}
+
+/** Says what is wrong with a certificate's dates at `nowMs`; undefined when nothing is. */
 export function dateWarning(facts: CertificateFacts, nowMs: number): string | undefined {
-  const now = new Date(nowMs).toISOString();
-  if (nowMs > facts.notAfter.getTime()) {
-    return `the certificate expired at ${facts.notAfter.toISOString()}; the clock says ${now}`;
+  const now = `the clock says ${new Date(nowMs).toISOString()}`;
+  const end = facts.notAfter.toISOString();
+  switch (validityOf(facts, nowMs)) {
+    case "expired":
+      return `the certificate expired at ${end}; ${now}`;
+    case "not-yet-valid":
+      return `the certificate is not valid before ${facts.notBefore.toISOString()}; ${now}`;
+    case "expiring":
+      return `the certificate expires at ${end}, in ${Math.floor((facts.notAfter.getTime() - nowMs) / DAY_MS)} days; renew it`;
+    case "valid":
+      return undefined;
   }
-  if (nowMs < facts.notBefore.getTime()) {
-    return `the certificate is not valid before ${facts.notBefore.toISOString()}; the clock says ${now}`;
-  }
-  return undefined;
 }
 
 function oneLine(name: string): string {

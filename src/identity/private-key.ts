@@ -11,14 +11,21 @@ const CURVES: readonly (string | undefined)[] = ["prime256v1", "secp384r1"];
  * Reads a private key: PEM or DER; PKCS#8, SEC1 or PKCS#1; encrypted or not.
  * @param path names the file in failures
  * @param passphrase of an encrypted key; ignored for one that is not
+ * @param passphraseSetting where a missing passphrase is to be put; empty: nowhere
  * @throws Failure `no-input` when it holds no private key; `config` when the passphrase is missing or
  *   wrong, or the key is neither RSA nor EC on P-256 or P-384
  */
-export function parsePrivateKey(content: Uint8Array, path: string, passphrase?: string): KeyObject {
+export function parsePrivateKey(
+  content: Uint8Array,
+  path: string,
+  passphrase?: string,
+  passphraseSetting = "",
+): KeyObject {
   const blocks = pemBlocks(content);
   const block = blocks.find(({ label }) => label.endsWith("PRIVATE KEY"));
+  const secret: Passphrase = { text: passphrase, setting: passphraseSetting };
   const key =
-    block === undefined ? readDer(Buffer.from(content), path, passphrase) : readPem(block, path, passphrase);
+    block === undefined ? readDer(Buffer.from(content), path, secret) : readPem(block, path, secret);
   if (key === undefined) {
     throw new Failure("no-input", `key ${path}: no private key in it, ${EXPECTED}${heldInstead(blocks)}`);
   }
@@ -36,29 +43,35 @@ export function keyToPem(key: KeyObject): string {
   return key.export({ format: "pem", type: "pkcs8" }).toString();
 }
 
-function readPem(block: PemBlock, path: string, passphrase: string | undefined): KeyObject {
+interface Passphrase {
+  readonly text: string | undefined;
+  readonly setting: string;
+}
+
+function readPem(block: PemBlock, path: string, passphrase: Passphrase): KeyObject {
   // The second is OpenSSL's old way to encrypt SEC1 and PKCS#1 (RFC 1421's header).
   const encrypted = block.label.startsWith("ENCRYPTED") || block.text.includes("Proc-Type: 4,ENCRYPTED");
-  if (encrypted && passphrase === undefined) throw passphraseMissing(path);
+  if (encrypted && passphrase.text === undefined) throw passphraseMissing(path, passphrase);
   try {
     return createPrivateKey({
       key: block.text,
       format: "pem",
-      ...(passphrase !== undefined && { passphrase }),
+      ...(passphrase.text !== undefined && { passphrase: passphrase.text }),
     });
   } catch (error) {
-    throw encrypted ? passphraseWrong(path, error) : damaged(path, error);
+    throw encrypted ? passphraseWrong(path, passphrase, error) : damaged(path, error);
   }
 }
 
 /** DER does not say what it holds, so each form is tried. Undefined when it is none of them. */
-function readDer(key: Buffer, path: string, passphrase: string | undefined): KeyObject | undefined {
+function readDer(key: Buffer, path: string, passphrase: Passphrase): KeyObject | undefined {
+  const unlocking = passphrase.text === undefined ? {} : { passphrase: passphrase.text };
   for (const type of ["pkcs8", "sec1", "pkcs1"] as const) {
     try {
-      return createPrivateKey({ key, format: "der", type, ...(passphrase !== undefined && { passphrase }) });
+      return createPrivateKey({ key, format: "der", type, ...unlocking });
     } catch (error) {
-      if (systemCode(error) === "ERR_MISSING_PASSPHRASE") throw passphraseMissing(path);
-      if (systemCode(error) === "ERR_OSSL_BAD_DECRYPT") throw passphraseWrong(path, error);
+      if (systemCode(error) === "ERR_MISSING_PASSPHRASE") throw passphraseMissing(path, passphrase);
+      if (systemCode(error) === "ERR_OSSL_BAD_DECRYPT") throw passphraseWrong(path, passphrase, error);
       // Not of this form: the next one may fit.
     }
   }
@@ -69,14 +82,15 @@ function damaged(path: string, cause: unknown): Failure {
   return new Failure("no-input", `key ${path} is damaged; ${EXPECTED}`, { cause });
 }
 
-function passphraseMissing(path: string): Failure {
-  return new Failure("config", `key ${path} is encrypted; set identity.file.key_passphrase_file`);
+function passphraseMissing(path: string, { setting }: Passphrase): Failure {
+  const remedy = setting === "" ? "store it without a passphrase" : `set ${setting}`;
+  return new Failure("config", `key ${path} is encrypted; ${remedy}`);
 }
 
-function passphraseWrong(path: string, cause: unknown): Failure {
+function passphraseWrong(path: string, { setting }: Passphrase, cause: unknown): Failure {
   return new Failure(
     "config",
-    `key ${path} can't be decrypted: the text in identity.file.key_passphrase_file is wrong, or the key is damaged`,
+    `key ${path} can't be decrypted: the text in ${setting} is wrong, or the key is damaged`,
     { cause },
   );
 }

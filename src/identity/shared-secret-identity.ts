@@ -47,7 +47,7 @@ export async function sharedSecretIdentity(
       }
       return {
         path: "/device-socket/websocket",
-        tls: {},
+        tls: { kind: "none" },
         headers: signConnect({ key, secret: secret.value, identifier, timeS }),
       };
     },

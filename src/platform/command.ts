@@ -14,12 +14,16 @@ export interface CommandOptions {
   readonly maxOutputBytes?: number;
   /** Kills the process group. */
   readonly signal?: AbortSignal;
+  /** Open files it inherits, as its descriptors from 3 on. */
+  readonly files?: readonly number[];
 }
 
 export interface CommandResult {
   /** Null when a signal ended it. */
   readonly exitCode: number | null;
   readonly stdout: string;
+  /** The same, for output that is no text. */
+  readonly stdoutBytes: Buffer;
   readonly stderr: string;
   readonly timedOut: boolean;
 }
@@ -51,7 +55,11 @@ export async function runCommand(
   try {
     const exitCode = await new Promise<number | null>((resolve, reject) => {
       // Not typed as one with streams: when no file descriptor is free, Node makes none.
-      const spawnOptions: SpawnOptions = { detached: true, env: { ...process.env, ...options.env } };
+      const spawnOptions: SpawnOptions = {
+        detached: true,
+        env: { ...process.env, ...options.env },
+        stdio: ["pipe", "pipe", "pipe", ...(options.files ?? [])],
+      };
       const child = spawn(program, args, spawnOptions);
       child.once("error", reject);
       child.once("close", resolve);
@@ -72,7 +80,14 @@ export async function runCommand(
       };
       if (options.signal?.aborted === true) kill();
     });
-    return { exitCode, stdout: stdout.text(), stderr: stderr.text(), timedOut };
+    const stdoutBytes = stdout.bytes();
+    return {
+      exitCode,
+      stdout: stdoutBytes.toString("utf8"),
+      stdoutBytes,
+      stderr: stderr.bytes().toString("utf8"),
+      timedOut,
+    };
   } catch (error) {
     const hint =
       systemCode(error) === "ENOENT" ? "not found; install it or correct its path" : messageOf(error);
@@ -84,7 +99,7 @@ export async function runCommand(
 }
 
 /** What a stream says, up to `limit` bytes. */
-function createOutput(limit: number): { add: (chunk: Buffer) => void; text: () => string } {
+function createOutput(limit: number): { add: (chunk: Buffer) => void; bytes: () => Buffer } {
   const chunks: Buffer[] = [];
   let size = 0;
   return {
@@ -94,6 +109,6 @@ function createOutput(limit: number): { add: (chunk: Buffer) => void; text: () =
       chunks.push(chunk.subarray(0, room));
       size += Math.min(chunk.length, room);
     },
-    text: () => Buffer.concat(chunks).toString("utf8"),
+    bytes: () => Buffer.concat(chunks),
   };
 }

@@ -26,7 +26,8 @@ export interface LogOptions {
   readonly write: (line: string) => void;
 }
 
-const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
+/** From the gravest down. */
+export const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
 
 /** A log that writes every line at or above `options.level`. */
 export function createLog(options: LogOptions, scope = "hublink"): Log {
@@ -55,7 +56,8 @@ export function createLog(options: LogOptions, scope = "hublink"): Log {
 /** What others sent may be long. */
 const MAX_TEXT_LENGTH = 4096;
 
-function safeText(text: string): string {
+/** A text as it may be shown to people. */
+export function safeText(text: string): string {
   const redacted = redact(text); // before the cut: half a URL might not be known as one
   return redacted.length > MAX_TEXT_LENGTH ? `${redacted.slice(0, MAX_TEXT_LENGTH)}…` : redacted;
 }

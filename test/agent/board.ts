@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { existsSync, readFileSync, watch } from "node:fs";
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
@@ -10,24 +11,17 @@ import type { Config } from "../../src/config/schema.ts";
 import { readEnvironment, writeVariables, type Variables } from "../../src/firmware/uboot-environment.ts";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import { createLog, type Log } from "../../src/platform/log.ts";
-import {
-  generateSigningKey,
-  makeBoard,
-  makeFirmware,
-  makeOps,
-  type MadeFirmware,
-  type SigningKey,
-} from "../fwup/archive.ts";
-import { realFwup, STAND_IN } from "../fwup/run.ts";
-import { writeCertificates, type CertificateFiles } from "../hub/certificates.ts";
+import { makeBoard, type FirmwareOptions, type MadeFirmware, type SigningKey } from "../fwup/archive.ts";
+import type { CertificateFiles } from "../hub/certificates.ts";
 import { startHub, type Hub, type HubOptions } from "../hub/server.ts";
+import { openFactory, type BoardPlace, type Tables } from "./factory.ts";
 
-export const IDENTIFIER = "board-1";
+export { IDENTIFIER } from "./factory.ts";
 
 export interface TestBoardOptions {
   readonly hub?: Partial<HubOptions>;
   /** Tables of the configuration that differ, as TOML would give them. */
-  readonly config?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly config?: Tables;
   readonly ops?: boolean;
   readonly clock?: Clock;
 }
@@ -49,11 +43,13 @@ export interface TestBoard {
   /** Writes the configuration as a file, for an agent in a process of its own. */
   writeConfig(overrides?: TestBoardOptions["config"]): Promise<string>;
   /** Makes firmware of that version for this board. */
-  firmware(version: string, overrides?: Partial<Parameters<typeof makeFirmware>[0]>): Promise<MadeFirmware>;
+  firmware(version: string, overrides?: Partial<FirmwareOptions>): Promise<MadeFirmware>;
   /** Starts the agent in this process. */
   start(overrides?: TestBoardOptions["config"]): Promise<Agent>;
-  /** Stops the agent and starts it again, which is what a reboot is to it. */
+  /** Stops the agent and starts it again, in the same boot. */
   restart(overrides?: TestBoardOptions["config"]): Promise<Agent>;
+  /** The same, in the next boot. */
+  reboot(overrides?: TestBoardOptions["config"]): Promise<Agent>;
   /** Resolves when a line of the agent's log matches, also one that is already there. */
   saw(line: RegExp): Promise<void>;
   environment(): Promise<Variables>;
@@ -70,10 +66,10 @@ export interface TestBoard {
   setBootId(id: string): Promise<void>;
   /** The power fails before the agent could note that it asked for a reboot. */
   forgetReboot(): Promise<void>;
+  /** The agent is killed after fwup has finished and before it could note that. */
+  forgetEnd(): Promise<void>;
   remove(): Promise<void>;
 }
-
-const SMALL = 2 * 1024 * 1024;
 
 export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBoard> {
   const dir = await mkdtemp(join(tmpdir(), "hublink-board-"));
@@ -81,53 +77,26 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
   await mkdir(join(root, "proc/sys/kernel/random"), { recursive: true });
   await writeFile(join(root, "proc/cmdline"), "console=ttyAMA0\n");
   await writeFile(join(root, "proc/sys/kernel/random/boot_id"), "boot-1\n");
-  await keepFromRebooting(dir);
-  const signingKey = generateSigningKey();
-  const certificates = await writeCertificates(join(dir, "pki"), [IDENTIFIER]);
-  const firmware: TestBoard["firmware"] = async (version, overrides = {}) =>
-    makeFirmware({
-      path: join(dir, `${version}.fw`),
-      product: "demo-board",
-      platform: "rpi0",
-      architecture: "arm",
-      version,
-      rootfs: { sizeBytes: SMALL, seed: version },
-      privateKey: signingKey.privateKey,
-      ...overrides,
-    });
+  await keepFromTheMachine(dir);
+  const factory = await openFactory(dir, { ops: options.ops ?? true });
+  const { signingKey, certificates, firmware } = factory;
   const v1 = await firmware("1.0.0");
   const { disk, fwEnvConfig } = await makeBoard({ dir, firmware: v1.path });
-  const opsFile = join(dir, "ops.fw");
-  if (options.ops ?? true) await makeOps({ path: opsFile });
-  const tls = {
-    cert: await readFile(certificates.server.certFile, "utf8"),
-    key: await readFile(certificates.server.keyFile, "utf8"),
-    ca: await readFile(certificates.caFile, "utf8"),
-    clientCertificates: "required",
-  } as const;
-  const hub = await startHub({ tls, publicKeys: [signingKey.publicKeyBase64], ...options.hub });
-  const device = certificates.devices.get(IDENTIFIER);
+  const hub = await startHub({
+    tls: factory.hubTls,
+    publicKeys: [signingKey.publicKeyBase64],
+    ...options.hub,
+  });
   const rebooted = join(dir, "reboots");
-
-  const tables = (overrides: TestBoardOptions["config"] = {}): Record<string, Record<string, unknown>> => {
-    const base: Record<string, Record<string, unknown>> = {
-      hub: { url: hub.url, ca_file: certificates.caFile, reconnect: { min_s: 0.01, max_s: 0.05 } },
-      identity: { file: { cert_file: device?.certFile, key_file: device?.keyFile } },
-      firmware: {
-        devpath: disk,
-        fwup: realFwup() ?? STAND_IN,
-        uboot_env_config: fwEnvConfig,
-        ops_file: opsFile,
-      },
-      update: { retry: { delay_s: 0.01 } },
-      reboot: { command: `echo x >> ${rebooted}`, escalate_s: 3600 },
-      state: { dir: join(dir, "state"), control_socket: join(dir, "hublink.sock") },
-    };
-    for (const part of [options.config ?? {}, overrides]) {
-      for (const [name, table] of Object.entries(part)) base[name] = { ...base[name], ...table };
-    }
-    return base;
+  const place: BoardPlace = {
+    hubUrl: hub.url,
+    disk,
+    fwEnvConfig,
+    stateDir: join(dir, "state"),
+    controlSocket: join(dir, "hublink.sock"),
+    rebootCommand: `echo x >> ${rebooted}`,
   };
+  const tables = (overrides: Tables = {}): Tables => factory.config(place, options.config ?? {}, overrides);
   const config: TestBoard["config"] = (overrides) => checkConfig(tables(overrides), {}, "test").config;
 
   const logged: string[] = [];
@@ -153,6 +122,9 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
     agent = undefined;
   };
 
+  const setBootId = async (id: string): Promise<void> =>
+    writeFile(join(root, "proc/sys/kernel/random/boot_id"), `${id}\n`);
+
   return {
     dir,
     hub,
@@ -174,6 +146,11 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       await stop();
       return await start(overrides);
     },
+    async reboot(overrides) {
+      await stop();
+      await setBootId(randomUUID());
+      return await start(overrides);
+    },
     async saw(line) {
       const signal = AbortSignal.timeout(PATIENCE_MS);
       while (!logged.some((text) => line.test(text))) await once(onLine, "line", { signal });
@@ -193,13 +170,28 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       await file.write(block, 0, block.length, 0);
       await file.close();
     },
-    setBootId: async (id) => writeFile(join(root, "proc/sys/kernel/random/boot_id"), `${id}\n`),
+    setBootId,
     async forgetReboot() {
       const journal = join(dir, "state/journal.json");
       await writeFile(
         journal,
         (await readFile(journal, "utf8")).replace('"rebootAsked":true', '"rebootAsked":false'),
       );
+    },
+    async forgetEnd() {
+      await stop();
+      const path = join(dir, "state/journal.json");
+      const { installed, attempts, ...rest } = JSON.parse(await readFile(path, "utf8")) as {
+        installed: object;
+        attempts: object[];
+      };
+      const entries = {
+        ...rest,
+        installed: null,
+        writing: { ...installed, rebootAsked: false },
+        attempts: attempts.map((attempt) => ({ ...attempt, ended: null })),
+      };
+      await writeFile(path, JSON.stringify(entries));
     },
     async remove() {
       await stop();
@@ -209,13 +201,14 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
   };
 }
 
-/** A `reboot` before the system's own on the PATH: no test may ever reboot the machine it runs on. */
-async function keepFromRebooting(dir: string): Promise<void> {
+/** Stands before the system's own on the PATH: no test may reboot its machine, or set its clock. */
+async function keepFromTheMachine(dir: string): Promise<void> {
   const bin = join(dir, "bin");
   await mkdir(bin);
-  await writeFile(join(bin, "reboot"), `#!/bin/sh\necho "reboot $*" >> ${join(dir, "system-reboots")}\n`, {
-    mode: 0o755,
-  });
+  for (const name of ["reboot", "date"])
+    await writeFile(join(bin, name), `#!/bin/sh\necho "${name} $*" >> ${join(dir, `system-${name}s`)}\n`, {
+      mode: 0o755,
+    });
   process.env["PATH"] = `${bin}:${process.env["PATH"] ?? ""}`;
 }
 

@@ -1,5 +1,8 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { unlessAborted } from "../../src/platform/abort.ts";
+
+const PATIENCE_MS = 30_000;
 
 export type Message = Readonly<Record<string, unknown>>;
 
@@ -53,7 +56,8 @@ export async function controlPeer(path: string, hello?: object): Promise<Control
         const message = messages.shift();
         if (message !== undefined) return message;
         if (!open) throw new Error("the agent closed the control socket");
-        await new Promise<void>((resolve) => (wake = resolve));
+        const patience = AbortSignal.timeout(PATIENCE_MS); // a test that waits in vain is to fail, not to hang
+        await unlessAborted(new Promise<void>((resolve) => (wake = resolve)), patience);
       }
     },
     async request(method, params) {

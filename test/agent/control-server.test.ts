@@ -10,6 +10,7 @@ import {
   type ControlServer,
   type ControlServerOptions,
 } from "../../src/agent/control-server.ts";
+import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { controlPeer, type ControlPeer } from "./control-peer.ts";
@@ -39,6 +40,7 @@ describe("the control socket", () => {
       group: "",
       agentVersion: "1.2.3",
       methods: { echo: (params) => params },
+      clock: systemClock,
       log: silentLog,
       ...options,
     });

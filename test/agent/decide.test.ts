@@ -1,27 +1,34 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { decide, type DecideOptions } from "../../src/agent/decide.ts";
+import { decide, type Situation } from "../../src/agent/decide.ts";
 import type { BoardFirmware } from "../../src/firmware/board-firmware.ts";
 import type { Offer } from "../../src/firmware/update.ts";
 import { Failure } from "../../src/platform/failure.ts";
 
 const RUNNING = { version: "1.0.0" };
 
-function situation(changes: Partial<DecideOptions> = {}, firmware: object = {}): DecideOptions {
+function situation(changes: Partial<Situation> = {}, firmware: object = {}): Situation {
   return {
-    firmware: { running: RUNNING, problem: undefined, fellBackFrom: undefined, ...firmware } as BoardFirmware,
+    firmware: { running: RUNNING, problem: undefined, ...firmware } as BoardFirmware,
     pendingValidation: false,
     rebooting: false,
+    rebootPending: false,
     allowDowngrade: true,
+    backOff: () => undefined,
+    untilWindowMs: 0,
     ...changes,
   };
 }
+
+const backOff: Situation["backOff"] = (uuid) =>
+  uuid === "uuid-2.0.0" ? { delayMs: 1, reason: "the board fell back from this firmware" } : undefined;
 
 function offer(version: string, origin: Offer["origin"] = "hub"): Offer {
   return {
     origin,
     announced: { uuid: `uuid-${version}`, version },
     sizeBytes: null,
+    deploymentId: null,
     open: () => {
       throw new Error("deciding opens nothing");
     },
@@ -29,9 +36,22 @@ function offer(version: string, origin: Offer["origin"] = "hub"): Offer {
 }
 
 describe("an offer", () => {
-  const table: [what: string, offer: Offer, situation: DecideOptions, action: string, reason?: RegExp][] = [
+  const table: [what: string, offer: Offer, situation: Situation, action: string, reason?: RegExp][] = [
     ["is applied", offer("2.0.0"), situation(), "apply"],
     ["waits for a reboot", offer("2.0.0"), situation({ rebooting: true }), "reschedule", /about to reboot/],
+    [
+      "waits for the reboot into another",
+      offer("2.0.0"),
+      situation({ rebootPending: true }),
+      "reschedule",
+      /an installed update waits for its reboot/,
+    ],
+    [
+      "from the board waits for that reboot too",
+      offer("2.0.0", "local"),
+      situation({ rebootPending: true }),
+      "reschedule",
+    ],
     [
       "waits for validation",
       offer("2.0.0"),
@@ -46,24 +66,34 @@ describe("an offer", () => {
       "reschedule",
     ],
     [
-      "that the board fell back from is put off",
+      "that the board fell back from, or that failed, is put off",
       offer("2.0.0"),
-      situation({}, { fellBackFrom: "uuid-2.0.0" }),
+      situation({ backOff }),
       "reschedule",
       /fell back/,
     ],
-    ["other than that is applied", offer("3.0.0"), situation({}, { fellBackFrom: "uuid-2.0.0" }), "apply"],
-    [
-      "by hand is applied all the same",
-      offer("2.0.0", "local"),
-      situation({}, { fellBackFrom: "uuid-2.0.0" }),
-      "apply",
-    ],
+    ["other than that is applied", offer("3.0.0"), situation({ backOff }), "apply"],
+    ["by hand is applied all the same", offer("2.0.0", "local"), situation({ backOff }), "apply"],
     ["of an older version is applied", offer("0.9.0"), situation(), "apply"],
     [
       "of an older version is ignored",
       offer("0.9.0"),
       situation({ allowDowngrade: false }),
+      "ignore",
+      /older/,
+    ],
+    [
+      "waits for the window",
+      offer("2.0.0"),
+      situation({ untilWindowMs: 1000 }),
+      "reschedule",
+      /outside the board's update window/,
+    ],
+    ["by hand does not wait for it", offer("2.0.0", "local"), situation({ untilWindowMs: 1000 }), "apply"],
+    [
+      "of an older version is ignored at once, in the window or not",
+      offer("0.9.0"),
+      situation({ allowDowngrade: false, untilWindowMs: 1000 }),
       "ignore",
       /older/,
     ],
@@ -81,6 +111,11 @@ describe("an offer", () => {
       if (reason !== undefined) assert.match("reason" in decision ? decision.reason : "", reason);
     });
   }
+
+  it("that waits for the window waits as long as the window is away", () => {
+    const decision = decide(offer("2.0.0"), situation({ untilWindowMs: 12_345 }));
+    assert.equal(decision.action === "reschedule" && decision.delayMs, 12_345);
+  });
 
   it("can't be installed where the slots are not known", () => {
     const problem = new Failure("io", "the environment is garbage");

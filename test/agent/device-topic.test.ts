@@ -27,11 +27,14 @@ describe("the board's side of topic device", () => {
   let messages: HubMessage[];
   let state: JoinState;
   let joins: number;
+  /** Words of the statuses that were sent, as the owner is told of them. */
+  let sent: string[];
   beforeEach(() => {
     bench = createBench();
     messages = [];
     state = STATE;
     joins = 0;
+    sent = [];
   });
   afterEach(async () => bench.end());
 
@@ -50,6 +53,7 @@ describe("the board's side of topic device", () => {
         joins += 1;
         bench.changed();
       },
+      onStatusSent: (status) => sent.push(status.status),
       log: bench.log,
     });
     link.start();
@@ -111,7 +115,21 @@ describe("the board's side of topic device", () => {
     assert.equal(joinsOf(second)[0]?.currently_downloading_uuid, null);
   });
 
-  it("tells a status again at each join until the hub has surely read it, and joins as its update", async () => {
+  it("joins once more on the same connection when asked to, and tells nothing again that the hub has read", async () => {
+    await setUp();
+    const peer = await joined();
+    device.status("uuid-2", { status: "rescheduled", delay_for: 1000, reason: "later" });
+    device.rejoin();
+    assert.equal(await joined(2), peer);
+    await settled();
+    assert.deepEqual(
+      joinsOf(peer).map((join) => join.currently_downloading_uuid),
+      [null, null],
+    );
+    assert.deepEqual(sent, ["rescheduled"]);
+  });
+
+  it("asks 22: tells a status again at each join until the hub has surely read it, and joins as its update", async () => {
     await setUp({
       beats: false,
       onPeer(peer) {
@@ -280,6 +298,31 @@ describe("the board's side of topic device", () => {
     await joined(2);
     await settled();
     assert.deepEqual(statuses(peer), [{ status: "completed" }]);
+  });
+
+  it("asks for the update under way again by joining as a board without one", async () => {
+    await setUp();
+    const peer = await joined();
+    state = { ...STATE, downloadingUuid: "uuid-2" };
+    device.status("uuid-2", { status: "started" });
+    device.askForUpdate();
+    await joined(2);
+    await settled();
+    assert.deepEqual(
+      joinsOf(peer).map(({ currently_downloading_uuid: uuid }) => uuid),
+      [null, null],
+    );
+    assert.equal(statuses(peer).length, 1, "a status told anew would keep the hub from sending it");
+
+    // Until it came, a join on the next connection says the same; afterwards the truth.
+    const second = await cut(peer);
+    await joined(3);
+    assert.equal(joinsOf(second)[0]?.currently_downloading_uuid, null);
+    second.send(null, null, "device", "update", { firmware_meta: { uuid: "uuid-2" } });
+    await bench.until(() => messages.length === 1 || undefined);
+    const third = await cut(second);
+    await joined(4);
+    assert.equal(joinsOf(third)[0]?.currently_downloading_uuid, "uuid-2");
   });
 });
 

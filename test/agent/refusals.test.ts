@@ -7,6 +7,7 @@ import { connectToDaemon } from "../../src/cli/control-client.ts";
 import { generateSigningKey, makeFirmware } from "../fwup/archive.ts";
 import { corruptByte, refuseDownload } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
+import { scriptedFwup } from "../firmware/fwups.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 
 /** Each ends with a status that says why, and the agent stays with its hub. */
@@ -48,7 +49,7 @@ describe("an update that must not be installed", () => {
     return result;
   };
 
-  it("is refused before a byte is fetched when there is no key to verify it with", async () => {
+  it("asks 50: is refused before a byte is fetched when there is no key to verify it with", async () => {
     await setUp();
     await start({ firmware: { ...board.config().firmware, trust_hub_keys: false } });
     const { status, reason } = await untouched();
@@ -68,6 +69,29 @@ describe("an update that must not be installed", () => {
     const { publicKeyBase64 } = generateSigningKey();
     await start({ firmware: { ...board.config().firmware, public_keys: [publicKeyBase64] } });
     assert.match((await untouched()).reason, /signature/);
+  });
+
+  it("asks 20: is not tried again at once after it failed, also by the next agent, and the hub hears why", async () => {
+    await setUp();
+    const { publicKeyBase64 } = generateSigningKey();
+    const pinned = { firmware: { ...board.config().firmware, public_keys: [publicKeyBase64] } };
+    await start(pinned);
+    assert.match((await untouched()).reason, /signature/);
+    for (const times of [1, 2]) {
+      const from = board.hub.device(IDENTIFIER).received.length;
+      board.hub.pushUpdate(IDENTIFIER, release);
+      const answer = await board.hub.waitFor(
+        IDENTIFIER,
+        ({ payload }) => (payload as { status?: string }).status === "rescheduled",
+        undefined,
+        from,
+      );
+      const { delay_for: delay, reason } = answer.payload as { delay_for: number; reason: string };
+      assert.ok(delay > 0 && delay <= 3_600_000);
+      assert.match(reason, /the last try failed: .*signature/);
+      if (times === 1) await board.restart(pinned);
+      await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    }
   });
 
   it("is refused when it is not signed", async () => {
@@ -120,14 +144,14 @@ describe("an update that must not be installed", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
   });
 
-  it("is taken back when fwup finished it, and only what follows the archive was wrong", async () => {
+  /** fwup reads no further than the archive's directory: more than the withheld tail comes after it. */
+  const setUpPadded = async (): Promise<void> => {
     await setUp();
-    // fwup reads no further than the archive's directory: more than the withheld tail comes after it.
     const padded = join(board.dir, "padded.fw");
     await writeFile(padded, Buffer.concat([await readFile(release.path), Buffer.alloc(300_000)]));
-    const { meta } = release;
-    release = await board.hub.publish(padded, meta);
-    await start();
+    release = await board.hub.publish(padded, release.meta);
+  };
+  const takenBack = async (): Promise<void> => {
     board.hub.pushUpdate(IDENTIFIER, release, { checksum: "0".repeat(64), partials_checksums: null });
     const { status, reason } = await ended();
     assert.equal(status, "failed");
@@ -136,16 +160,36 @@ describe("an update that must not be installed", () => {
     assert.equal(environment.get("nerves_fw_active"), "a");
     assert.equal(environment.get("nerves_fw_validated"), "1");
     assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
+  };
+
+  it("is taken back when fwup finished it, and only what follows the archive was wrong", async () => {
+    await setUpPadded();
+    await start();
+    await takenBack();
   });
 
-  it("fails at once when its URL has expired", async () => {
+  it("is taken back when fwup had finished it, and was killed before it could say so", async () => {
+    await setUpPadded();
+    const { fwup } = board.config().firmware;
+    const dawdling = await scriptedFwup(
+      board.dir,
+      `${fwup} "$@" || exit; case "$*" in *"--task upgrade"*) exec <&-; exec sleep 3600 ;; esac`,
+    );
+    await start({ firmware: { ...board.config().firmware, fwup: dawdling } });
+    await takenBack();
+  });
+
+  it("fails when its URL has expired, and fresh ones are no better", async () => {
     await setUp();
     board.hub.faults.add(refuseDownload(403));
     await start();
-    assert.match((await untouched()).reason, /403/);
+    const before = await diskHash();
+    board.hub.deploy(release);
+    assert.match((await ended()).reason, /403/);
+    assert.equal(await diskHash(), before);
   });
 
-  it("is answered when it has no URL, an empty one, or is nonsense", async () => {
+  it("asks 25: is answered when it has no URL, an empty one, or is nonsense", async () => {
     await setUp();
     await start();
     for (const overrides of [{ firmware_url: undefined }, { firmware_url: "" }, { firmware_url: 7 }]) {
@@ -160,14 +204,14 @@ describe("an update that must not be installed", () => {
     assert.match((await ended()).reason, /can't be used/);
   });
 
-  it("is put off while the running firmware is not validated", async () => {
+  it("asks 19, 23, 37: is put off while the running firmware is not validated", async () => {
     await setUp();
     const fresh = await board.firmware("1.5.0");
     const first = await board.hub.publish(fresh.path, fresh.meta);
     await start();
     board.hub.pushUpdate(IDENTIFIER, first);
     await board.untilRebooted(1);
-    await board.restart({ validation: { mode: "manual" } });
+    await board.reboot({ validation: { mode: "manual" } });
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
     const { status, reason, ...rest } = await untouched();
     assert.equal(status, "rescheduled");

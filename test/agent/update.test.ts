@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
-import { refuseDownload, resetAfter } from "../hub/faults.ts";
+import { scriptedFwup } from "../firmware/fwups.ts";
+import { changingEtag, refuseDownload, resetAfter } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
 import { holdAfter } from "./held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
@@ -33,7 +36,7 @@ describe("an update from the hub", () => {
     assert.equal(environment.get("nerves_fw_validated"), "0");
 
     await board.untilRebooted(1);
-    await board.restart();
+    await board.reboot();
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
     const device = board.hub.device(IDENTIFIER);
     assert.deepEqual(device.updated, [release.meta.uuid]);
@@ -47,11 +50,38 @@ describe("an update from the hub", () => {
     board.hub.deploy(release);
     await rebooting();
     await board.untilRebooted(1);
-    await board.restart();
+    await board.reboot();
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
     const environment = await board.environment();
     assert.equal(environment.get("nerves_fw_validated"), "1");
     assert.equal(environment.get("upgrade_available"), "0");
+  });
+
+  it("has fwup read back what it wrote where that is asked for", async () => {
+    board = await setUpBoard();
+    const asked = join(board.dir, "arguments");
+    const lines = [`echo "$*" >> ${asked}`, `exec ${board.config().firmware.fwup} "$@"`];
+    const fwup = await scriptedFwup(board.dir, ...lines);
+    const v2 = await board.firmware("2.0.0");
+    await board.start({ firmware: { fwup }, update: { verify_written: true } });
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
+    await rebooting();
+    assert.equal(words().at(-1), "completed");
+    assert.match(await readFile(asked, "utf8"), /^--framing --apply .*--task upgrade .*--verify-writes/m);
+  });
+
+  it("is known beforehand to fail where fwup is too old to read back", async () => {
+    board = await setUpBoard();
+    const lines = [
+      `[ "$1" = --version ] && { echo 1.6.9; exit; }`,
+      `exec ${board.config().firmware.fwup} "$@"`,
+    ];
+    await board.start({
+      firmware: { fwup: await scriptedFwup(board.dir, ...lines) },
+      update: { verify_written: true },
+    });
+    await board.saw(/no update can be installed: fwup 1\.6\.9 can't verify what it writes; 1\.7\.0 can/);
   });
 
   it("shows its progress in whole percents that only grow", async () => {
@@ -76,7 +106,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("goes on while the connection to the hub is away, and its result is told on the next one", async () => {
+  it("asks 24: goes on while the connection to the hub is away, and its result is told on the next one", async () => {
     const release = await setUp();
     const download = holdAfter(1024 * 1024 + 1);
     board.hub.faults.add(download, 1);
@@ -93,7 +123,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("goes on where an interrupted download ended, and fetches no verified byte twice", async () => {
+  it("asks 14: goes on where an interrupted download ended, and fetches no verified byte twice", async () => {
     const release = await setUp();
     board.hub.faults.add(resetAfter(1024 * 1024 + 500_000), 1);
     board.hub.deploy(release);
@@ -102,6 +132,54 @@ describe("an update from the hub", () => {
     assert.equal(first, "all");
     assert.ok(Number(/^bytes=(\d+)-$/.exec(second ?? "")?.[1]) >= 1024 * 1024, second);
     assert.deepEqual(more, []);
+    assert.deepEqual(words(), ["received", "started", "completed"]);
+  });
+
+  it("asks 4: asks the hub for a fresh URL once its own has expired, and keeps what is proven", async () => {
+    const release = await setUp();
+    const download = holdAfter(1024 * 1024 + 500_000);
+    board.hub.faults.add(download, 1);
+    board.hub.deploy(release);
+    await download.held;
+    board.hub.faults.add(refuseDownload(403), 1);
+    download.breakOff();
+    await rebooting();
+    const device = board.hub.device(IDENTIFIER);
+    assert.equal(device.connections, 1, "the connection was left alone");
+    assert.deepEqual(
+      device.joins.map(
+        (join) => (join as { currently_downloading_uuid: unknown }).currently_downloading_uuid,
+      ),
+      [null, null],
+    );
+    const statuses = board.hub.downloads.map(({ status }) => status);
+    assert.deepEqual(statuses, [200, 403, 206]);
+    assert.ok(Number(/^bytes=(\d+)-$/.exec(board.hub.downloads[2]?.range ?? "")?.[1]) >= 1024 * 1024);
+    assert.deepEqual(words(), ["received", "started", "completed"]);
+  });
+
+  it("asks 12: ends when fresh URLs lead nowhere either, and the hub is told", async () => {
+    const release = await setUp();
+    board.hub.faults.add(refuseDownload(404));
+    board.hub.deploy(release);
+    await board.hub.until(() => words().at(-1) === "failed");
+    const device = board.hub.device(IDENTIFIER);
+    assert.match(String(device.statuses.at(-1)?.reason), /answers HTTP 404/);
+    assert.equal(board.hub.downloads.length, 4);
+    assert.deepEqual(device.crashes, []);
+  });
+
+  it("asks 10: starts over, once, when the file changes after bytes of it were written", async () => {
+    const release = await setUp();
+    const download = holdAfter(1024 * 1024);
+    board.hub.faults.add(download, 1);
+    board.hub.pushUpdate(IDENTIFIER, release, { partials_checksums: null });
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "fwup_progress");
+    const off = board.hub.faults.add(changingEtag());
+    download.breakOff();
+    await board.saw(/the update starts over/);
+    off();
+    await rebooting();
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 

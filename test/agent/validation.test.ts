@@ -11,7 +11,13 @@ function onTrial(config: Partial<ValidationConfig> = {}, exits: number[] = [], p
   const seen = { validated: 0, deadline: 0, runs: 0, failures: 0 };
   const run: typeof runCommand = async () => {
     seen.runs += 1;
-    const result: CommandResult = { exitCode: exits.shift() ?? 0, stdout: "", stderr: "", timedOut: false };
+    const result: CommandResult = {
+      exitCode: exits.shift() ?? 0,
+      stdout: "",
+      stderr: "",
+      stdoutBytes: Buffer.alloc(0),
+      timedOut: false,
+    };
     return Promise.resolve(result);
   };
   const validation = createValidation({

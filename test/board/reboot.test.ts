@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { reboot, type RebootOptions } from "../../src/board/reboot.ts";
 import { rebootMethods, type RebootConfig } from "../../src/board/reboot-methods.ts";
 import { runCommand } from "../../src/platform/command.ts";
+import { Failure } from "../../src/platform/failure.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { recordingLog } from "./recording-log.ts";
@@ -25,6 +26,9 @@ class Board {
   /** What was done, each with the seconds since the start. */
   readonly done: string[] = [];
   readonly end = new AbortController();
+  /** The methods, as they were told before each was tried. */
+  readonly methods: string[] = [];
+  gpioProblem: Failure | undefined;
   /** What commands do; one that is missing here is missing on the board. */
   readonly commands: Record<string, string> = { sync: "true", reboot: "true", "reboot -f": "true" };
   readonly #root: string;
@@ -54,13 +58,24 @@ class Board {
     const runCommand = this.#runCommand;
     const rebooting = reboot({
       reason: "the update is installed",
-      methods: rebootMethods(config, { clock, runCommand, root: this.#root }),
+      methods: rebootMethods(config, {
+        clock,
+        runCommand,
+        root: this.#root,
+        resetByGpio: async () => {
+          this.note("gpio-watchdog");
+          if (this.gpioProblem !== undefined) throw this.gpioProblem;
+          return Promise.resolve();
+        },
+      }),
       graceMs: 5000,
       escalateMs: 30_000,
       flush: async () => {
         this.note("flush");
         return Promise.resolve();
       },
+      endChildren: async () => Promise.resolve(),
+      onMethod: (name) => this.methods.push(name),
       clock,
       log: recordingLog(lines),
       runCommand,
@@ -115,6 +130,32 @@ describe("a reboot that was asked for", () => {
       "warn trying to reboot method=sysrq",
       "error the board is still up method=sysrq after_s=30",
     ]);
+  });
+
+  it("tells each method before it is tried, for the record that outlives the boot", async () => {
+    await assert.rejects(board.reboot(), STILL_UP);
+    assert.deepEqual(board.methods, ["reboot", "reboot -f", "sysrq"]);
+  });
+
+  it("lets the external watchdog reset the board where that comes first, then asks the system", async () => {
+    await assert.rejects(board.reboot({ ...SYSCALL, methods: ["gpio-watchdog", "syscall"] }), STILL_UP);
+    assert.deepEqual(board.done, ["0 flush", "0 sync", "0 gpio-watchdog", "30 reboot", "60 reboot -f"]);
+  });
+
+  it("does not wait for an external watchdog that is not there", async () => {
+    board.gpioProblem = new Failure("config", "there is no line 99");
+    await assert.rejects(board.reboot({ ...SYSCALL, methods: ["gpio-watchdog", "syscall"] }), STILL_UP);
+    assert.deepEqual(board.done.slice(2, 4), ["0 gpio-watchdog", "0 reboot"]);
+    assert.ok(board.lines.includes("error gpio-watchdog failed: there is no line 99"));
+  });
+
+  it("ends what the agent runs before the disks are synced, and is not held by it", async () => {
+    const endChildren = async (): Promise<void> => {
+      board.note("end children");
+      return new Promise(() => undefined);
+    };
+    await assert.rejects(board.reboot(SYSCALL, { endChildren }), STILL_UP);
+    assert.deepEqual(board.done.slice(0, 4), ["0 flush", "0 end children", "2.5 sync", "2.5 reboot"]);
   });
 
   it("runs the configured command instead of reboot", async () => {
@@ -211,12 +252,5 @@ describe("a reboot that was asked for", () => {
     await board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) });
     assert.equal(board.clock.monotonic(), 1000);
     assert.deepEqual(board.done, []);
-  });
-
-  it("can't be by a method that is not built yet", async () => {
-    await assert.rejects(
-      board.reboot({ methods: ["gpio-watchdog", "syscall"], command: "" }),
-      failure("config", '"gpio-watchdog" is not built yet'),
-    );
   });
 });

@@ -76,7 +76,7 @@ describe("the configuration that Buildroot writes", () => {
       PKCS11_URI: "pkcs11:token=agent;id=%01;type=private",
       PKCS11_PIN_FILE: "/boot/hublink/pin",
     },
-    tpm2: { TPM2_KEY: "0x81000001", CERT_FILE: "/boot/hublink/cert.pem" },
+    tpm2: { TPM2_KEY: "/boot/hublink/tpm2.pem", CERT_FILE: "/boot/hublink/cert.pem" },
     "rpi-otp": { CERT_FILE: "/boot/hublink/cert.pem" },
   };
   const empty = [

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setUpBoard, type TestBoard } from "../agent/board.ts";
+import { scriptedFwup } from "../firmware/fwups.ts";
 import { hublink, type Ended } from "./program.ts";
 
 describe("hublink check", () => {
@@ -31,16 +33,101 @@ describe("hublink check", () => {
       "ok   slots          slot a: demo-board 1.0.0 (rpi0/arm), validated",
       `ok   device         ${board.disk}`,
       "ok   public keys    none pinned; the hub's are used",
+      "ok   console        off",
+      "ok   scripts        off",
     ]) {
       const holds = (text: string): boolean => (typeof line === "string" ? text === line : line.test(text));
       assert.ok(stdout.split("\n").some(holds), `${String(line)} in\n${stdout}`);
     }
   });
 
-  it("warns of what is set but not built yet", async () => {
-    const { code, stdout } = await check({ HUBLINK_CONSOLE__ENABLED: "true" });
+  it("shows where an update's bytes go, how fast they may come, and whether there is room", async () => {
+    const streamed = await check({ HUBLINK_UPDATE__RATE_LIMIT_KIB_S: "20" });
+    assert.match(streamed.stdout, /^ok {3}updates {8}streamed; a restart of the board starts them over$/m);
+    assert.match(streamed.stdout, /^ok {3}downloads {6}at 20 KiB\/s at most$/m);
+    const folder = join(board.dir, "not", "made", "yet");
+    const cached = await check({ HUBLINK_UPDATE__MODE: "cache", HUBLINK_UPDATE__CACHE_DIR: folder });
+    assert.match(cached.stdout, /^ok {3}updates {8}cached in \S*[^]*room for \d+ MiB/m);
+    const path = join(config, "cache"); // below a file
+    const none = await check({ HUBLINK_UPDATE__MODE: "auto", HUBLINK_UPDATE__CACHE_DIR: path });
+    assert.equal(none.code, 0);
+    assert.match(none.stdout, /^warn updates {8}streamed: \S+ can't keep the download/m);
+  });
+
+  it("shows the windows for updates, with the board's own time, and who is asked about them", async () => {
+    const { code, stdout } = await check({
+      HUBLINK_UPDATE__WINDOW: '["00:00-12:00", "12:00-00:00"]',
+      HUBLINK_APP__UPDATE: "ask",
+      HUBLINK_APP__REBOOT: "never",
+      TZ: "Asia/Kolkata",
+    });
     assert.equal(code, 0);
-    assert.match(stdout, /^warn not built yet {2}console\.enabled is set, .* no effect$/m);
+    const time =
+      /^ok {3}windows {8}00:00-12:00, 12:00-00:00; it is (\d\d:\d\d) here\s+\(UTC\+05:30\), so\s+open now$/m;
+    assert.match(stdout, time);
+    assert.match(stdout, /^ok {3}application {4}asked about updates; reboots after updates are left to it$/m);
+    const now = new Date();
+    const [from, to] = [2, 3].map(
+      (hours) => `${String((now.getUTCHours() + hours) % 24).padStart(2, "0")}:00`,
+    );
+    const closed = await check({ HUBLINK_UPDATE__WINDOW: `["${from}-${to}"]`, TZ: "UTC" });
+    assert.match(closed.stdout, /^ok {3}windows {8}\S+; it is \S+ here \(UTC\), so closed now$/m);
+  });
+
+  it("shows where archives are kept and what they are proven by, and which extensions are on", async () => {
+    const off = await check({ HUBLINK_EXTENSIONS__HEALTH: "false" });
+    assert.match(off.stdout, /^ok {3}archives {7}off\nok {3}extensions {5}off$/m);
+    const dir = join(board.dir, "archives");
+    const on = await check({
+      HUBLINK_ARCHIVES__ENABLED: "true",
+      HUBLINK_ARCHIVES__DIR: dir,
+      HUBLINK_EXTENSIONS__LOGGING: "true",
+    });
+    assert.match(
+      on.stdout,
+      /^ok {3}archives {7}kept in \S*[^]*?room for \d+\s+MiB;\s+by\s+the\s+hub's\s+keys$/m,
+    );
+    assert.match(on.stdout, /^ok {3}extensions {5}health, logging$/m);
+    const refused = await check({
+      HUBLINK_ARCHIVES__ENABLED: "true",
+      HUBLINK_FIRMWARE__TRUST_HUB_KEYS: "false",
+    });
+    assert.match(refused.stdout, /^warn archives {7}no key pinned, [^]*every\s+one\s+will\s+be\s+refused$/m);
+    const full = await check({
+      HUBLINK_ARCHIVES__ENABLED: "true",
+      HUBLINK_ARCHIVES__DIR: join(config, "archives"), // below a file
+    });
+    assert.match(full.stdout, /^warn archives {7}none can be kept: [^]*\(see\s+archives\.dir\)$/m);
+  });
+
+  it("finds the programs of commands, and runs none of them", async () => {
+    const ran = join(board.dir, "ran");
+    const policy = join(board.dir, "policy");
+    await writeFile(policy, `#!/bin/sh\ntouch ${ran}\n`, { mode: 0o755 });
+    const { code, stdout } = await check({
+      HUBLINK_UPDATE__POLICY_COMMAND: `${policy} --quiet`,
+      HUBLINK_VALIDATION__COMMAND: "test -e /",
+      HUBLINK_REBOOT__COMMAND: '[ "$A" ] && reboot',
+      HUBLINK_LOGGING__COMMAND: "/missing/logread", // of no use: the extension is off
+    });
+    assert.equal(code, 0);
+    assert.match(stdout, /^ok {3}command {8}update\.policy_command:\s+\S+\/policy$/m);
+    assert.match(stdout, /^ok {3}command {8}validation\.command: test$/m);
+    assert.match(stdout, /^ok {3}command {8}reboot\.command: \[ "\$A" \] && reboot$/m);
+    assert.doesNotMatch(stdout, /logread/);
+    assert.equal(existsSync(ran), false);
+  });
+
+  it("shows the proxy on the way to the hub, without user and password", async () => {
+    const { stdout } = await check({ HUBLINK_HUB__PROXY: "http://me:secret@proxy.test:3128" });
+    assert.match(stdout, /^ok {3}proxy {10}proxy\.test:3128, to the hub$/m);
+    assert.doesNotMatch(stdout, /secret/);
+  });
+
+  it("names an LED that is not there", async () => {
+    const { code, stdout } = await check({ HUBLINK_IDENTIFY__LED: "nobody's" });
+    assert.equal(code, 78);
+    assert.match(stdout, /^FAIL LED +no LED nobody's; .+ \(see identify\.led\)$/m);
   });
 
   it("lists every mistake of a configuration, one per line, with 78", async () => {
@@ -123,14 +210,73 @@ describe("hublink check", () => {
     code: 69,
     line: /^FAIL fwup {11}\/missing\/fwup: not found; install it or correct its path \(see firmware\.fwup\)$/m,
   });
+  fails(
+    "a fwup that can't read back what it writes",
+    async () => ({
+      HUBLINK_FIRMWARE__FWUP: await scriptedFwup(
+        board.dir,
+        `[ "$1" = --version ] && { echo 1.6.9; exit; }`,
+        `exec ${board.config().firmware.fwup} "$@"`,
+      ),
+      HUBLINK_UPDATE__VERIFY_WRITTEN: "true",
+    }),
+    { code: 78, line: /^FAIL fwup {11}fwup 1\.6\.9 can't verify what it writes; 1\.7\.0 can/m },
+  );
   fails("an ops file that is none", setting("FIRMWARE__OPS_FILE", "/etc/passwd"), {
     code: 1,
     line: /^FAIL ops file {7}fwup: .* \(see firmware\.ops_file\)$/m,
+  });
+  it("shows who the console's shell runs as, and on what terminal", async () => {
+    const { code, stdout } = await check({ HUBLINK_CONSOLE__ENABLED: "true" });
+    assert.equal(code, 0);
+    assert.match(
+      stdout,
+      /^(ok|warn) +console {8}\/bin\/sh as \S+(, by (busybox telnetd|script)$| on pipes)/m,
+    );
+  });
+  const console = (name: string, value: string) => async (): Promise<Readonly<Record<string, string>>> =>
+    Promise.resolve({ HUBLINK_CONSOLE__ENABLED: "true", [`HUBLINK_CONSOLE__${name}`]: value });
+  fails("a console user who does not exist", console("USER", "no-such-user"), {
+    code: 78,
+    line: /^FAIL console {8}console\.user: there is no user no-such-user in /m,
+  });
+  fails("a shell that does not exist", console("SHELL", "/missing/sh"), {
+    code: 66,
+    line: /^FAIL console {8}shell \/missing\/sh does not exist \(see console\)$/m,
   });
   fails("a CA file that holds no certificate", setting("HUB__CA_FILE", "/etc/passwd"), {
     code: 66,
     line: /^FAIL CA {13}certificate \/etc\/passwd: no X\.509 certificate/m,
   });
+
+  fails("a policy command that is missing", setting("UPDATE__POLICY_COMMAND", "/missing/policy -q"), {
+    code: 66,
+    line: /^FAIL command {8}command \/missing\/policy does not exist \(see update\.policy_command\)$/m,
+  });
+  fails("a validation command that is not on the PATH", setting("VALIDATION__COMMAND", "no-such-check"), {
+    code: 69,
+    line: /^FAIL command {8}command no-such-check is not on the PATH \(see validation\.command\)$/m,
+  });
+  fails(
+    "a command of an extension that can't be run",
+    async () =>
+      Promise.resolve({
+        HUBLINK_EXTENSIONS__GEO: "true",
+        HUBLINK_GEO__SOURCE: `command:${board.disk} --now`,
+      }),
+    { code: 77, line: /^FAIL command {8}command [^]*\(see\s+geo\.source\)$/m },
+  );
+
+  fails("a watchdog that is missing", setting("WATCHDOG__DEVICE", "/dev/watchdog99"), {
+    code: 66,
+    line: /^FAIL watchdog {7}watchdog \/dev\/watchdog99 does not exist \(see watchdog\.device\)$/m,
+  });
+  const reachable = existsSync("/sys/class/gpio/export") || existsSync("/usr/bin/gpioset");
+  if (!reachable)
+    fails("a GPIO line that can't be reached", setting("WATCHDOG__GPIO__LINE", "GPIO999"), {
+      code: 69,
+      line: /^FAIL GPIO watchdog {2}GPIO can't be reached: this kernel has none in sysfs/m,
+    });
 
   it("goes on after a failure, and ends with the first one's exit code", async () => {
     const { code, stdout, stderr } = await check({

@@ -32,6 +32,7 @@ describe("the command line", () => {
     [["metadata", "a.fw", "b.fw"], /metadata takes FILE after it/],
     [["check", "--json"], /check has no --json/],
     [["run", "--csr"], /run has no --csr/],
+    [["identity", "--connect"], /identity has no --connect/],
     [["run", "--colour"], /Unknown option '--colour'/],
     [["run", "--config"], /--config.*missing/],
   ];
@@ -42,17 +43,6 @@ describe("the command line", () => {
       assert.equal(stdout, "");
       assert.match(stderr, words);
       assert.match(stderr, /^hublink: .*\(see hublink --help\)\n$/);
-    });
-  }
-
-  for (const args of [
-    ["upload", "file"],
-    ["identity", "--csr"],
-  ]) {
-    it(`says that ${args.join(" ")} is not built yet, with 69`, async () => {
-      const { code, stderr } = await hublink(args);
-      assert.equal(code, 69);
-      assert.match(stderr, /^hublink: .* is not built yet in this version of hublink\n$/);
     });
   }
 

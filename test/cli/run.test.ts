@@ -132,10 +132,10 @@ describe("hublink run", () => {
   });
 
   it("logs in logfmt where there is no terminal, its warnings too", async () => {
-    const { child, ended } = await setUp({ config: { console: { enabled: true } } });
+    const { child, ended } = await setUp({ config: { hub: { heartbeat_s: 3600 } } });
     child.kill("SIGTERM");
     const { stderr } = await ended;
-    assert.match(stderr, /^ts=\S+ level=warn scope=hublink msg="console\.enabled is set, /m);
+    assert.match(stderr, /^ts=\S+ level=warn scope=hublink msg="hub\.heartbeat_s = 3600: /m);
     for (const line of stderr.trimEnd().split("\n"))
       assert.match(line, /^ts=\S+Z level=\w+ scope=\w+ msg="/, line);
   });

@@ -28,6 +28,15 @@ describe("commands without a daemon", () => {
     const v2 = await board.firmware("2.0.0");
     assert.equal((await command("apply", v2.path)).code, 0);
     assert.equal((await board.environment()).get("nerves_fw_validated"), "0");
+    // A real disk, as far as the command can see: what is an image file, no kernel boots from.
+    const env = { HUBLINK_FIRMWARE__DEVPATH: "/dev/null" };
+    for (const name of ["validate", "revert"]) {
+      const { code, stderr } = await hublink([name, "--config", config], { env });
+      assert.deepEqual(
+        [code, stderr],
+        [69, "hublink: an installed update waits for its reboot; reboot first\n"],
+      );
+    }
 
     const validated = await command("validate");
     assert.equal(validated.stderr, "");
@@ -97,7 +106,7 @@ describe("commands with a daemon", () => {
     for (const line of [
       /^agent {7}hublink \S+, up \d+ s, \d+ MiB$/m,
       /^identifier {2}board-1$/m,
-      /^hub {9}localhost:\d+: connected, joined$/m,
+      /^hub {9}localhost:\d+: connected, joined, json$/m,
       /^firmware {4}demo-board 1\.0\.0$/m,
       /^slot {8}a of .*disk\.img, validated$/m,
       /^update {6}none$/m,

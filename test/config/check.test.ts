@@ -114,6 +114,7 @@ describe("a wrong value", () => {
       "02:00-02:00",
       "02:00",
       "02:00-05:00 ",
+      "",
     ]) {
       assert.equal(problemsOf({ update: { window: [window] } }).length, 1, window);
     }
@@ -205,6 +206,16 @@ describe("the hub's address", () => {
 it("a heartbeat too slow for NervesHub is warned about", () => {
   assert.match(check({ hub: { heartbeat_s: 180 } }).warnings.join(), /drops a device/);
   assert.deepEqual(check({ hub: { heartbeat_s: 170 } }).warnings, []);
+});
+
+it("answers of an application that is asked nothing are warned about", () => {
+  const app = { on_timeout: "ignore", ask_timeout_s: 60 };
+  assert.deepEqual(check({ app }).warnings, [
+    'app.on_timeout: has no effect while neither app.update nor app.reboot is "ask"',
+    'app.ask_timeout_s: has no effect while neither app.update nor app.reboot is "ask"',
+  ]);
+  assert.deepEqual(check({ app: { ...app, reboot: "ask" } }).warnings, []);
+  assert.deepEqual(check({ app: { on_timeout: "apply" } }).warnings, []);
 });
 
 describe("what belongs together", () => {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { DownloadFailure, type DownloadFault } from "../../src/firmware/download-failure.ts";
-import { download, type DownloadOptions, type Retry, type RetryPolicy } from "../../src/firmware/download.ts";
+import { DownloadFailure, LineFault, type DownloadFault } from "../../src/firmware/download-failure.ts";
+import type { Retry, RetryPolicy } from "../../src/firmware/download-retries.ts";
+import { download, type DownloadOptions } from "../../src/firmware/download.ts";
 import {
   createVerifier,
   PART_BYTES,
@@ -11,6 +12,7 @@ import {
   type Verifier,
 } from "../../src/firmware/verify.ts";
 import { recordingLog } from "../board/recording-log.ts";
+import { createTokenBucket } from "../../src/platform/token-bucket.ts";
 import { createAuthority } from "../identity/authority.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
@@ -147,14 +149,14 @@ describe("a download", () => {
         origin.requests.map(({ headers }) => [headers.range, headers["if-range"]]),
         [
           [undefined, undefined],
-          [`bytes=${retries[0]?.offset}-`, '"one"'],
-          [`bytes=${retries[1]?.offset}-`, '"one"'],
+          [`bytes=${retries[0]?.bytes}-`, '"one"'],
+          [`bytes=${retries[1]?.bytes}-`, '"one"'],
         ],
       );
-      assert.ok((retries[0]?.offset ?? 0) > 0);
+      assert.ok((retries[0]?.bytes ?? 0) > 0);
       assert.match(
         lines[0] ?? "",
-        /^warn download interrupted, trying again: .* offset=\d+ failures=1 delay_s=15$/,
+        /^warn download interrupted, trying again: .* bytes=\d+ failures=1 delay_s=15$/,
       );
     });
 
@@ -206,6 +208,15 @@ describe("a download", () => {
       assert.ok(out.equals(FILE.subarray(FILE.length - out.length)));
       assert.equal(origin.requests[0]?.headers.range, "bytes=1500000-");
       assert.equal(origin.requests[0].headers["if-range"], '"one"');
+    });
+
+    it("though the server gives no ranges: what is there already is left out", async () => {
+      for (const expected of [announce(FILE), NOTHING]) {
+        const stop = { stopAfter: 1_200_000, stop: "end" } as const;
+        const origin = await server(give(FILE, stop), give(FILE, { ranges: false }));
+        assert.ok((await fetchFrom(origin, expected)).equals(FILE));
+        assert.equal(origin.requests.length, 2);
+      }
     });
 
     it("without If-Range when the ETag is weak", async () => {
@@ -271,7 +282,6 @@ describe("a download", () => {
     for (const [what, answer] of [
       ["an ETag says so", give(FILE, { etag: '"two"' })],
       ["If-Range brings all of another", give(other, { etag: '"two"', ranges: false })],
-      ["the server gives no ranges", give(FILE, { ranges: false })],
       ["its length differs", give(Buffer.concat([FILE, FILE]), {})],
     ] as const) {
       it(`fails once bytes were handed out: ${what}`, async () => {
@@ -281,6 +291,30 @@ describe("a download", () => {
       });
     }
 
+    it("fails once bytes were handed out: there is no such range any more (asks 10)", async () => {
+      const origin = await server(give(FILE, part), status(416));
+      await fails(fetchFrom(origin, NOTHING), "file-changed");
+      assert.equal(origin.requests.length, 2);
+    });
+
+    it("goes on after the last proven part where parts are announced, whatever the ETag", async () => {
+      const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
+      for (const answer of [
+        give(FILE, { etag: '"two"' }),
+        give(FILE, { etag: '"two"', ranges: false }),
+        status(416),
+      ]) {
+        const origin = await server(give(FILE, stop), answer, give(FILE, { etag: '"two"' }));
+        assert.ok((await fetchFrom(origin)).equals(FILE));
+        assert.deepEqual(ranges(origin), [
+          undefined,
+          `bytes=${PART_BYTES + 500_000}-`,
+          `bytes=${PART_BYTES}-`,
+        ]);
+        assert.equal(origin.requests[2]?.headers["if-range"], undefined);
+      }
+    });
+
     it("starts over while none was handed out", async () => {
       const few = { stopAfter: 1000, stop: "end", etag: '"old"' } as const;
       for (const answer of [give(FILE, { ranges: false }), give(FILE)]) {
@@ -288,6 +322,69 @@ describe("a download", () => {
         const out = await fetchFrom(origin, { ...NOTHING, checksum: announce(FILE).checksum });
         assert.ok(out.equals(FILE));
       }
+    });
+  });
+
+  describe("whose URL has expired (asks 4)", () => {
+    const stop = { stopAfter: 1_200_000, stop: "end" } as const;
+
+    for (const code of [401, 403, 404, 410]) {
+      it(`HTTP ${code}: goes on with a fresh one where it was`, async () => {
+        const fresh = await server(give(FILE));
+        const origin = await server(give(FILE, stop), status(code));
+        const asked: AbortSignal[] = [];
+        const renewUrl = async (signal: AbortSignal): Promise<string> => {
+          asked.push(signal);
+          return Promise.resolve(`${fresh.origin}/fresh?sig=secret`);
+        };
+        assert.ok((await fetchFrom(origin, announce(FILE), { renewUrl })).equals(FILE));
+        assert.equal(asked.length, 1);
+        assert.deepEqual(ranges(fresh), ["bytes=1200000-"]);
+      });
+    }
+
+    it("fails when fresh ones bring nothing either (asks 12)", async () => {
+      const origin = await server(give(FILE, stop), status(404));
+      const renewUrl = async (): Promise<string> => Promise.resolve(`${origin.origin}/?sig=secret`);
+      await fails(fetchFrom(origin, announce(FILE), { renewUrl }), "expired-or-gone");
+      assert.equal(origin.requests.length, 2 + 3);
+    });
+
+    it("gets a fresh one as often as it needs, as long as each brings something", async () => {
+      const bit = { stopAfter: 100_000, stop: "end" } as const;
+      const answers = Array.from({ length: 8 }, () => [give(FILE, bit), status(403)]).flat();
+      const origin = await server(...answers, give(FILE));
+      const renewUrl = async (): Promise<string> => Promise.resolve(origin.origin);
+      assert.ok((await fetchFrom(origin, announce(FILE), { renewUrl })).equals(FILE));
+    });
+
+    it("asks again when no fresh one came, and gives up at last", async () => {
+      const origin = await server(status(403));
+      let asked = 0;
+      const renewUrl = async (): Promise<string> => {
+        asked += 1;
+        return Promise.reject(new LineFault("no fresh URL came"));
+      };
+      await fails(fetchFrom(origin, NOTHING, { renewUrl }), "gave-up", /no fresh URL came/);
+      assert.equal(asked, 3);
+    });
+
+    it("gives up waiting for a fresh one when it takes too long in all, or is called off", async () => {
+      const origin = await server(status(403));
+      const never = async (signal: AbortSignal): Promise<string> =>
+        new Promise((_, reject) => {
+          signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+        });
+      const late = fails(fetchFrom(origin, NOTHING, { renewUrl: never }), "timed-out");
+      await eventually(() => lines.length === 1, "asked");
+      await clock.advance(86_400_000);
+      await late;
+
+      const abort = new AbortController();
+      const stopped = fetchFrom(origin, NOTHING, { renewUrl: never, signal: abort.signal });
+      await eventually(() => lines.length === 2, "asked again");
+      abort.abort(new Error("stop"));
+      await assert.rejects(stopped, /stop/);
     });
   });
 
@@ -428,7 +525,7 @@ describe("a download", () => {
   });
 
   describe("over a slow line", () => {
-    it("changes the connection, and gives up if that does not help", async () => {
+    it("asks 15: changes the connection, and gives up if that does not help", async () => {
       const drips: ServerResponse[] = [];
       const origin = await server((response, request) => {
         const start = Number(/\d+/.exec(request.headers.range ?? "")?.[0] ?? 0);
@@ -465,9 +562,29 @@ describe("a download", () => {
       }
       assert.equal(retries.length, 0);
     });
+
+    it("is held to a limit, which is not taken for a slow line", async () => {
+      const origin = await server(give(FILE));
+      const rateLimit = createTokenBucket({ perSecond: 500, burst: 50 }, clock);
+      const retry = { ...RETRY, idle_timeout_s: 5 };
+      const arrival = new AbortController();
+      const fetching = fetchFrom(origin, announce(FILE), { rateLimit, retry }).finally(() => arrival.abort());
+      const startMs = clock.monotonic();
+      while (!arrival.signal.aborted) {
+        // A wait for the line ends by itself; one for the limit when its time has passed.
+        const { nextDelay } = clock;
+        if (nextDelay !== undefined && nextDelay !== retry.idle_timeout_s * 1000)
+          await clock.advance(nextDelay);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.ok((await fetching).equals(FILE));
+      const seconds = (clock.monotonic() - startMs) / 1000;
+      assert.ok(Math.abs(seconds - (FILE.length - 50) / 500) < 1, `${seconds} s`);
+      assert.equal(retries.length, 0);
+    });
   });
 
-  it("takes no more from the line than its consumer does", async () => {
+  it("asks 17: takes no more from the line than its consumer does", async () => {
     const BIG_BYTES = 256 * 1024 * 1024;
     let given = 0;
     const origin = await server((response) => {

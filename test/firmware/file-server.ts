@@ -65,12 +65,13 @@ export interface GivenFile {
 export function give(file: Uint8Array, options: GivenFile = {}): Answer {
   const { etag = '"one"', stopAfter, stop = "reset", ranges = true } = options;
   return (response, request) => {
-    const range = ranges ? /^bytes=(\d+)-$/.exec(request.headers.range ?? "") : null;
+    const range = ranges ? /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") : null;
     const start = Number(range?.[1] ?? 0);
+    const last = Number(range?.[2] || file.length - 1);
     const headers: Record<string, string | undefined> = {
       etag,
-      "content-length": String(file.length - start),
-      ...(range === null ? {} : { "content-range": `bytes ${start}-${file.length - 1}/${file.length}` }),
+      "content-length": String(last + 1 - start),
+      ...(range === null ? {} : { "content-range": `bytes ${start}-${last}/${file.length}` }),
       ...options.headers,
     };
     for (const [name, value] of Object.entries(headers)) {
@@ -78,11 +79,11 @@ export function give(file: Uint8Array, options: GivenFile = {}): Answer {
     }
     response.writeHead(options.status ?? (range === null ? 200 : 206));
     if (stopAfter === undefined) {
-      response.end(file.subarray(start));
+      response.end(file.subarray(start, last + 1));
       return;
     }
     response.flushHeaders();
-    response.write(file.subarray(start, start + stopAfter), () => {
+    response.write(file.subarray(start, Math.min(start + stopAfter, last + 1)), () => {
       if (stop === "end" && headers["content-length"] === undefined) response.end();
       else if (stop === "end") response.socket?.end();
       else if (stop === "reset") reset(response.socket);

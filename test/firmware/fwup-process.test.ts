@@ -18,6 +18,8 @@ import { say, scriptedFwup } from "./fwups.ts";
 import { eventually, watchForLeftovers } from "./left-behind.ts";
 
 const STALL_MS = 600_000;
+/** More than pipes hold. */
+const PIECE_BYTES = 300_000;
 const OK = say(["PR", 100, ""], ["OK", 0, ""]);
 const TAKE_ALL = "cat > /dev/null";
 
@@ -219,7 +221,7 @@ describe("a run of fwup", () => {
     await eventually(() => !isAlive(child), "the child is gone");
   });
 
-  it("is ended when it takes no byte and reports no progress for too long", async () => {
+  it("asks 47: is ended when it takes no byte and reports no progress for too long", async () => {
     const failure = failureOf(run([say(["PR", 7, ""]), "sleep 1000"], bytes(1_000_000)));
     await eventually(() => heard.length === 1, "fwup is at work");
     // More than once: the pipe itself still takes some bytes.
@@ -245,7 +247,7 @@ describe("a run of fwup", () => {
     await work;
   });
 
-  it("is not stalled while it reports progress, however slow", async () => {
+  it("asks 18: is not stalled while it reports progress, however slow", async () => {
     const steps = join(folder, "steps");
     execFileSync("mkfifo", [steps]);
     const step = `read step <&3`;
@@ -259,6 +261,29 @@ describe("a run of fwup", () => {
       await clock.advance(0.9 * STALL_MS);
       await fifo.write("\n");
       await eventually(() => heard.length === count, `progress ${count}`);
+    }
+    await fifo.write("\n");
+    await work;
+    await fifo.close();
+  });
+
+  it("asks 18: is not stalled while it takes bytes, and be it minutes for each piece", async () => {
+    const steps = join(folder, "steps");
+    execFileSync("mkfifo", [steps]);
+    const take = `read step <&3; head -c ${PIECE_BYTES} > /dev/null`;
+    let given = 0;
+    const work = run(
+      [`exec 3< ${steps}`, take, take, take, "read step <&3", TAKE_ALL, OK],
+      async function* () {
+        for (; given < 5 * PIECE_BYTES; given += 50_000) yield await Promise.resolve(someBytes(50_000));
+      },
+    );
+    const fifo = await open(steps, "w");
+    for (const count of [1, 2, 3]) {
+      await eventually(() => clock.pending === 1, "fwup is watched");
+      await clock.advance(0.9 * STALL_MS);
+      await fifo.write("\n");
+      await eventually(() => given >= count * PIECE_BYTES, `piece ${count}`);
     }
     await fifo.write("\n");
     await work;

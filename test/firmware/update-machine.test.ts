@@ -16,7 +16,8 @@ describe("the update machine", () => {
       eventsOf(state).every((event) => {
         const { to, announce } = transition(state, event);
         if (to === "idle" || to === "installed") return announce !== undefined;
-        return !seen.includes(to) && ends(to, [...seen, to]);
+        // Begun anew, which the engine does once, it has been through there already.
+        return event === "restarted" || (!seen.includes(to) && ends(to, [...seen, to]));
       });
     for (const state of states) assert.ok(ends(state, [state]), state);
   });

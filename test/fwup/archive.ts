@@ -130,11 +130,18 @@ export async function makeBoard(options: BoardOptions): Promise<{ disk: string; 
   const args = ["--apply", "--no-unmount", "-q", "-d", disk, "--task", "complete", "-i", firmware];
   const run = await runFwup(realFwup() ?? STAND_IN, args, { env: { NERVES_SERIAL_NUMBER: "SN001" } });
   if (run.exitCode !== 0) throw new Error(`${firmware} can't be installed: ${run.stdout.toString()}`);
-  const [offset, size] = [layout.environmentOffset, layout.environmentBlocks].map(
-    (blocks) => `0x${(blocks * BLOCK_BYTES).toString(16)}`,
-  );
-  await writeFile(fwEnvConfig, `${disk} ${offset} ${size}\n`);
+  await writeFile(fwEnvConfig, environmentConfig(disk, layout));
   return { disk, fwEnvConfig };
+}
+
+/** The fw_env.config by which the environment on a disk is found. */
+export function environmentConfig(disk: string, layout: Layout): string {
+  const { environmentOffset, secondEnvironmentOffset, environmentBlocks } = layout;
+  const hex = (blocks: number): string => `0x${(blocks * BLOCK_BYTES).toString(16)}`;
+  return [environmentOffset, secondEnvironmentOffset]
+    .filter((offset) => offset !== undefined)
+    .map((offset) => `${disk} ${hex(offset)} ${hex(environmentBlocks)}\n`)
+    .join("");
 }
 
 /** The creation date of all archives made here: the same content gives the same archive. */

@@ -9,6 +9,16 @@ export interface Layout {
   readonly slotBlocks: number;
   readonly dataOffset: number;
   readonly dataBlocks: number;
+  /** Of the environment's second copy, on boards that have one. */
+  readonly secondEnvironmentOffset?: number;
+  /** Blocks that hold nothing. */
+  readonly unused?: { readonly offset: number; readonly blocks: number };
+  /**
+   * What says which slot is booted: the partition table, in which the slot is the first partition, or
+   * `nerves_fw_active` alone, as on the cards of buildroot/. Those count a slot's boots on trial in
+   * `nerves_fw_booted`.
+   */
+  readonly bootedBy: "partition-table" | "environment";
 }
 
 /** The layout of the shared fixtures with slots of another size. */
@@ -23,6 +33,7 @@ export function layoutWithSlots(slotBlocks: number): Layout {
     slotBlocks,
     dataOffset: slotBOffset + slotBlocks,
     dataBlocks: 8192,
+    bootedBy: "partition-table",
   };
 }
 

@@ -47,6 +47,7 @@ export function firmwareConf(meta: Omit<FirmwareMeta, "uuid">, rootfs: ResourceM
         set("nerves_fw_devpath", "/dev/mmcblk0"),
         set("nerves_fw_active", "a"),
         set("nerves_fw_validated", "1"),
+        ...startCount(layout),
         ...describeSlot("a", meta),
       ]),
       onEvent("on-finish", [["raw_memset", String(layout.slotBOffset), "256", "0xff"]]),
@@ -84,6 +85,7 @@ export function opsConf(target: Target, layout: Layout): string {
         set("nerves_fw_validated", "1"),
         set("upgrade_available", "0"),
         set("bootcount", "0"),
+        ...startCount(layout),
       ]),
     ),
     section('task "validate.already"', onEvent("on-init", [["info", "already validated"]])),
@@ -107,7 +109,7 @@ function upgrade(to: Slot, from: Slot, meta: Omit<FirmwareMeta, "uuid">, layout:
   return section(
     `task "upgrade.${to}"`,
     list("reqlist", [
-      partitionOne(from, layout),
+      ...partitionOne(from, layout),
       variable("nerves_fw_active", from),
       variable("nerves_fw_validated", "1"),
       variable(`${from}.nerves_fw_platform`, meta.platform),
@@ -115,12 +117,14 @@ function upgrade(to: Slot, from: Slot, meta: Omit<FirmwareMeta, "uuid">, layout:
     ]),
     onEvent("on-init", [["info", `Upgrading partition ${to.toUpperCase()}`], ...forgetSlot(to)]),
     onEvent("on-finish", [
+      ...slotFirst(layout),
       ...describeSlot(to, meta),
       set("nerves_fw_active", to),
       set("nerves_fw_validated", "0"),
       set("upgrade_available", "1"),
       set("bootcount", "0"),
-      ["mbr_write", `mbr-${to}`],
+      ...startCount(layout),
+      ...swap(to, layout),
     ]),
     onEvent("on-error", [set("last_update_error", to)]),
     onResource(
@@ -131,11 +135,19 @@ function upgrade(to: Slot, from: Slot, meta: Omit<FirmwareMeta, "uuid">, layout:
   );
 }
 
+/**
+ * fwup 1.16.0 writes on while it goes on to the environment: what it writes here has the slot on the disk by
+ * then, see buildroot/board/common/fwup.conf.
+ */
+function slotFirst({ unused }: Layout): Call[] {
+  return unused === undefined ? [] : [["raw_memset", String(unused.offset), String(unused.blocks), "0xff"]];
+}
+
 function revert(to: Slot, from: Slot, target: Target, layout: Layout): string {
   return section(
     `task "revert.${to}"`,
     list("reqlist", [
-      partitionOne(from, layout),
+      ...bootedFrom(from, layout),
       variable(`${to}.nerves_fw_platform`, target.platform),
       variable(`${to}.nerves_fw_architecture`, target.architecture),
     ]),
@@ -144,7 +156,8 @@ function revert(to: Slot, from: Slot, target: Target, layout: Layout): string {
       set("nerves_fw_active", to),
       set("nerves_fw_validated", "1"),
       set("upgrade_available", "0"),
-      ["mbr_write", `mbr-${to}`],
+      ...startCount(layout),
+      ...swap(to, layout),
     ]),
   );
 }
@@ -160,7 +173,7 @@ function invalidate(slot: Slot, active: Slot): string {
 function status(slot: Slot, layout: Layout): string {
   return section(
     `task "status.${slot}"`,
-    list("reqlist", [partitionOne(slot, layout)]),
+    list("reqlist", bootedFrom(slot, layout)),
     onEvent("on-init", [["info", slot]]),
   );
 }
@@ -191,8 +204,23 @@ function variable(name: string, value: string): Call {
   return ["require-uboot-variable", ENVIRONMENT, name, value];
 }
 
-function partitionOne(slot: Slot, layout: Layout): Call {
-  return ["require-partition-offset", "1", String(slotOffset(slot, layout))];
+/** Holds where the partition table says which slot is booted; nothing elsewhere. */
+function partitionOne(slot: Slot, layout: Layout): Call[] {
+  if (layout.bootedBy === "environment") return [];
+  return [["require-partition-offset", "1", String(slotOffset(slot, layout))]];
+}
+
+function bootedFrom(slot: Slot, layout: Layout): Call[] {
+  if (layout.bootedBy === "environment") return [variable("nerves_fw_active", slot)];
+  return partitionOne(slot, layout);
+}
+
+function swap(to: Slot, layout: Layout): Call[] {
+  return layout.bootedBy === "environment" ? [] : [["mbr_write", `mbr-${to}`]];
+}
+
+function startCount(layout: Layout): Call[] {
+  return layout.bootedBy === "environment" ? [set("nerves_fw_booted", "0")] : [];
 }
 
 function slotOffset(slot: Slot, layout: Layout): number {
@@ -225,6 +253,9 @@ function environment(layout: Layout): string {
     `uboot-environment "${ENVIRONMENT}"`,
     `block-offset=${layout.environmentOffset}`,
     `block-count=${layout.environmentBlocks}`,
+    layout.secondEnvironmentOffset === undefined
+      ? ""
+      : `block-offset-redund=${layout.secondEnvironmentOffset}`,
   );
 }
 

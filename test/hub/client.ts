@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { decode, encode } from "@msgpack/msgpack";
 import { WebSocket, type ClientOptions } from "ws";
 import { createWaiting } from "./waiting.ts";
 
@@ -43,8 +44,9 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
   let sentBeats = 0;
   let answeredBeats = 0;
   let closeCode: number | undefined;
+  const packed = url.includes("vsn=3.0.0");
   socket.on("message", (data: Buffer) => {
-    const frame: unknown = JSON.parse(data.toString("utf8"));
+    const frame: unknown = packed ? decode(data) : JSON.parse(data.toString("utf8"));
     if (Array.isArray(frame) && beats.delete(frame[1])) answeredBeats += 1;
     else frames.push(frame);
     waiting.changed();
@@ -58,7 +60,7 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
     get closeCode() {
       return closeCode;
     },
-    send: (frame) => socket.send(JSON.stringify(frame)),
+    send: (frame) => socket.send(packed ? encode(frame) : JSON.stringify(frame)),
     sendRaw: (data) => socket.send(data),
     async ping() {
       const pong = once(socket, "pong");

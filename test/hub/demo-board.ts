@@ -83,6 +83,9 @@ export async function writeDemoBoard(
       ops_file: opsFile,
     },
     reboot: { command: `date >> ${join(dir, "reboots")}`, escalate_s: 3600 },
+    console: { enabled: true, upload_dir: join(dir, "uploads") },
+    extensions: { local_shell: true },
+    scripts: { enabled: true },
     state: { dir: join(dir, "state"), control_socket: join(dir, "control.sock") },
   };
   await writeFile(configFile, stringify(config));

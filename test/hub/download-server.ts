@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import type { Clock } from "../../src/platform/clock.ts";
 import { messageOf } from "../../src/platform/failure.ts";
 import type { FaultBox } from "./faults.ts";
@@ -21,6 +22,8 @@ export interface Exchange {
   readonly closed: AbortSignal;
   /** Ends the connection with a TCP reset. */
   reset(): void;
+  /** Puts bytes into the connection that are none of its TLS. */
+  garble(): void;
 }
 
 /** One request that the download server answered. */
@@ -42,7 +45,7 @@ export interface DownloadServer {
   add(release: Release): void;
   /** A signed URL that ends after `lifetimeMs`. */
   sign(release: Release, baseUrl: string, lifetimeMs: number): string;
-  handle(request: IncomingMessage, response: ServerResponse, reset: () => void): Promise<void>;
+  handle(request: IncomingMessage, response: ServerResponse, raw: Socket | undefined): Promise<void>;
 }
 
 /**
@@ -80,7 +83,7 @@ export function createDownloadServer(options: {
       const expires = String(Math.ceil((nowMs() + lifetimeMs) / 1000));
       return `${baseUrl}${release.urlPath}?token=${token(release.urlPath, expires)}&expires=${expires}`;
     },
-    async handle(request, response, reset) {
+    async handle(request, response, raw) {
       const url = new URL(request.url ?? "/", "http://hub");
       const release = releases.get(url.pathname);
       const entry: DownloadEntry = {
@@ -105,7 +108,7 @@ export function createDownloadServer(options: {
       } else {
         const closed = new AbortController();
         response.once("close", () => closed.abort());
-        const exchange = open(request, release, clock, closed.signal, reset);
+        const exchange = open(request, release, clock, closed.signal, raw);
         faults.apply("download", exchange);
         entry.status = exchange.status;
         onChange(entry);
@@ -125,7 +128,7 @@ function open(
   release: Release,
   clock: Clock,
   closed: AbortSignal,
-  reset: () => void,
+  raw: Socket | undefined,
 ): Exchange {
   const size = release.sizeBytes;
   const ifRange = header(request, "if-range");
@@ -136,7 +139,14 @@ function open(
     "content-type": "application/fwup",
     "accept-ranges": "bytes",
   };
-  const shared = { request, release, clock, closed, reset };
+  const shared = {
+    request,
+    release,
+    clock,
+    closed,
+    reset: () => void raw?.resetAndDestroy(),
+    garble: () => void raw?.write(randomBytes(100)),
+  };
   if (wanted === "past the end") {
     return { ...shared, status: 500, headers: { "content-length": "0" }, startByte: 0, body: nothing() };
   }

@@ -17,6 +17,7 @@ const FAULTS: ReadonlyMap<string, NamedFault> = new Map<string, NamedFault>([
   ["flap", one("MS", faults.flap)],
   ["garbage-frame", none(faults.garbageFrame)],
   ["reset-after", one("BYTES", faults.resetAfter)],
+  ["break-tls-after", one("BYTES", faults.breakTlsAfter)],
   ["stall-after", one("BYTES", faults.stallAfter)],
   ["drip", two("BYTES", "MS", faults.drip)],
   ["truncate-at", one("BYTES", faults.truncateAt)],

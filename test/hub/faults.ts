@@ -135,6 +135,16 @@ export function resetAfter(sizeBytes: number): Fault {
   };
 }
 
+/** After so many bytes of the body, something breaks into the connection under its TLS. */
+export function breakTlsAfter(sizeBytes: number): Fault {
+  return {
+    name: `break-tls-after ${sizeBytes}`,
+    download(exchange) {
+      exchange.body = thenStop(head(exchange.body, sizeBytes), exchange.closed, () => exchange.garble());
+    },
+  };
+}
+
 /** Goes silent after so many bytes, the connection open. */
 export function stallAfter(sizeBytes: number): Fault {
   return {

@@ -1,3 +1,5 @@
+import { decode, encode } from "@msgpack/msgpack";
+
 /**
  * One message of a Phoenix socket. Everything but the payload's meaning is echoed as it came, so the
  * fields stay `unknown`: the real server takes a number for a ref, or an object for a topic.
@@ -55,5 +57,24 @@ function decodeBinaryPush(data: Buffer): Frame {
   return { joinRef, ref, topic, event, payload: data.subarray(offset) };
 }
 
-/** The serializers a hub speaks. MessagePack (3.0.0) has its place here. */
-export const SERIALIZERS: readonly Serializer[] = [jsonSerializer];
+/** H's MessagePack serializer, with the library's own handling of timestamps. */
+const msgpackSerializer: Serializer = {
+  vsn: "3.0.0",
+  decode(data, isBinary) {
+    if (!isBinary) throw new UndecodableFrame("a text frame");
+    let parts: unknown;
+    try {
+      parts = decode(data);
+    } catch {
+      throw new UndecodableFrame("not MessagePack");
+    }
+    if (!Array.isArray(parts) || parts.length < 5) throw new UndecodableFrame("not five elements");
+    const [joinRef, ref, topic, event, payload] = parts as unknown[];
+    return { joinRef, ref, topic, event, payload };
+  },
+  encode: ({ joinRef, ref, topic, event, payload }) =>
+    Buffer.from(encode([joinRef, ref, topic, event, payload])),
+};
+
+/** The serializers a hub speaks. */
+export const SERIALIZERS: readonly Serializer[] = [jsonSerializer, msgpackSerializer];

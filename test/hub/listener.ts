@@ -15,7 +15,8 @@ export interface ListenerOptions {
   readonly port: number;
   readonly tls: TlsFront | undefined;
   readonly faults: FaultBox;
-  readonly request: (request: IncomingMessage, response: ServerResponse, reset: () => void) => void;
+  /** @param raw what is under the request's TLS, or the connection itself */
+  readonly request: (request: IncomingMessage, response: ServerResponse, raw: Socket | undefined) => void;
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 }
 
@@ -24,7 +25,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const raws = new Set<Socket>();
   const rawOf = new WeakMap<Duplex, Socket>();
   const http = createHttpServer((request, response) => {
-    options.request(request, response, () => void rawOf.get(request.socket)?.resetAndDestroy());
+    options.request(request, response, rawOf.get(request.socket));
   });
   if (options.upgrade !== undefined) http.on("upgrade", options.upgrade);
   // A request that can't be read: nothing to answer, and the connection is of no more use.

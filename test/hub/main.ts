@@ -5,6 +5,7 @@ import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Failure, fileFailure, messageOf } from "../../src/platform/failure.ts";
 import { redact } from "../../src/platform/redact.ts";
+import { startConsolePage } from "./console-page.ts";
 import { keepCertificates, writeDemoBoard } from "./demo-board.ts";
 import { readFirmwareMeta } from "./firmware-meta.ts";
 import { runLine } from "./prompt.ts";
@@ -58,6 +59,8 @@ async function main(): Promise<void> {
   publicKeys.push(board.publicKey);
   if (firmware !== undefined) hub.deploy(await hub.publish(firmware.file, firmware.meta));
   console.log(`hub at ${hub.url}, downloads at ${hub.downloadUrl}`);
+  const page = await startConsolePage(hub);
+  console.log(`consoles of the boards at ${page.url}`);
   console.log(`start an agent:\n  node dist/hublink.cjs run --config ${board.configFile}`);
   console.log(`then type here:\n  update ${args.device} ${board.nextFirmware}`);
   console.log('type "help" for what you can do here');
@@ -76,6 +79,7 @@ async function main(): Promise<void> {
     }
   }
   lines.close();
+  await page.stop();
   await hub.stop();
 }
 

@@ -7,6 +7,7 @@ import type { Hub } from "./server.ts";
 const HELP = [
   "devices                who was here, what they run",
   "update ID FILE         send a firmware to a device",
+  "script ID TEXT         run a support script on it",
   "reboot ID              ask it to reboot",
   "identify ID            ask it to show itself",
   "disconnect ID          close its socket",
@@ -40,6 +41,10 @@ export async function runLine(
       const release = await hub.publish(file, await readMeta(file));
       hub.pushUpdate(identifier, release);
       return [`sent ${release.meta.product} ${release.meta.version} (${release.sizeBytes} bytes)`];
+    }
+    case "script": {
+      const identifier = connected(hub, words[0], "script ID TEXT");
+      return (await hub.runScript(identifier, words.slice(1).join(" "))).split("\n");
     }
     case "reboot":
       hub.reboot(connected(hub, words[0], "reboot ID"));

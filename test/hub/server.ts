@@ -4,6 +4,7 @@ import { TLSSocket } from "node:tls";
 import { WebSocketServer } from "ws";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import type { ChannelHub } from "./channels/channel.ts";
+import { isMap } from "./crash.ts";
 import { fits, isDue, type Deployment } from "./deployments.ts";
 import { createRecord, type DeviceRecord, type Received } from "./device-record.ts";
 import { createDownloadServer, type DownloadEntry } from "./download-server.ts";
@@ -33,6 +34,8 @@ export interface HubOptions {
   readonly publicKeys?: readonly string[];
   /** Default: all that H knows. */
   readonly extensions?: readonly string[];
+  /** `vsn`s that are spoken; others are refused with 403. Default: those of H. */
+  readonly vsns?: readonly string[];
   /** How long a firmware URL is good for. Default 10 minutes. */
   readonly urlLifetimeMs?: number;
   /** Told of everything that happens. */
@@ -80,9 +83,17 @@ export interface Hub {
   undeploy(): void;
   /** Looks for devices that are due, as H's orchestrator does from time to time. */
   offer(): void;
+  /** Tells of every message of a device from now on. @returns what ends that */
+  follow(identifier: string, listener: (message: Received) => void): () => void;
   send(identifier: string, topic: string, event: string, payload: unknown): void;
   /** Sends any frame as it is. */
   sendRaw(identifier: string, data: string | Buffer): void;
+  /**
+   * Runs a support script on a device.
+   * @returns what H shows of it: output and return, trimmed
+   * @throws when no answer came within 15 s
+   */
+  runScript(identifier: string, text: string): Promise<string>;
   reboot(identifier: string): void;
   identify(identifier: string): void;
   /** Closes the socket; 1001 by default, as when an operator asks the device to reconnect. */
@@ -108,6 +119,8 @@ export interface Hub {
 
 const DAY_MS = 86_400_000;
 const WAIT_MS = 5000;
+/** H forgets the ref of a script after that. */
+const SCRIPT_MS = 15_000;
 const MAX_FRAME_BYTES = 100 * 1024 * 1024;
 const KNOWN_EXTENSIONS = ["geo", "health", "local_shell", "logging", "network_identity"];
 
@@ -120,9 +133,11 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   const faults = new FaultBox();
   const waiting = createWaiting();
   const records = new Map<string, DeviceRecord>();
+  const followers = new Map<string, Set<(message: Received) => void>>();
   const sessions = new Map<string, Session>();
   let deployments: Deployment[] = [];
   let deploymentCount = 0;
+  let scriptCount = 0;
 
   const device = (identifier: string): DeviceRecord => {
     const record = records.get(identifier) ?? createRecord(identifier, records.size + 1);
@@ -162,6 +177,10 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     clock,
     faults,
     onFrame(record, kind, frame) {
+      const message = record.received.at(-1);
+      if (kind === "received" && message !== undefined) {
+        for (const listener of followers.get(record.identifier) ?? []) listener(message);
+      }
       tell({ kind, identifier: record.identifier, frame });
     },
     onChange: () => waiting.changed(),
@@ -211,7 +230,14 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
       asksCertificates && socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined;
     const [fault] = faults.apply("upgrade", request);
     const verdict =
-      fault ?? admit(request, { isDeviceEndpoint: asksCertificates, certificate, secrets, nowMs: nowMs() });
+      fault ??
+      admit(request, {
+        isDeviceEndpoint: asksCertificates,
+        certificate,
+        secrets,
+        vsns: options.vsns,
+        nowMs: nowMs(),
+      });
     if ("status" in verdict) {
       refuse(socket, verdict);
       return;
@@ -253,9 +279,9 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     port: options.downloads?.port ?? 0,
     tls: downloadsTls,
     faults,
-    request(request, response, reset) {
+    request(request, response, raw) {
       setDate(response);
-      void files.handle(request, response, reset);
+      void files.handle(request, response, raw);
     },
   });
   const downloadUrl = `${downloadsTls ? "https://localhost" : "http://127.0.0.1"}:${downloadListener.port}`;
@@ -320,8 +346,29 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
       deployments = [];
     },
     offer,
+    follow(identifier, listener) {
+      const listeners = followers.get(identifier) ?? new Set();
+      followers.set(identifier, listeners.add(listener));
+      return () => listeners.delete(listener);
+    },
     send,
     sendRaw: (identifier, data) => session(identifier).sendRaw(data),
+    async runScript(identifier, text) {
+      const { received } = device(identifier);
+      const from = received.length;
+      const ref = `script-${(scriptCount += 1)}`;
+      send(identifier, "device", "scripts/run", { text, ref });
+      const answer = await waiting.until(
+        () =>
+          received
+            .slice(from)
+            .map(({ event, payload }) => (event === "scripts/run" && isMap(payload) ? payload : {}))
+            .find((payload) => payload["ref"] === ref),
+        SCRIPT_MS,
+        () => `${identifier} did not answer the script`,
+      );
+      return [answer["output"], answer["return"]].join("\n").trim();
+    },
     reboot: (identifier) => send(identifier, "device", "reboot", {}),
     identify: (identifier) => send(identifier, "device", "identify", {}),
     disconnect: (identifier, code = 1001) => session(identifier).close(code),

@@ -39,6 +39,7 @@ export function createTlsFront(options: TlsOptions, check: Check): TlsFront {
     ...(options.ca !== undefined && { ca: options.ca }),
     minVersion: "TLSv1.2",
     maxVersion: options.maxVersion ?? "TLSv1.2",
+    sessionIdContext: "hub", // sessions of devices with certificates are resumed, as by H
   });
   const asks = (options.clientCertificates ?? "none") !== "none";
   return {

@@ -32,6 +32,8 @@ export function admit(
     readonly isDeviceEndpoint: boolean;
     readonly certificate: X509Certificate | undefined;
     readonly secrets: ReadonlyMap<string, SharedSecret>;
+    /** Those spoken; undefined for all there are. */
+    readonly vsns: readonly string[] | undefined;
     readonly nowMs: number;
   },
 ): Admission | Refusal {
@@ -39,7 +41,7 @@ export function admit(
   const isKnown = url.pathname === "/socket/websocket" || url.pathname === "/device-socket/websocket";
   if (!isKnown) return redirectToWeb(request);
   const serializer = SERIALIZERS.find(({ vsn }) => vsn === url.searchParams.get("vsn"));
-  if (serializer === undefined) return empty(403);
+  if (serializer === undefined || options.vsns?.includes(serializer.vsn) === false) return empty(403);
   if (url.pathname === "/socket/websocket" && !options.isDeviceEndpoint) return empty(403);
   if (options.certificate !== undefined) {
     const identifier = commonName(options.certificate);

@@ -16,6 +16,10 @@ export interface Device extends AsyncDisposable {
   /** What was logged. */
   readonly lines: string[];
   readonly deps: IdentityDeps;
+  /** Its root folder, too. */
+  readonly folder: string;
+  /** The agent's environment. */
+  readonly env: Map<string, string>;
   /** Its U-Boot environment. */
   readonly variables: Map<string, string>;
   /** Writes a file with mode 600. */
@@ -29,9 +33,12 @@ export async function createDevice(): Promise<Device> {
   const clock = new FakeClock(Date.now());
   const lines: string[] = [];
   const variables = new Map<string, string>();
+  const env = new Map<string, string>();
   const deps: IdentityDeps = {
     clock,
     log: recordingLog(lines),
+    root: folder,
+    takeVariable: (name) => env.get(name),
     serialNumber: async () => Promise.resolve("serial-1"),
     ubootVariables: async () => Promise.resolve(variables),
   };
@@ -47,6 +54,8 @@ export async function createDevice(): Promise<Device> {
     lines,
     deps,
     variables,
+    env,
+    folder,
     write: async (path, content) => writeFile(path, content, { mode: 0o600 }),
     load: async (change = {}, file = {}) =>
       loadIdentity(
@@ -54,6 +63,12 @@ export async function createDevice(): Promise<Device> {
           source: "file",
           identifier: "",
           file: { cert_file: certFile, key_file: keyFile, key_passphrase_file: "", ...file },
+          tls: "auto",
+          env: { cert: "DEVICE_CERT", key: "DEVICE_KEY" },
+          uboot_env: { cert: "nerves_hub_cert", key: "nerves_hub_key" },
+          pkcs11: { module: "", uri: "", pin_file: "", cert_file: certFile },
+          tpm2: { key: keyFile, cert_file: certFile, tcti: "device:/dev/tpmrm0" },
+          rpi_otp: { cert_file: certFile },
           shared_secret: { key: "nhp_abc", secret_file: secretFile },
           ...change,
         },

@@ -68,13 +68,13 @@ describe("a hub that demands a client certificate", () => {
       ca: root.pem,
       minVersion: version,
       maxVersion: version,
-      ...credentials.tls,
+      ...(credentials.tls.kind === "direct" && credentials.tls),
     });
     return text(socket);
   };
 
   it("refuses a device that shows none", async () => {
-    const none: ConnectionCredentials = { path: "/socket/websocket", tls: {}, headers: {} };
+    const none: ConnectionCredentials = { path: "/socket/websocket", tls: { kind: "none" }, headers: {} };
     await assert.rejects(nameAtHub(none, "TLSv1.3"));
   });
 

@@ -148,10 +148,10 @@ export function createBench(): Bench {
         random: () => 0,
         log,
         ...options,
-        request: async (timeMs) => {
+        request: async (timeMs, vsn) => {
           signed.push(timeMs);
           waiting.changed();
-          return (await options.request?.(timeMs)) ?? request;
+          return (await options.request?.(timeMs, vsn)) ?? request;
         },
         onStatus(status) {
           statuses.push(status);

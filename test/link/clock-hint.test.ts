@@ -42,11 +42,13 @@ describe("a board whose clock is not the hub's", () => {
       {
         clock: bench.clock,
         log: silentLog,
+        root: dir,
+        takeVariable: () => undefined,
         serialNumber: async () => Promise.resolve(undefined),
         ubootVariables: async () => Promise.resolve(new Map()),
       },
     );
-    const request = hubRequests({ url, compress: false, server_name: "" }, identity, [], "2.0.0");
+    const request = hubRequests({ url, compress: false, server_name: "", proxy: "" }, identity, []);
     return bench.link(url, { request, heartbeatMs: YEAR_MS });
   };
 

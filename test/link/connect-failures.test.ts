@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
+import type { LinkOptions } from "../../src/hub/link.ts";
 import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { refuseUpgrade, resetAtConnect } from "../hub/faults.ts";
@@ -33,8 +34,12 @@ describe("a hub that can't be reached", () => {
   });
 
   /** Fails three times over, each time with a request made anew; the third time's reason. */
-  const reason = async (url: string, http: Partial<UpgradeRequest> = {}): Promise<string> => {
-    const link = bench.link(url, { http });
+  const reason = async (
+    url: string,
+    http: Partial<UpgradeRequest> = {},
+    options: Partial<LinkOptions> = {},
+  ): Promise<string> => {
+    const link = bench.link(url, { http, ...options });
     link.start();
     for (let times = 1; times <= 3; times += 1) {
       await bench.disconnected(link, times);
@@ -48,7 +53,7 @@ describe("a hub that can't be reached", () => {
     return lastError;
   };
   const trusting = (credentials: Partial<Pair> = {}): Partial<UpgradeRequest> => ({
-    tls: { secureContext: createSecureContext({ ca: authority.cert, ...credentials }) },
+    tls: { kind: "direct", secureContext: createSecureContext({ ca: authority.cert, ...credentials }) },
   });
   const tlsHub = async (server: Pair, tls: Partial<HubOptions["tls"]> = {}): Promise<string> => {
     hub = await startHub({ clock: bench.clock, tls: { ...server, ca: authority.cert, ...tls } });
@@ -75,13 +80,29 @@ describe("a hub that can't be reached", () => {
     assert.match(await reason(url, trusting()), /certificate has expired, or the board's clock is ahead/);
   });
 
-  it("has a certificate that is not yet valid: the board's clock is behind", async () => {
-    const validity = {
+  describe("has a certificate that is not yet valid", () => {
+    const tomorrow = {
       notBefore: new Date(Date.now() + DAY_MS),
       notAfter: new Date(Date.now() + 2 * DAY_MS),
     };
-    const url = await tlsHub(await authority.server(["localhost"], validity));
-    assert.match(await reason(url, trusting()), /not yet valid: the board's clock is behind/);
+    const notYet = "(CERT_NOT_YET_VALID)";
+
+    it("by a clock that nothing speaks against", async () => {
+      const url = await tlsHub(await authority.server(["localhost"], tomorrow));
+      assert.equal(
+        await reason(url, trusting()),
+        `the hub's certificate is not yet valid, or the board's clock is behind ${notYet}`,
+      );
+    });
+
+    it("by a clock that is known to be wrong, which is told apart", async () => {
+      const url = await tlsHub(await authority.server(["localhost"], tomorrow));
+      const clockDoubt = (): string => "the board's clock says 1970";
+      assert.equal(
+        await reason(url, trusting(), { clockDoubt }),
+        `the hub's certificate can't be judged: the board's clock says 1970; it is tried again when the clock is set ${notYet}`,
+      );
+    });
   });
 
   it("has a certificate for another name; with hub.server_name it is the right one", async () => {

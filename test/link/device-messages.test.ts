@@ -170,8 +170,14 @@ describe("the hub's messages", () => {
 
   it("scripts: known by their ref", () => {
     const run = { text: "1 + 1", ref: "connecting_code" };
-    assert.deepEqual(parseHubMessage("scripts/run", run), { type: "script", ref: "connecting_code" });
-    assert.deepEqual(parseHubMessage("scripts/run", { ...run, timeout: 5000 }).type, "script");
+    assert.deepEqual(parseHubMessage("scripts/run", run), {
+      type: "script",
+      script: { ...run, timeoutMs: undefined },
+    });
+    assert.deepEqual(parseHubMessage("scripts/run", { ...run, timeout: 5000 }), {
+      type: "script",
+      script: { ...run, timeoutMs: 5000 },
+    });
     for (const payload of [{ text: "x" }, { ...run, ref: 1 }, { ...run, timeout: "long" }, null]) {
       assert.equal(parseHubMessage("scripts/run", payload).type, "malformed");
     }
@@ -181,9 +187,29 @@ describe("the hub's messages", () => {
     for (const payload of [{}, null, "x", { reason: "y" }]) {
       assert.deepEqual(parseHubMessage("reboot", payload), { type: "reboot" });
       assert.deepEqual(parseHubMessage("identify", payload), { type: "identify" });
-      assert.deepEqual(parseHubMessage("archive", payload), { type: "archive" });
       assert.deepEqual(parseHubMessage("extensions:get", payload), { type: "extensions" });
       assert.deepEqual(parseHubMessage("presence_diff", payload), { type: "unknown" });
+    }
+  });
+
+  it("archive: its uuid is one, for it becomes a file's name", () => {
+    const archive = {
+      uuid: "0689460b-e34b-5834-5993-cfdec7f9d7f0",
+      version: "0.1.0",
+      size: 681,
+      url: "https://h/a.fw?s=1",
+    };
+    assert.deepEqual(parseHubMessage("archive", { ...archive, platform: "generic" }), {
+      type: "archive",
+      archive,
+    });
+    for (const wrong of [
+      { uuid: "../x" },
+      { uuid: `${archive.uuid}/..` },
+      { size: 0 },
+      { url: "file:///x" },
+    ]) {
+      assert.equal(parseHubMessage("archive", { ...archive, ...wrong }).type, "malformed");
     }
   });
 

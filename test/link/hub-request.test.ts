@@ -5,7 +5,7 @@ import { checkConfig } from "../../src/config/check.ts";
 import type { ConnectionCredentials, Identity } from "../../src/identity/identity.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 
-const HUB: HubAddress = { url: "wss://hub.example.com", compress: true, server_name: "" };
+const HUB: HubAddress = { url: "wss://hub.example.com", compress: true, server_name: "", proxy: "" };
 
 /** An identity with whatever credentials it is given. */
 function identityOf(
@@ -19,7 +19,7 @@ function identityOf(
   };
 }
 
-const NONE = (): ConnectionCredentials => ({ path: "/socket/websocket", tls: {}, headers: {} });
+const NONE = (): ConnectionCredentials => ({ path: "/socket/websocket", tls: { kind: "none" }, headers: {} });
 
 describe("the request of an attempt", () => {
   let authority: Authority;
@@ -28,9 +28,9 @@ describe("the request of an attempt", () => {
   });
 
   it("goes to the path that the way of authenticating has", async () => {
-    const mutual = await hubRequests(HUB, identityOf(NONE), [], "2.0.0")(0);
+    const mutual = await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0");
     assert.equal(mutual.url.href, "wss://hub.example.com/socket/websocket?vsn=2.0.0");
-    const secret = await hubRequests(HUB, identityOf(NONE, "/device-socket/websocket"), [], "2.0.0")(0);
+    const secret = await hubRequests(HUB, identityOf(NONE, "/device-socket/websocket"), [])(0, "2.0.0");
     assert.equal(secret.url.href, "wss://hub.example.com/device-socket/websocket?vsn=2.0.0");
   });
 
@@ -57,26 +57,32 @@ describe("the request of an attempt", () => {
       times.push(timeS);
       return { ...NONE(), headers: { "x-nh-time": String(timeS) } };
     });
-    const request = hubRequests(HUB, identity, [], "2.0.0");
-    assert.deepEqual((await request(1_700_000_000_999)).headers, { "x-nh-time": "1700000000" });
-    assert.deepEqual((await request(1_700_000_001_000)).headers, { "x-nh-time": "1700000001" });
+    const request = hubRequests(HUB, identity, []);
+    assert.deepEqual((await request(1_700_000_000_999, "2.0.0")).headers, { "x-nh-time": "1700000000" });
+    assert.deepEqual((await request(1_700_000_001_000, "2.0.0")).headers, { "x-nh-time": "1700000001" });
     assert.deepEqual(times, [1_700_000_000, 1_700_000_001], "made anew each time");
   });
 
   it("expects the name in hub.server_name, else the host's", async () => {
     const named = { ...HUB, server_name: "hub.internal" };
-    const request = await hubRequests(named, identityOf(NONE), [], "2.0.0")(0);
+    const request = await hubRequests(named, identityOf(NONE), [])(0, "2.0.0");
     assert.equal(request.tls?.servername, "hub.internal");
-    const plain = await hubRequests(HUB, identityOf(NONE), [], "2.0.0")(0);
+    const plain = await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0");
     assert(plain.tls !== undefined && !("servername" in plain.tls));
   });
 
   it("makes TLS's context once, and anew when certificate or key has changed", async () => {
     const [first, second] = [await authority.device("board-1"), await authority.device("board-1")];
     let current = first;
-    const identity = identityOf(() => ({ ...NONE(), tls: { cert: current.cert, key: current.key } }));
-    const request = hubRequests(HUB, identity, [authority.cert], "2.0.0");
-    const contextOf = async () => (await request(0)).tls?.secureContext;
+    const identity = identityOf(() => ({
+      ...NONE(),
+      tls: { kind: "direct", cert: current.cert, key: current.key },
+    }));
+    const request = hubRequests(HUB, identity, [authority.cert]);
+    const contextOf = async () => {
+      const { tls } = await request(0, "2.0.0");
+      return tls?.kind === "direct" ? tls.secureContext : undefined;
+    };
     const context = await contextOf();
     assert(context !== undefined);
     assert.equal(await contextOf(), context);
@@ -90,10 +96,10 @@ describe("the request of an attempt", () => {
 
   it("has its TLS ready for ws:// too, which may be redirected, and compresses as configured", async () => {
     const bench = { ...HUB, url: "ws://127.0.0.1:4000", compress: false };
-    const request = await hubRequests(bench, identityOf(NONE), [], "2.0.0")(0);
-    assert.ok(request.tls?.secureContext);
+    const request = await hubRequests(bench, identityOf(NONE), [])(0, "2.0.0");
+    assert.ok(request.tls?.kind === "direct" && request.tls.secureContext);
     assert.equal(request.compress, false);
-    assert.equal((await hubRequests(HUB, identityOf(NONE), [], "2.0.0")(0)).compress, true);
+    assert.equal((await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0")).compress, true);
     assert.equal(request.timeoutMs, 30_000);
   });
 });

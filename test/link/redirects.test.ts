@@ -22,7 +22,7 @@ describe("a hub that sends the board elsewhere", () => {
   afterEach(async () => bench.end());
 
   const trusting = (): Partial<UpgradeRequest> => ({
-    tls: { secureContext: createSecureContext({ ca: authority.cert }) },
+    tls: { kind: "direct", secureContext: createSecureContext({ ca: authority.cert }) },
     headers: { "x-nh-key": "nhp_1" },
   });
   const redirecting = async (location: () => string, tls = false, status = 302): Promise<TinyServer> =>

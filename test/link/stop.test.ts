@@ -102,6 +102,7 @@ describe("the link to the hub", () => {
         lastError: undefined,
         nextAttemptMs: undefined,
         localAddress: undefined,
+        serializer: "json",
       });
       assert.equal(bench.clock.pending, 0);
       await link.stop(); // a second time changes nothing

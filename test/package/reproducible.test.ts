@@ -19,7 +19,7 @@ describe("npm run package", { skip: reasonToSkip() }, () => {
     folder = await mkdtemp(join(tmpdir(), "hublink-reproducible-"));
     await packageIn(root, join(folder, "first"));
     const copy = join(folder, "somewhere/else");
-    for (const name of ["src", "scripts", "package.json", "package-lock.json", "tsconfig.json"])
+    for (const name of ["src", "scripts", "vendor", "package.json", "package-lock.json", "tsconfig.json"])
       await cp(join(root, name), join(copy, name), { recursive: true });
     await symlink(join(root, "node_modules"), join(copy, "node_modules"));
     await packageIn(copy, join(folder, "second"));
@@ -51,7 +51,25 @@ describe("npm run package", { skip: reasonToSkip() }, () => {
     assert.equal(bill.specVersion, "1.6");
     assert.deepEqual(
       bill.components.map(({ name }) => name),
-      ["smol-toml", "undici", "valibot", "ws", "node"],
+      [
+        "@msgpack/msgpack",
+        "@peculiar/asn1-csr",
+        "@peculiar/asn1-schema",
+        "@peculiar/asn1-x509",
+        "@peculiar/utils",
+        "asn1js",
+        "lodash.debounce",
+        "onoff",
+        "pvtsutils",
+        "pvutils",
+        "smol-toml",
+        "systeminformation",
+        "tslib",
+        "undici",
+        "valibot",
+        "ws",
+        "node",
+      ],
     );
     const node = bill.components.at(-1);
     assert.equal(node?.version, base.node);
@@ -66,7 +84,10 @@ describe("npm run package", { skip: reasonToSkip() }, () => {
 
 async function packageIn(tree: string, out: string): Promise<void> {
   const args = ["--import", "tsx", join(tree, "scripts/package.ts"), "--out", out, "armv6"];
-  await run(process.execPath, args, { cwd: tree, env: { HUBLINK_NODE_BASES: dirname(file) } });
+  await run(process.execPath, args, {
+    cwd: tree,
+    env: { HUBLINK_NODE_BASES: dirname(file), SOURCE_DATE_EPOCH: "1700000000" },
+  });
 }
 
 function reasonToSkip(): string | false {

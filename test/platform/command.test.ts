@@ -18,6 +18,7 @@ describe("running a program", () => {
     assert.deepEqual(await runCommand(["sh", "-c", "echo out; echo err >&2; exit 3"], LONG), {
       exitCode: 3,
       stdout: "out\n",
+      stdoutBytes: Buffer.from("out\n"),
       stderr: "err\n",
       timedOut: false,
     });

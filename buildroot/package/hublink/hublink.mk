@@ -122,6 +122,8 @@ endef
 define HUBLINK_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(HUBLINK_PKGDIR)/hublink.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/hublink.service
+	$(if $(BR2_PACKAGE_HUBLINK_CONSOLE),$(INSTALL) -D -m 0644 $(HUBLINK_PKGDIR)/open.conf \
+		$(TARGET_DIR)/usr/lib/systemd/system/hublink.service.d/open.conf)
 endef
 
 $(eval $(generic-package))

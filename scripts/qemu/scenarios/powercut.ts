@@ -1,18 +1,20 @@
-import type { Board } from "../board.ts";
+import type { Scenario } from "../board.ts";
 
 /** The power fails in the middle of the write: nothing is lost, and the update is done afterwards. */
-export async function powercut(board: Board): Promise<void> {
-  board.powerOn();
-  await board.boots("a", "1.0.0");
-  await board.deploy("2.0.0");
-  await board.progress(50);
-  await board.cutPower();
+export const powercut: Scenario = {
+  async play(board) {
+    board.powerOn();
+    await board.boots("a", "1.0.0");
+    await board.deploy("2.0.0");
+    await board.progress(50);
+    await board.cutPower();
 
-  board.powerOn();
-  await board.boots("a", "1.0.0");
-  board.say("the hub offers it again");
-  await board.progress(100);
-  await board.message("rebooting");
-  await board.boots("b", "2.0.0", "on trial");
-  await board.message("firmware_validated");
-}
+    board.powerOn();
+    await board.boots("a", "1.0.0");
+    board.say("the hub offers it again");
+    await board.progress(100);
+    await board.message("rebooting");
+    await board.boots("b", "2.0.0", "on trial");
+    await board.message("firmware_validated");
+  },
+};

@@ -1,14 +1,16 @@
-import type { Board } from "../board.ts";
+import type { Scenario } from "../board.ts";
 
 /** The hub asks the board to reboot, which it does by asking the system. */
-export async function reboot(board: Board): Promise<void> {
-  board.powerOn();
-  await board.boots("a", "1.0.0");
-  board.hub.reboot(board.device.identifier);
-  board.say("the hub asks for a reboot");
-  await board.message("rebooting");
-  await board.line(/trying to reboot \(method=reboot\)/);
-  await board.line(/reboot: Restarting system/);
-  board.say("the kernel restarts the board");
-  await board.boots("a", "1.0.0");
-}
+export const reboot: Scenario = {
+  async play(board) {
+    board.powerOn();
+    await board.boots("a", "1.0.0");
+    board.hub.reboot(board.device.identifier);
+    board.say("the hub asks for a reboot");
+    await board.message("rebooting");
+    await board.line(/trying to reboot \(method=reboot\)/);
+    await board.line(/reboot: Restarting system/);
+    board.say("the kernel restarts the board");
+    await board.boots("a", "1.0.0");
+  },
+};

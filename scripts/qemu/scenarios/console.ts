@@ -1,0 +1,75 @@
+import type { Board, Scenario } from "../board.ts";
+import { patience } from "../patience.ts";
+
+const CONTENT = Buffer.alloc(100_000, "hublink\n");
+const PIECE_BYTES = 1024;
+const STEP_MS = 120_000;
+
+/** A shell on the board through the hub, with a window that changes its size, and a file up and down. */
+export const remoteConsole: Scenario = {
+  board: { config: { console: { enabled: true, upload_dir: "/data/uploads" } } },
+  async play(board) {
+    board.powerOn();
+    await board.boots("a", "1.0.0");
+    const shell = openConsole(board);
+
+    shell.send("window_size", { height: 33, width: 99 });
+    await shell.shows(/[#$] /);
+    shell.type("busybox stty size; cat /etc/version\r");
+    await shell.shows(/33 99\s+1\.0\.0/);
+    board.say("a shell on the board, on a terminal of 33 rows and 99 columns");
+    shell.send("window_size", { height: 50, width: 132 });
+    shell.type("busybox stty size\r");
+    await shell.shows(/50 132/);
+    board.say("its window is made larger: 50 rows, 132 columns");
+    shell.type("sleep 1000\r");
+    await shell.shows(/sleep 1000\r\n/);
+    shell.type("\u0003");
+    await shell.shows(/\^C\s+.*[#$] /);
+    board.say("Ctrl-C ends a sleep");
+
+    sendFile(board);
+    await shell.shows(/received to-the-board\.txt, 100000 bytes, in \/data\/uploads/);
+    board.say("a file of 100000 bytes is sent to the board");
+    shell.type("hublink upload /data/uploads/to-the-board.txt --config /data/etc/config.toml\r");
+    await board.message("file-data/stop");
+    const pieces = board.device.received.flatMap(({ event, payload }) =>
+      event === "file-data" ? [Buffer.from((payload as { data: string }).data, "base64")] : [],
+    );
+    if (!Buffer.concat(pieces).equals(CONTENT)) throw new Error("the file came back as another one");
+    board.say("hublink upload sends it back: it is the same");
+  },
+};
+
+/** The hub's end of the console. */
+function openConsole({ hub, device }: Board) {
+  let read = 0;
+  const send = (event: string, payload: object): void =>
+    hub.send(device.identifier, "console", event, payload);
+  return {
+    send,
+    type: (data: string) => send("dn", { data }),
+    /** Waits until the shell has shown this, after what was waited for before. */
+    async shows(pattern: RegExp): Promise<void> {
+      let match: RegExpExecArray | null = null;
+      await hub.until(() => {
+        match = pattern.exec(device.console.slice(read));
+        if (match === null) return false;
+        read += match.index + match[0].length;
+        return true;
+      }, patience(STEP_MS));
+    },
+  };
+}
+
+function sendFile({ hub, device }: Board): void {
+  const filename = "to-the-board.txt";
+  const send = (event: string, payload: object): void =>
+    hub.send(device.identifier, "console", event, { filename, ...payload });
+  send("file-data/start", {});
+  for (let chunk = 0; chunk * PIECE_BYTES < CONTENT.length; chunk += 1) {
+    const piece = CONTENT.subarray(chunk * PIECE_BYTES, (chunk + 1) * PIECE_BYTES);
+    send("file-data", { chunk, data: piece.toString("base64") });
+  }
+  send("file-data/stop", {});
+}

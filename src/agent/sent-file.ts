@@ -1,0 +1,75 @@
+import { open, type FileHandle } from "node:fs/promises";
+import { basename } from "node:path";
+import { Failure, fileFailure } from "../platform/failure.ts";
+
+export interface SendFileOptions {
+  readonly path: string;
+  readonly maxBytes: number;
+  /** False when it was not taken. */
+  readonly push: (event: string, payload: unknown) => boolean;
+  /** True when the hub has read all that was pushed before. */
+  readonly confirm: (timeoutMs: number) => Promise<boolean>;
+  readonly onProgress: (sentBytes: number, sizeBytes: number) => void;
+  readonly signal: AbortSignal;
+}
+
+/** nerves_hub_link's is 1 KiB; the hub's page takes pieces as they come. */
+const PIECE_BYTES = 16 * 1024;
+/** What is on its way at most; heartbeats queue up behind it. */
+const WINDOW_PIECES = 8;
+const CONFIRM_TIMEOUT_MS = 60_000;
+
+/**
+ * Sends a file to whoever has the hub's console open.
+ * @returns its name and size
+ * @throws Failure; the signal's reason
+ */
+export async function sendFile(options: SendFileOptions): Promise<{ name: string; sizeBytes: number }> {
+  const { path } = options;
+  let file: FileHandle;
+  try {
+    file = await open(path, "r");
+  } catch (error) {
+    throw fileFailure("file", path, error);
+  }
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) throw new Failure("no-input", `file ${path} is not a file`);
+    if (stats.size > options.maxBytes) {
+      throw new Failure("usage", `file ${path} is larger than console.max_upload_mib allows; raise it`);
+    }
+    return { name: basename(path), sizeBytes: await sendOpen(file, stats.size, options) };
+  } finally {
+    await file.close();
+  }
+}
+
+async function sendOpen(file: FileHandle, sizeBytes: number, options: SendFileOptions): Promise<number> {
+  const filename = basename(options.path);
+  const push = (event: string, payload: object): void => {
+    options.signal.throwIfAborted();
+    if (!options.push(event, { filename, ...payload })) throw lost();
+  };
+  const confirm = async (): Promise<void> => {
+    if (!(await options.confirm(CONFIRM_TIMEOUT_MS))) throw lost();
+  };
+  push("file-data/start", {});
+  const piece = Buffer.alloc(PIECE_BYTES);
+  let sentBytes = 0;
+  // Its size is as it was at the start: a log that grows meanwhile would never end.
+  for (let chunk = 0; sentBytes < sizeBytes; chunk += 1) {
+    const { bytesRead } = await file.read(piece, 0, Math.min(PIECE_BYTES, sizeBytes - sentBytes), sentBytes);
+    if (bytesRead === 0) break;
+    push("file-data", { chunk, data: piece.toString("base64", 0, bytesRead) });
+    sentBytes += bytesRead;
+    options.onProgress(sentBytes, sizeBytes);
+    if (chunk % WINDOW_PIECES === WINDOW_PIECES - 1) await confirm();
+  }
+  push("file-data/stop", {});
+  await confirm();
+  return sentBytes;
+}
+
+function lost(): Failure {
+  return new Failure("unavailable", "the hub's console was lost; send it again when the board has joined");
+}

@@ -1,0 +1,34 @@
+import type { Vitals } from "../board/feeding.ts";
+import type { Config } from "../config/schema.ts";
+import type { Updater } from "../firmware/update.ts";
+import type { Rebooter } from "./rebooter.ts";
+import type { Validation } from "./validation.ts";
+
+export interface VitalsSources {
+  /** `[update]` */
+  readonly config: Pick<Config["update"], "stall_s">;
+  readonly updater: Updater;
+  readonly validation: Validation;
+  readonly rebooter: Rebooter;
+}
+
+/** How the agent is, but for its event loop. */
+export function vitalsOf({
+  config,
+  updater,
+  validation,
+  rebooter,
+}: VitalsSources): Omit<Vitals, "laggingForMs"> {
+  const { state, stillForMs } = updater.status;
+  // In all other states it may wait for the network, which no reset of the board brings back.
+  const local = state === "clearing" || state === "finishing";
+  return {
+    updateStillForMs: local ? stillForMs : undefined,
+    updateLimitMs: config.stall_s * 1000 + SPARE_MS,
+    trialOverForMs: validation.overForMs,
+    rebootFailed: rebooter.failed,
+  };
+}
+
+/** For an fwup that is ended after `stall_s` to be gone. */
+const SPARE_MS = 60_000;

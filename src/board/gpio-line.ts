@@ -1,0 +1,81 @@
+import type { Clock } from "../platform/clock.ts";
+import type { runCommand } from "../platform/command.ts";
+import { Failure } from "../platform/failure.ts";
+import { gpiodChips } from "./gpiod-tools.ts";
+import { sysfsChips } from "./gpio-sysfs.ts";
+
+/** A GPIO line that is driven. */
+export interface GpioLine {
+  /** Drives it high or low. @throws Failure when it can't be driven, or the last time came to nothing */
+  set(high: boolean): void;
+  /** Gives it back. */
+  close(): Promise<void>;
+}
+
+/** A GPIO chip of the board. */
+export interface GpioChip {
+  /** As its driver names it, such as `pinctrl-bcm2835`. */
+  readonly label: string;
+  readonly lines: number;
+  /** How it is reached, and where: `sysfs 529`. */
+  describe(offset: number): string;
+  /** Who holds the line by now, if that can be seen. */
+  user(offset: number): Promise<string | undefined>;
+  /** Takes a line as an output that begins at this level. @throws Failure */
+  open(offset: number, high: boolean): Promise<GpioLine>;
+}
+
+export interface GpioDeps {
+  /** The root folder, `/` on a board. */
+  readonly root: string;
+  readonly clock: Clock;
+  readonly runCommand: typeof runCommand;
+}
+
+/** A line that is there, not taken yet. */
+export interface FoundLine {
+  /** For people: `GPIO17 of pinctrl-bcm2835 (sysfs 529)`. */
+  readonly name: string;
+  user(): Promise<string | undefined>;
+  open(high: boolean): Promise<GpioLine>;
+}
+
+/**
+ * Finds the line that the configuration names: `17`, `GPIO17` or `pinctrl-bcm2835:17`. The number is the
+ * offset on its chip, whatever base sysfs counts from: 0 in old kernels, 512 from 6.6 on.
+ * @throws Failure that names the chip, the line or the missing program
+ */
+export async function findLine(text: string, deps: GpioDeps): Promise<FoundLine> {
+  const [, label, digits] = /^(?:([^\s:]+):|GPIO)?(\d+)$/.exec(text) ?? [];
+  const offset = Number(digits);
+  const chip = chooseChip((await sysfsChips(deps)) ?? (await gpiodChips(deps)), label, offset);
+  if (offset >= chip.lines) {
+    const last = `${chip.label} has lines 0 to ${chip.lines - 1}`;
+    throw new Failure("config", `watchdog.gpio.line: there is no line ${offset}: ${last}`);
+  }
+  return {
+    name: `GPIO${offset} of ${chip.label} (${chip.describe(offset)})`,
+    user: async () => chip.user(offset),
+    open: async (high) => chip.open(offset, high),
+  };
+}
+
+/** The chips whose lines are on a Raspberry Pi's header: pinctrl-bcm2835, pinctrl-bcm2711, pinctrl-rp1. */
+const HEADER = /^pinctrl-/;
+
+function chooseChip(chips: readonly GpioChip[], label: string | undefined, offset: number): GpioChip {
+  const known = chips.map((chip) => chip.label).join(", ") || "none";
+  if (label !== undefined) {
+    const named = chips.find((chip) => chip.label === label);
+    if (named !== undefined) return named;
+    throw new Failure("config", `watchdog.gpio.line: there is no GPIO chip ${label}; there are: ${known}`);
+  }
+  const header = chips.filter((chip) => HEADER.test(chip.label));
+  const [only, ...others] = header.length > 0 ? header : chips;
+  if (only === undefined) throw new Failure("unavailable", "watchdog.gpio.line: the board has no GPIO chip");
+  if (others.length === 0) return only;
+  throw new Failure(
+    "config",
+    `watchdog.gpio.line: there are several GPIO chips (${known}); put the chip in front, as in "${only.label}:${offset}"`,
+  );
+}

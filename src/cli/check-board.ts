@@ -1,0 +1,57 @@
+import { findLine } from "../board/gpio-line.ts";
+import { describeWatchdog, watchdogFacts } from "../board/kernel-watchdog.ts";
+import { openLed } from "../board/led.ts";
+import type { Config } from "../config/schema.ts";
+import { systemClock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { BUILD_DATE_MS } from "../version.ts";
+import type { Report } from "./check.ts";
+
+/** What the agent needs of the board itself. Nothing is opened: a watchdog is armed by that, and a line driven. */
+export async function checkBoard(config: Config, report: Report): Promise<void> {
+  checkClock(report);
+  await checkKernelWatchdog(config, report);
+  await checkGpioWatchdog(config, report);
+  await checkLed(config, report);
+}
+
+function checkClock(report: Report): void {
+  const now = new Date(systemClock.now()).toISOString();
+  if (systemClock.now() >= BUILD_DATE_MS) report.add("ok", "clock", now);
+  else report.add("warn", "clock", `${now} is before hublink was built: it is not set`);
+}
+
+async function checkKernelWatchdog({ watchdog: { device } }: Config, report: Report): Promise<void> {
+  if (device === "") return;
+  try {
+    report.add("ok", "watchdog", describeWatchdog(device, await watchdogFacts(device, "/")));
+  } catch (error) {
+    report.fail("watchdog", "watchdog.device", error);
+  }
+}
+
+async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: Report): Promise<void> {
+  if (gpio.line === "") return;
+  try {
+    const found = await findLine(gpio.line, { root: "/", clock: systemClock, runCommand });
+    const user = await found.user();
+    report.add("ok", "GPIO watchdog", found.name);
+    if (user !== undefined)
+      report.add(
+        "warn",
+        "GPIO watchdog",
+        `the line is in use by ${user}; fine if that is the running hublink`,
+      );
+  } catch (error) {
+    report.fail("GPIO watchdog", "watchdog.gpio.line", error);
+  }
+}
+
+async function checkLed({ identify: { led } }: Config, report: Report): Promise<void> {
+  if (led === "") return;
+  try {
+    report.add("ok", "LED", (await openLed(led, { root: "/", clock: systemClock })).name);
+  } catch (error) {
+    report.fail("LED", "identify.led", error);
+  }
+}

@@ -1,0 +1,72 @@
+import { access, constants } from "node:fs/promises";
+import type { Config } from "../config/schema.ts";
+import { systemClock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { Failure, fileFailure } from "../platform/failure.ts";
+import type { Report } from "./check.ts";
+
+/** The command lines that the configuration has a use for, by setting. */
+function commandsOf(config: Config): [setting: string, line: string][] {
+  const { update, validation, reboot, connectivity, identify } = config;
+  const { archives, extensions, geo, logging, network_identity } = config;
+  const services = Object.entries(network_identity.services);
+  return [
+    ["update.policy_command", update.policy_command],
+    ["validation.command", validation.command],
+    ["reboot.command", reboot.command],
+    ["connectivity.command", connectivity.after_s > 0 ? connectivity.command : ""],
+    ["identify.command", identify.command],
+    ["archives.ready_command", archives.enabled ? archives.ready_command : ""],
+    ["geo.source", extensions.geo ? commandIn(geo.source) : ""],
+    ["logging.command", extensions.logging ? logging.command : ""],
+    ...services.map(([service, source]): [string, string] => [
+      `network_identity.services.${service}`,
+      extensions.network_identity ? commandIn(source) : "",
+    ]),
+  ];
+}
+
+function commandIn(source: string): string {
+  return /^(?:command:|json:\S* )(.*)$/s.exec(source)?.[1] ?? "";
+}
+
+/** Whether the programs that command lines begin with are there; they are not run. */
+export async function checkCommands(config: Config, report: Report): Promise<void> {
+  for (const [setting, line] of commandsOf(config)) {
+    if (line === "") continue;
+    const program = programOf(line);
+    try {
+      if (program !== undefined) await checkProgram(program);
+      report.add("ok", "command", `${setting}: ${program ?? line}`);
+    } catch (error) {
+      report.fail("command", setting, error);
+    }
+  }
+}
+
+/** The word that a line begins with; undefined where only the shell can tell. */
+function programOf(line: string): string | undefined {
+  return /^\s*([\w./+:-]+)(?=\s|$)/.exec(line)?.[1];
+}
+
+/** @throws Failure when the file is missing or can't be run */
+export async function checkExecutable(what: string, path: string): Promise<void> {
+  try {
+    await access(path, constants.X_OK);
+  } catch (error) {
+    throw fileFailure(what, path, error);
+  }
+}
+
+/** @throws Failure when it is missing or can't be run */
+async function checkProgram(program: string): Promise<void> {
+  if (program.includes("/")) {
+    await checkExecutable("command", program);
+    return;
+  }
+  const known = await runCommand(["/bin/sh", "-c", 'command -v -- "$1"', "sh", program], {
+    clock: systemClock,
+    timeoutMs: 5000,
+  });
+  if (known.exitCode !== 0) throw new Failure("unavailable", `command ${program} is not on the PATH`);
+}

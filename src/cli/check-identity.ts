@@ -1,0 +1,94 @@
+import { boardIdentity, identityDeps } from "../agent/board-identity.ts";
+import { hubRequests } from "../agent/hub-request.ts";
+import type { Config } from "../config/schema.ts";
+import { explainConnectError } from "../hub/connect-error.ts";
+import { jsonSerializer } from "../hub/serializer.ts";
+import { openWebSocket } from "../hub/upgrade.ts";
+import { dateWarning } from "../identity/certificate.ts";
+import type { Identity, IdentityFacts } from "../identity/identity.ts";
+import { credentialSource } from "../identity/load-identity.ts";
+import { proveKey } from "../identity/signing-key.ts";
+import { loadTrust } from "../identity/trust.ts";
+import { systemClock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { silentLog } from "../platform/log.ts";
+import type { Report } from "./check.ts";
+
+const STUNNEL_TIMEOUT_MS = 10_000;
+
+/**
+ * Loads the identity and looks at all that it stands on, the token included.
+ * @returns undefined when it can't be loaded
+ */
+export async function checkIdentity(config: Config, report: Report): Promise<Identity | undefined> {
+  const setting = `identity.${config.identity.source.replace("-", "_")}`;
+  try {
+    const identity = await boardIdentity(config, "/", systemClock, silentLog);
+    const facts = identity.describe();
+    report.add("ok", "identity", `${identity.identifier}, ${facts.source}`);
+    reportCertificate(facts, report);
+    await checkHelper(identity, report);
+    await checkKey(config, report);
+    return identity;
+  } catch (error) {
+    report.fail("identity", setting, error);
+    return undefined;
+  }
+}
+
+function reportCertificate({ certificate, validity, warnings }: IdentityFacts, report: Report): void {
+  if (certificate !== undefined) {
+    const until = certificate.notAfter.toISOString().slice(0, 10);
+    report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
+    // In two lines, which fit a terminal.
+    report.add("ok", "sha-256", certificate.sha256.slice(0, 48));
+    report.add("ok", "", certificate.sha256.slice(48));
+    report.add("ok", "sha-1", certificate.sha1);
+  }
+  const dates = certificate && dateWarning(certificate, systemClock.now());
+  for (const warning of warnings) {
+    // A clock that is behind may yet be set; one that is ahead is rare.
+    if (warning === dates && validity === "expired")
+      report.fail("certificate", "identity", new Failure("config", warning));
+    else report.add("warn", warning === dates ? "certificate" : "identity", warning);
+  }
+}
+
+/** A helper that is missing would show at the first connection only. */
+async function checkHelper(identity: Identity, report: Report): Promise<void> {
+  const { tls } = await identity.connection(Math.floor(systemClock.now() / 1000));
+  if (tls.kind !== "helper") return;
+  const options = { clock: systemClock, timeoutMs: STUNNEL_TIMEOUT_MS };
+  const { stderr, stdout } = await runCommand(["stunnel", "-version"], options);
+  report.add("ok", "TLS", `by ${/stunnel \d[\d.]*/.exec(stderr + stdout)?.[0] ?? "stunnel"}`);
+}
+
+async function checkKey(config: Config, report: Report): Promise<void> {
+  const source = credentialSource(config.identity, identityDeps(config, "/", systemClock, silentLog));
+  if (source === undefined) return;
+  const key = await source.key();
+  try {
+    await proveKey(key, (await source.certificate()).chain, systemClock);
+    report.add("ok", "key", "signs, and belongs to the certificate");
+  } catch (error) {
+    // The daemon needs no openssl.
+    if (!(error instanceof Failure) || error.kind !== "unavailable") throw error;
+    report.add("warn", "key", `not proven, as that takes the openssl program: ${messageOf(error)}`);
+  }
+}
+
+/** Connects to the hub as the daemon does, up to the point where it would join. */
+export async function checkConnection(config: Config, identity: Identity, report: Report): Promise<void> {
+  const { ca } = await loadTrust(config.hub.ca_file, "/");
+  try {
+    const request = await hubRequests(config.hub, identity, ca)(systemClock.now(), jsonSerializer.vsn);
+    const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);
+    webSocket.on("error", () => undefined); // it has answered; how it ends does not matter
+    webSocket.terminate();
+    report.add("ok", "connection", `${request.url.host} takes this board`);
+  } catch (error) {
+    const text = error instanceof Failure ? error.message : explainConnectError(error);
+    report.fail("connection", "hub", new Failure("unavailable", text, { cause: error }));
+  }
+}

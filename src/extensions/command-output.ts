@@ -1,0 +1,25 @@
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { Failure } from "../platform/failure.ts";
+
+/** Below what an extension's message may take. */
+const TIMEOUT_MS = 20_000;
+
+/**
+ * What a line for the shell prints, trimmed.
+ * @param setting where the line comes from, for the error
+ * @throws Failure `unavailable` when it does not end well
+ */
+export async function commandOutput(
+  command: string,
+  setting: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<string> {
+  const { exitCode, timedOut, stdout } = await runCommand(command, { clock, timeoutMs: TIMEOUT_MS, signal });
+  if (timedOut)
+    throw new Failure("unavailable", `${setting}: the command took longer than ${TIMEOUT_MS / 1000} s`);
+  if (exitCode !== 0)
+    throw new Failure("unavailable", `${setting}: the command ended with ${exitCode ?? "a signal"}`);
+  return stdout.trim();
+}

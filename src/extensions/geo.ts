@@ -1,0 +1,115 @@
+import * as v from "valibot";
+import type { Clock } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { cached } from "./cached.ts";
+import { commandOutput } from "./command-output.ts";
+import type { Extension } from "./extension.ts";
+
+export interface GeoOptions {
+  /** "LATITUDE,LONGITUDE", "command:COMMAND", or the http(s) URL of a service that answers with JSON. */
+  readonly source: string;
+  readonly clock: Clock;
+}
+
+interface Location {
+  readonly latitude: number;
+  readonly longitude: number;
+  /** Meters. */
+  readonly accuracy?: number;
+}
+
+/** A board that moves is no reason to ask a service more often. */
+const MAX_AGE_MS = 60_000;
+const HTTP_TIMEOUT_MS = 20_000;
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+/** Tells where the board is when the hub asks. */
+export function createGeo({ source, clock }: GeoOptions): Extension {
+  return {
+    name: "geo",
+    version: "0.0.1",
+    start({ push, signal }) {
+      const locate = cached(clock, MAX_AGE_MS, async () => findLocation(source, clock, signal));
+      return {
+        async onMessage(event) {
+          if (event !== "location:request") return;
+          try {
+            push("location:update", await locate());
+          } catch (error) {
+            push("location:update", { error_code: "unavailable", error_description: messageOf(error) });
+          }
+        },
+      };
+    },
+  };
+}
+
+async function findLocation(
+  source: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Location & { readonly source: string }> {
+  const command = /^command:(.*)$/s.exec(source)?.[1];
+  if (command !== undefined) {
+    return { source: "command", ...parseLocation(await commandOutput(command, "geo.source", clock, signal)) };
+  }
+  if (/^https?:/i.test(source)) return { source: "geoip", ...parseLocation(await fetchText(source, signal)) };
+  return { source: "fixed", ...parseLocation(source) };
+}
+
+async function fetchText(url: string, signal: AbortSignal): Promise<string> {
+  const { request } = await import("undici"); // some MB, and most boards never ask
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(HTTP_TIMEOUT_MS)]);
+  const { statusCode, body } = await request(url, {
+    signal: deadline,
+    headers: { accept: "application/json" },
+  });
+  let text = "";
+  for await (const chunk of body) {
+    text += (chunk as Buffer).toString("utf8"); // no encoding is set, so no strings
+    if (text.length > MAX_ANSWER_BYTES) throw new Failure("unavailable", "geo.source answers with too much");
+  }
+  if (statusCode !== 200) throw new Failure("unavailable", `geo.source answers with ${statusCode}`);
+  return text;
+}
+
+const Degrees = (limit: number) =>
+  v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.nonEmpty(), v.transform(Number))]),
+    v.number(),
+    v.minValue(-limit),
+    v.maxValue(limit),
+  );
+const Latitude = Degrees(90);
+const Longitude = Degrees(180);
+const Accuracy = v.optional(v.pipe(v.number(), v.minValue(0)));
+
+/** As services word it. */
+const Answer = v.union([
+  v.object({ latitude: Latitude, longitude: Longitude, accuracy: Accuracy }),
+  v.pipe(
+    v.object({ lat: Latitude, lon: Longitude, accuracy: Accuracy }),
+    v.transform(({ lat, lon, accuracy }) => ({ latitude: lat, longitude: lon, accuracy })),
+  ),
+]);
+
+/**
+ * Reads `LATITUDE,LONGITUDE`, or JSON with `latitude` and `longitude` (or `lat` and `lon`).
+ * @throws Failure when it is neither
+ */
+function parseLocation(text: string): Location {
+  const [, latitude, longitude] = /^\s*(-?[\d.]+)\s*[,\s]\s*(-?[\d.]+)\s*$/.exec(text) ?? [];
+  const result = v.safeParse(Answer, latitude === undefined ? parseJson(text) : { latitude, longitude });
+  if (!result.success) throw new Failure("unavailable", "geo.source gives no latitude and longitude");
+  const { accuracy, ...position } = result.output;
+  return accuracy === undefined ? position : { ...position, accuracy };
+}
+
+/** Undefined for what is no JSON. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,178 @@
+import { createBackoff } from "../platform/backoff.ts";
+import { sleep, type Clock } from "../platform/clock.ts";
+import { messageOf, systemCode } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import { ProxyFailure } from "../platform/proxy-tunnel.ts";
+import { DownloadFailure, LineFault } from "./download-failure.ts";
+import { VerificationFailure } from "./verify.ts";
+
+/** `update.retry` of the configuration. */
+export interface RetryPolicy {
+  /** Attempts in a row without a new byte before it fails. */
+  readonly attempts: number;
+  /** Before the second attempt; doubles from then on. */
+  readonly delay_s: number;
+  /** The longest that no byte may come, connecting included. */
+  readonly idle_timeout_s: number;
+  /** For all of it, on the monotonic clock. */
+  readonly total_timeout_s: number;
+  /** A connection that gives less, over a minute of waiting for it, is replaced. */
+  readonly min_rate_bytes_s: number;
+}
+
+export interface Retry {
+  /** One line, without URLs. */
+  readonly reason: string;
+  /** Attempts in a row without a new byte. */
+  readonly failures: number;
+  readonly delayMs: number;
+  /** How many bytes of the file are there. */
+  readonly bytes: number;
+}
+
+export interface RetryOptions {
+  readonly clock: Clock;
+  readonly retry: RetryPolicy;
+  readonly log: Log;
+  readonly signal?: AbortSignal;
+  /** From 0 (included) to 1 (excluded). Default: Math.random. */
+  readonly random?: () => number;
+  /**
+   * Gets a fresh URL of the same file once one has expired. Without it, the download then fails.
+   * @throws when there is none to be had; a LineFault when asking again may help
+   */
+  readonly renewUrl?: (signal: AbortSignal) => Promise<string>;
+  readonly onRetry?: (retry: Retry) => void;
+}
+
+/** How one download goes on after faults; all of its connections share it. */
+export interface Retries {
+  /** The URL to use now. */
+  readonly url: URL;
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  /**
+   * Waits until the next attempt is due, with a fresh URL if that is what it takes.
+   * @param url the one that the attempt was made with
+   * @param bytes how many of the file's bytes are there by now
+   * @throws when there is to be none: `error` where trying again can't help, DownloadFailure, the signal's reason
+   */
+  next(error: unknown, url: URL, bytes: number): Promise<void>;
+  /** The failure of a download whose time is over. */
+  timedOut(why: string): DownloadFailure;
+}
+
+const MAX_DELAY_MS = 10 * 60_000;
+/** A server's Retry-After is followed up to here. */
+const MAX_RETRY_AFTER_MS = 60 * 60_000;
+/** A part that is wrong this often is wrong on the server. */
+const MAX_PART_FETCHES = 3;
+/** So many fresh URLs in a row that bring no new byte lead nowhere. */
+const MAX_RENEWALS = 3;
+const JITTER = 0.5;
+
+/**
+ * @param bytes how many of the file's bytes are there to begin with
+ * @throws DownloadFailure when `url` is none to download from
+ */
+export function createRetries(options: RetryOptions, url: string, bytes: number): Retries {
+  const { clock, retry, signal, log } = options;
+  const deadlineMs = clock.monotonic() + retry.total_timeout_s * 1000;
+  const delays = { minMs: retry.delay_s * 1000, maxMs: Math.max(retry.delay_s * 1000, MAX_DELAY_MS) };
+  const backoff = createBackoff({ ...delays, jitter: JITTER }, options.random ?? Math.random);
+  const partFetches = new Map<number, number>();
+  let current = parseUrl(url);
+  let reached = bytes;
+  let failures = 0;
+  let renewals = 0;
+  let renewing: Promise<void> | undefined;
+
+  const timedOut = (why: string): DownloadFailure =>
+    new DownloadFailure("timed-out", `the download may take ${retry.total_timeout_s} s in all: ${why}`);
+
+  /** The fault to try again after. @throws the error when trying again can't help */
+  const retryable = (error: unknown): LineFault => {
+    if (error instanceof LineFault) return error;
+    if (error instanceof ProxyFailure) return new LineFault(error.message, { cause: error });
+    if (error instanceof VerificationFailure && error.part !== undefined) {
+      const fetches = (partFetches.get(error.part) ?? 0) + 1;
+      partFetches.set(error.part, fetches);
+      if (fetches < MAX_PART_FETCHES) return new LineFault(error.message, { cause: error });
+    }
+    if (systemCode(error) === undefined) throw error;
+    return new LineFault(messageOf(error) || String(systemCode(error)), { cause: error });
+  };
+
+  const waitForNext = async (error: unknown): Promise<void> => {
+    const fault = retryable(error);
+    failures += 1;
+    if (failures >= retry.attempts) {
+      const text = `the download got no further in ${failures} attempts; the last one: ${fault.message}`;
+      throw new DownloadFailure("gave-up", text, { cause: error });
+    }
+    const delayMs = Math.max(backoff.next(), Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS));
+    if (clock.monotonic() + delayMs >= deadlineMs) throw timedOut(fault.message);
+    log.warn(`download interrupted, trying again: ${fault.message}`, {
+      bytes: reached,
+      failures,
+      delay_s: Math.round(delayMs / 1000),
+    });
+    options.onRetry?.({ reason: fault.message, failures, delayMs, bytes: reached });
+    await sleep(clock, delayMs, signal);
+  };
+
+  const renew = async (expired: DownloadFailure): Promise<void> => {
+    renewals += 1;
+    if (options.renewUrl === undefined || renewals > MAX_RENEWALS) throw expired;
+    log.info(`asking the hub for a fresh URL: ${expired.message}`, { bytes: reached });
+    const call = new AbortController();
+    const onAbort = (): void => call.abort(signal?.reason);
+    const cancel = clock.after(deadlineMs - clock.monotonic(), () =>
+      call.abort(timedOut("no fresh URL came")),
+    );
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      current = parseUrl(await options.renewUrl(call.signal));
+    } finally {
+      cancel();
+      signal?.removeEventListener("abort", onAbort);
+    }
+  };
+
+  return {
+    get url() {
+      return current;
+    },
+    deadlineMs,
+    timedOut,
+    async next(error, used, bytesNow) {
+      signal?.throwIfAborted();
+      if (bytesNow > reached && !(error instanceof LineFault && error.tooSlow)) {
+        failures = 0;
+        renewals = 0;
+        backoff.reset();
+      }
+      reached = Math.max(reached, bytesNow);
+      if (!(error instanceof DownloadFailure) || error.fault !== "expired-or-gone") {
+        await waitForNext(error);
+      } else if (used === current) {
+        try {
+          await (renewing ??= renew(error));
+        } catch (failure) {
+          signal?.throwIfAborted();
+          await waitForNext(failure);
+        } finally {
+          renewing = undefined;
+        }
+      }
+    },
+  };
+}
+
+function parseUrl(text: string): URL {
+  if (URL.canParse(text)) {
+    const url = new URL(text);
+    if (url.protocol === "https:" || url.protocol === "http:") return url;
+  }
+  throw new DownloadFailure("refused", "the firmware's URL is not an http(s) URL");
+}

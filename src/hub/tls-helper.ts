@@ -1,0 +1,165 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { closeSync } from "node:fs";
+import { isIP } from "node:net";
+import { Duplex } from "node:stream";
+import { openMemoryFile } from "../platform/memory-file.ts";
+import type { Proxy } from "../platform/proxy.ts";
+import type { HelperKey } from "../identity/identity.ts";
+import { explainHelper } from "./tls-helper-error.ts";
+
+/** TLS by a stunnel child, for a key that this process can't read. */
+export interface HelperTls {
+  readonly kind: "helper";
+  /** The client certificate with its issuers, PEM. */
+  readonly cert: string;
+  readonly key: HelperKey;
+  /** Whom to trust, PEM. */
+  readonly ca: readonly string[];
+  /** SNI and the name the certificate must carry, when not the host that is connected to. */
+  readonly servername?: string;
+}
+
+/** One connection's child. */
+export interface TlsHelper {
+  /** The plain side. Destroying it ends the child; when the child ends without a connection, it fails. */
+  readonly stream: Duplex;
+  /** This end's IP address, once connected. */
+  readonly localAddress: () => string | undefined;
+}
+
+/** The child's descriptors after standard error, each a nameless file in memory. */
+const FD = { config: 3, ca: 4, cert: 5, key: 6, opensslConfig: 7 };
+/** Its log of one connection is far smaller. */
+const MAX_LOG_LENGTH = 64 * 1024;
+
+/**
+ * Connects to a host with TLS in a stunnel child, one for each connection. Key, PIN and configuration
+ * reach it on inherited descriptors: there is nothing of them in its arguments, its environment or a file
+ * with a name. It always verifies the host's certificate.
+ * @param host a name or an IP address, IPv6 without brackets
+ * @param proxy by which the host is reached
+ * @throws the file system's error
+ */
+export function startTlsHelper(host: string, port: number, tls: HelperTls, proxy?: Proxy): TlsHelper {
+  const { key } = tls;
+  const child = spawnStunnel(key, [
+    stunnelConfig(host, port, tls, proxy),
+    tls.ca.join("\n"),
+    tls.cert,
+    key.kind === "pkcs11" ? "" : key.pem,
+    opensslConfig(key),
+  ]);
+  // When no file descriptor is free, Node makes no pipes, and the child's end says so.
+  const [stdin, stdout, stderr] = child.stdio;
+  const stream = new Duplex({
+    allowHalfOpen: false,
+    read: () => void stdout?.resume(),
+    // Errors are left to the child's end, which says more than a broken pipe.
+    write: (chunk: Buffer, _encoding, done) => void stdin?.write(chunk, () => done()),
+    final: (done) => void stdin?.end(() => done()),
+    destroy(error, done) {
+      child.kill("SIGKILL");
+      done(error);
+    },
+  });
+  let log = "";
+  let heard = false;
+  let failure: Error | undefined;
+  stdout?.on("data", (chunk: Buffer) => {
+    heard = true;
+    if (!stream.push(chunk)) stdout.pause();
+  });
+  stdout?.once("end", () => heard && stream.push(null)); // before the child ends, which waits for our side
+  stderr?.on("data", (chunk: Buffer) => {
+    log = `${log}${chunk.toString("latin1")}`.slice(-MAX_LOG_LENGTH);
+  });
+  stdin?.on("error", () => undefined); // as above
+  child.once("error", (error) => (failure = error)); // it could not be started; "close" follows
+  child.once("close", () => {
+    if (!heard) stream.destroy(explainHelper(log, key, failure, proxy));
+  });
+  return { stream, localAddress: () => /connected remote server from (\S+):\d+$/m.exec(log)?.[1] };
+}
+
+function spawnStunnel(key: HelperKey, contents: readonly string[]): ChildProcess {
+  const files: number[] = [];
+  try {
+    for (const content of contents) files.push(openMemoryFile(content));
+    return spawn("stunnel", ["-fd", String(FD.config)], {
+      stdio: ["pipe", "pipe", "pipe", ...files],
+      env: { ...process.env, ...environmentOf(key) },
+      detached: true, // no terminal to ask for a PIN on
+    });
+  } finally {
+    for (const file of files) closeSync(file);
+  }
+}
+
+/** stunnel(8). Engine lines must come before the others; the service is implied (inetd mode). */
+function stunnelConfig(
+  host: string,
+  port: number,
+  { key, servername = host }: HelperTls,
+  proxy: Proxy | undefined,
+): string {
+  const lines = [
+    "foreground = yes",
+    "syslog = no",
+    "debug = 5",
+    ...(key.kind === "pkcs11"
+      ? [
+          "engine = pkcs11",
+          `engineCtrl = MODULE_PATH:${key.module}`,
+          ...(key.pin === undefined ? [] : [`engineCtrl = PIN:${key.pin.text}`]),
+        ]
+      : []),
+    "client = yes",
+    ...connectLines(host, port, proxy),
+    ...(isIP(servername) === 0
+      ? [`sni = ${servername}`, `checkHost = ${servername}`]
+      : [`checkIP = ${servername}`]),
+    "verifyChain = yes",
+    `CAfile = /dev/fd/${FD.ca}`,
+    "sslVersionMin = TLSv1.2",
+    "socket = r:SO_KEEPALIVE=1",
+    "socket = r:TCP_NODELAY=1",
+    `cert = /dev/fd/${FD.cert}`,
+    ...(key.kind === "pkcs11" ? ["engineId = pkcs11", `key = ${key.uri}`] : [`key = /dev/fd/${FD.key}`]),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/** stunnel takes IPv6 addresses without brackets, a proxy (RFC 9110 §7.2) with them. */
+function connectLines(host: string, port: number, proxy: Proxy | undefined): string[] {
+  if (proxy === undefined) return [`connect = ${host}:${port}`];
+  const { credentials } = proxy;
+  return [
+    `connect = ${proxy.host}:${proxy.port}`,
+    "protocol = connect",
+    `protocolHost = ${isIP(host) === 6 ? `[${host}]` : host}:${port}`,
+    ...(credentials === undefined
+      ? []
+      : [`protocolUsername = ${credentials.user}`, `protocolPassword = ${credentials.password}`]),
+  ];
+}
+
+/** For a TPM: the provider that understands its keys. Nothing for others. */
+function opensslConfig(key: HelperKey): string {
+  if (key.kind !== "tpm2") return "";
+  return [
+    "openssl_conf = init",
+    "[init]",
+    "providers = providers",
+    "[providers]",
+    "default = on",
+    "tpm2 = on",
+    "[on]",
+    "activate = 1",
+    "",
+  ].join("\n");
+}
+
+function environmentOf(key: HelperKey): Readonly<Record<string, string>> {
+  if (key.kind !== "tpm2") return {};
+  return { OPENSSL_CONF: `/dev/fd/${FD.opensslConfig}`, TPM2OPENSSL_TCTI: key.tcti };
+}

@@ -1,0 +1,66 @@
+import { CertificationRequest, CertificationRequestInfo } from "@peculiar/asn1-csr";
+import { AsnConvert, AsnNullConverter } from "@peculiar/asn1-schema";
+import {
+  AlgorithmIdentifier,
+  AttributeTypeAndValue,
+  AttributeValue,
+  Name,
+  RelativeDistinguishedName,
+  SubjectPublicKeyInfo,
+} from "@peculiar/asn1-x509";
+import { Failure } from "../platform/failure.ts";
+import type { SigningKey } from "./signing-key.ts";
+
+const COMMON_NAME = "2.5.4.3";
+const ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
+const RSA_WITH_SHA256 = "1.2.840.113549.1.1.11";
+/** X.520's upper bound of a common name, which authorities hold to. */
+const MAX_COMMON_NAME = 64;
+
+/**
+ * A certificate request (PKCS#10, RFC 2986) for the device's own key.
+ * @param identifier becomes the common name
+ * @returns PEM
+ * @throws Failure when the name is too long, or the key can't sign
+ */
+export async function certificateRequest(identifier: string, key: SigningKey): Promise<string> {
+  if (Array.from(identifier).length > MAX_COMMON_NAME) {
+    throw new Failure(
+      "config",
+      `the identifier is longer than ${MAX_COMMON_NAME} characters, the most a certificate takes`,
+    );
+  }
+  const publicKey = await key.publicKey();
+  const info = new CertificationRequestInfo({
+    subject: new Name([
+      new RelativeDistinguishedName([
+        new AttributeTypeAndValue({
+          type: COMMON_NAME,
+          value: new AttributeValue({ utf8String: identifier }),
+        }),
+      ]),
+    ]),
+    subjectPKInfo: AsnConvert.parse(publicKey.export({ format: "der", type: "spki" }), SubjectPublicKeyInfo),
+  });
+  const raw = AsnConvert.serialize(info);
+  const request = new CertificationRequest({
+    certificationRequestInfo: info,
+    signatureAlgorithm:
+      publicKey.asymmetricKeyType === "rsa"
+        ? new AlgorithmIdentifier({
+            algorithm: RSA_WITH_SHA256,
+            parameters: AsnNullConverter.toASN(null).toBER(),
+          })
+        : new AlgorithmIdentifier({ algorithm: ECDSA_WITH_SHA256 }),
+    signature: toArrayBuffer(await key.sign(Buffer.from(raw))),
+  });
+  const lines =
+    Buffer.from(AsnConvert.serialize(request))
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${lines.join("\n")}\n-----END CERTIFICATE REQUEST-----\n`;
+}
+
+function toArrayBuffer(bytes: Buffer): ArrayBuffer {
+  return Uint8Array.from(bytes).buffer;
+}

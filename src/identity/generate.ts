@@ -1,0 +1,92 @@
+import { generateKeyPairSync, randomUUID } from "node:crypto";
+import { link, mkdir, open, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+import { syncPath } from "../platform/atomic-file.ts";
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
+import type { IdentityConfig } from "./load-identity.ts";
+import { parsePkcs11Uri } from "./pkcs11-uri.ts";
+
+const TPM_TIMEOUT_MS = 60_000;
+
+/**
+ * Makes the device's key (EC P-256) where the configuration says it is to live; never over one that is there.
+ * @returns what was made, for people
+ * @throws Failure when there is a key, or none can be made there by hublink
+ */
+export async function generateKey(config: IdentityConfig, clock: Clock): Promise<string> {
+  switch (config.source) {
+    case "file": {
+      const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+      await writeNewFile(config.file.key_file, privateKey.export({ format: "pem", type: "pkcs8" }));
+      return `key ${config.file.key_file}`;
+    }
+    case "tpm2":
+      await writeNewFile(config.tpm2.key, await tpmKey(config.tpm2.tcti, clock));
+      return `TPM 2.0 key ${config.tpm2.key}`;
+    case "pkcs11": {
+      const { token, id, object } = parsePkcs11Uri(config.pkcs11.uri);
+      const where = [
+        token === undefined ? "" : ` --token-label '${token}'`,
+        id === undefined ? "" : ` --id ${id.toString("hex")}`,
+        object === undefined ? "" : ` --label '${object}'`,
+      ];
+      throw byHand(
+        `make the key in the token with its own tool, which asks for the PIN: pkcs11-tool --module ${config.pkcs11.module}${where.join("")} --login --keypairgen --key-type EC:prime256v1`,
+      );
+    }
+    case "rpi-otp":
+      throw byHand("OTP memory is written once and for ever; do it with rpi-otp-private-key -w -y");
+    case "env":
+    case "uboot-env":
+      throw byHand("make the key elsewhere (openssl genpkey) and put it into its variable");
+    case "shared-secret":
+      throw byHand("the hub makes shared secrets");
+  }
+}
+
+function byHand(text: string): Failure {
+  return new Failure("usage", `identity --generate: ${text}`);
+}
+
+async function tpmKey(tcti: string, clock: Clock): Promise<string> {
+  const { exitCode, stdout } = await runCommand(
+    [
+      ...["openssl", "genpkey", "-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2"],
+      ...["-algorithm", "EC", "-pkeyopt", "group:P-256"],
+    ],
+    { clock, timeoutMs: TPM_TIMEOUT_MS, env: { TPM2OPENSSL_TCTI: tcti } },
+  );
+  if (exitCode === 0 && stdout.includes("BEGIN TSS2 PRIVATE KEY")) return stdout;
+  throw new Failure(
+    "unavailable",
+    `the TPM (${tcti}) made no key; is it reachable, and tpm2-openssl installed?`,
+  );
+}
+
+/** Writes a file whole or not at all, for its owner only, and never over another. */
+async function writeNewFile(path: string, content: string | Buffer): Promise<void> {
+  const beside = `${path}.${randomUUID()}`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const file = await open(beside, "wx", 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    try {
+      await link(beside, path); // unlike rename, it takes no other file's place
+    } finally {
+      await unlink(beside);
+    }
+    await syncPath(dirname(path));
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") {
+      throw new Failure("config", `key ${path} is there already; it is not replaced`, { cause: error });
+    }
+    throw fileFailure("key", path, error);
+  }
+}

@@ -1,0 +1,44 @@
+import { randomUUID } from "node:crypto";
+import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { Failure, messageOf } from "./failure.ts";
+
+/** File systems in memory: what is put there never touches flash. */
+const FOLDERS = ["/dev/shm", "/run"];
+
+/**
+ * Opens a file in memory without a name that holds `content`: only a process that inherits the descriptor
+ * can read it, from the descriptor (which stands at the start) or as `/dev/fd/N`. It is nameless before
+ * anything is written into it.
+ * @returns its descriptor, to be closed by the caller
+ * @throws Failure when no folder takes it; the file system's error
+ */
+export function openMemoryFile(content: string): number {
+  const file = openNameless();
+  try {
+    const bytes = Buffer.from(content);
+    for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at, bytes.length - at, at);
+    return file;
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+}
+
+function openNameless(): number {
+  const problems: string[] = [];
+  for (const folder of FOLDERS) {
+    const path = join(folder, `.hublink-${randomUUID()}`);
+    try {
+      const file = openSync(path, "wx+", 0o600);
+      unlinkSync(path);
+      return file;
+    } catch (error) {
+      problems.push(messageOf(error)); // missing or read-only: the next one
+    }
+  }
+  throw new Failure(
+    "io",
+    `no memory file: ${problems.join("; ")}; mount a tmpfs on one of ${FOLDERS.join(", ")}`,
+  );
+}

@@ -1,0 +1,78 @@
+import { Failure } from "./failure.ts";
+import { isLoopback } from "./loopback.ts";
+
+/** An HTTP proxy, which connects to others by CONNECT. */
+export interface Proxy {
+  readonly host: string;
+  readonly port: number;
+  readonly credentials: { readonly user: string; readonly password: string } | undefined;
+  /** HOST:PORT, for people to read. */
+  readonly name: string;
+}
+
+/** The proxy on the way to a URL (http, https, ws, wss); undefined when there is none. */
+export type ProxyChoice = (url: URL) => Proxy | undefined;
+
+/**
+ * Who goes by which proxy. `setting` is for all hosts; without it, HTTPS_PROXY is for https and wss,
+ * HTTP_PROXY for http and ws, neither for this machine itself. NO_PROXY excepts hosts from all of them, as
+ * for curl: names with all below them, addresses, or `*`. Names in small letters win, as they do there.
+ * @param setting `hub.proxy`; empty when not set
+ * @throws Failure when a variable names something else than an HTTP proxy
+ */
+export function chooseProxy(setting: string, env: Readonly<Record<string, string | undefined>>): ProxyChoice {
+  const fixed = setting === "" ? undefined : parseProxy("hub.proxy", setting);
+  const secure = fixed ?? proxyOf("HTTPS_PROXY", env);
+  const plain = fixed ?? proxyOf("HTTP_PROXY", env);
+  const excepted = variable("NO_PROXY", env)
+    .split(/[\s,]+/)
+    .filter((entry) => entry !== "")
+    .map((entry) => hostOf(entry.toLowerCase()).replace(/^\./, ""));
+  return (url) => {
+    const host = hostOf(url.hostname.toLowerCase()).replace(/\.$/, "");
+    if (fixed === undefined && isLoopback(url)) return undefined;
+    if (excepted.some((entry) => entry === "*" || host === entry || host.endsWith(`.${entry}`)))
+      return undefined;
+    return url.protocol === "https:" || url.protocol === "wss:" ? secure : plain;
+  };
+}
+
+/** As connecting takes it: an IPv6 address without its brackets. */
+export function hostOf(name: string): string {
+  return name.replace(/^\[|\]$/g, "");
+}
+
+function proxyOf(name: string, env: Readonly<Record<string, string | undefined>>): Proxy | undefined {
+  const text = variable(name, env);
+  return text === "" ? undefined : parseProxy(name, text.includes("://") ? text : `http://${text}`);
+}
+
+function variable(name: string, env: Readonly<Record<string, string | undefined>>): string {
+  return env[name.toLowerCase()] ?? env[name] ?? "";
+}
+
+/** The text itself is not shown: it may hold a password. */
+function parseProxy(name: string, text: string): Proxy {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== "http:" || url.hostname === "")
+    throw new Failure("config", `${name}: expected http://HOST:PORT, with user:password@ if need be`);
+  const port = Number(url.port || 80);
+  const [user, password] = [decode(url.username), decode(url.password)];
+  // RFC 7617 §2; a line's end would also be one in the configuration of the TLS helper.
+  if (/[\0-\x1f\x7f]/.test(user + password))
+    throw new Failure("config", `${name}: control characters in user or password`);
+  return {
+    host: hostOf(url.hostname),
+    port,
+    credentials: user === "" ? undefined : { user, password },
+    name: `${url.hostname}:${port}`,
+  };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a bare % that stands for itself
+  }
+}

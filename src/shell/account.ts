@@ -1,0 +1,38 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Failure, fileFailure } from "../platform/failure.ts";
+
+/** Who a shell runs as. */
+export interface Account {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * The user that `console.user` names; undefined for the agent's own.
+ * @param root the root folder, `/` on a board
+ * @throws Failure when there is no such user, or the agent may not become one
+ */
+export function accountOf(user: string, root = "/"): Account | undefined {
+  if (user === "") return undefined;
+  const path = join(root, "etc/passwd");
+  let accounts: string;
+  try {
+    accounts = readFileSync(path, "utf8");
+  } catch (error) {
+    throw fileFailure("the list of users", path, error);
+  }
+  const entry = accounts
+    .split("\n")
+    .map((line) => line.split(":"))
+    .find(([name]) => name === user);
+  const [uid, gid] = [Number(entry?.[2]), Number(entry?.[3])];
+  if (entry === undefined || !Number.isInteger(uid) || !Number.isInteger(gid)) {
+    throw new Failure("config", `console.user: there is no user ${user} in ${path}`);
+  }
+  if (process.getuid?.() !== 0) {
+    throw new Failure("permission", `console.user: only root can become ${user}; run the agent as root`);
+  }
+  return { name: user, uid, gid };
+}

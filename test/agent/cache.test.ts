@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, it } from "node:test";
+import { eventually } from "../firmware/left-behind.ts";
+import type { Release } from "../hub/releases.ts";
+import { holdAfter } from "./held-download.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
+
+describe("an update that is cached first", () => {
+  let board: TestBoard;
+  afterEach(async () => board.remove());
+
+  const setUp = async (update: Readonly<Record<string, unknown>> = {}): Promise<Release> => {
+    board = await setUpBoard();
+    const v2 = await board.firmware("2.0.0");
+    const release = await board.hub.publish(v2.path, v2.meta);
+    await board.start(configOf(update));
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    return release;
+  };
+  const configOf = (update: Readonly<Record<string, unknown>> = {}) => ({
+    update: { retry: { delay_s: 0.01 }, mode: "auto", cache_dir: join(board.dir, "cache"), ...update },
+  });
+  const rebooting = async (): Promise<unknown> =>
+    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+  const words = (): string[] => board.hub.device(IDENTIFIER).statuses.map(({ status }) => status);
+
+  it("is complete before the other slot is touched, shows both stages, and leaves nothing behind", async () => {
+    const release = await setUp({ connections: 2 });
+    board.hub.deploy(release);
+    await rebooting();
+    const { progress } = board.hub.device(IDENTIFIER);
+    const stages = progress.map(({ stage }) => stage);
+    assert.deepEqual([...new Set(stages)], ["downloading", "updating"]);
+    assert.deepEqual(stages, [...stages].sort());
+    assert.deepEqual(words(), ["received", "started", "completed"]);
+    assert.deepEqual(readdirSync(join(board.dir, "cache")), []);
+  });
+
+  it("goes on after the agent was started again: the hub sends it anew, and no proven byte is fetched twice", async () => {
+    const release = await setUp();
+    const download = holdAfter(1024 * 1024 + 500_000);
+    board.hub.faults.add(download, 1);
+    board.hub.deploy(release);
+    await download.held;
+    const cached = join(board.dir, "cache", `${release.meta.uuid}.fw.part`);
+    await eventually(
+      () => existsSync(cached) && statSync(cached).size > 1024 * 1024,
+      "a part is in the cache",
+    );
+    await board.restart(configOf());
+    await board.saw(/an update was interrupted; the hub will send it again/);
+    await rebooting();
+    const device = board.hub.device(IDENTIFIER);
+    assert.equal((device.joins.at(-1) as Record<string, unknown>)["currently_downloading_uuid"], null);
+    const [, second, ...more] = board.hub.downloads.map(({ range }) => range ?? "all");
+    assert.ok(Number(/^bytes=(\d+)-\d+$/.exec(second ?? "")?.[1]) >= 1024 * 1024, second);
+    assert.deepEqual(more, []);
+    assert.equal(words().at(-1), "completed");
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), release.meta.uuid);
+  });
+});

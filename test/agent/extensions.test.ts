@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, it } from "node:test";
+import { connectToDaemon } from "../../src/cli/control-client.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
+
+interface Report {
+  readonly value: {
+    readonly timestamp: string;
+    readonly metadata: Readonly<Record<string, string>>;
+    readonly alarms: Readonly<Record<string, string>>;
+    readonly metrics: Readonly<Record<string, number>>;
+    readonly checks: Readonly<Record<string, { readonly pass: boolean; readonly note: string }>>;
+  };
+}
+
+describe("extensions of a running agent", () => {
+  let board: TestBoard;
+  afterEach(async () => board.remove());
+
+  const start = async (
+    extensions: Readonly<Record<string, boolean>>,
+    config: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
+  ): Promise<void> => {
+    board = await setUpBoard();
+    await writeProc();
+    await board.start({ extensions: { health: false, ...extensions }, ...config });
+    const names = Object.keys(extensions).filter((name) => extensions[name] === true);
+    await board.hub.until(() => names.every((name) => board.hub.device(IDENTIFIER).attached.has(name)));
+  };
+  /** The payloads of an event so far, when there are as many as `count`. */
+  const payloads = async (event: string, count = 1): Promise<unknown[]> => {
+    const found = (): unknown[] =>
+      board.hub
+        .device(IDENTIFIER)
+        .received.filter((message) => message.event === event)
+        .map(({ payload }) => payload);
+    await board.hub.until(() => found().length >= count, 20_000);
+    return found();
+  };
+  /** What this board's kernel says of itself. */
+  const writeProc = async (): Promise<void> => {
+    const files = {
+      "proc/stat": "cpu  100 0 100 600 200 0 0 0 0 0\ncpu0 100 0 100 600 200 0 0 0 0 0\n",
+      "proc/loadavg": "0.52 0.58 0.59 1/467 12345\n",
+      "proc/meminfo":
+        "MemTotal:         434108 kB\nMemFree:          100000 kB\nMemAvailable:     325581 kB\n",
+      "sys/class/thermal/thermal_zone0/temp": "48312\n",
+      "proc/net/dev":
+        "Inter-|   Receive                                                |  Transmit\n" +
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs\n" +
+        "    lo: 5 1 0 0 0 0 0 0 5 1 0 0 0 0 0 0\n" +
+        " wlan0:1234567 10 0 0 0 0 0 0 765432 9 0 0 0 0 0 0\n",
+    };
+    for (const [path, text] of Object.entries(files)) {
+      await mkdir(join(board.root, path, ".."), { recursive: true });
+      await writeFile(join(board.root, path), text);
+    }
+  };
+
+  it("health reports at once, by the names that the hub graphs, and with no alarm when all is well", async () => {
+    await start({ health: true });
+    const [report] = (await payloads("health:report")) as Report[];
+    assert(report);
+    const { timestamp, metadata, alarms, metrics, checks } = report.value;
+    assert.equal(timestamp, new Date(timestamp).toISOString());
+    const {
+      disk_total_kb: total,
+      disk_available_kb: available,
+      disk_used_percentage: used,
+      ...rest
+    } = metrics;
+    assert.deepEqual(rest, {
+      cpu_temp: 48.31,
+      cpu_usage_percent: 20,
+      load_1min: 0.52,
+      load_5min: 0.58,
+      load_15min: 0.59,
+      mem_size_mb: 424,
+      mem_used_mb: 106,
+      mem_used_percent: 25,
+      wlan0_bytes_received_total: 1234567,
+      wlan0_bytes_sent_total: 765432,
+    });
+    assert(total !== undefined && available !== undefined && used !== undefined);
+    assert.ok(total > available && used > 0 && used < 100);
+    assert.match(metadata["agent"] ?? "", /^hublink \d/);
+    assert.match(metadata["kernel"] ?? "", /^\d/, "systeminformation has spoken");
+    if (used < 90) assert.deepEqual(alarms, {});
+    assert.deepEqual(checks["updates"], { pass: true, note: "" });
+  });
+
+  it("health merges what an application publishes; ours keep their names", async () => {
+    board = await setUpBoard({ hub: { extensions: [] } });
+    await writeProc();
+    await board.start();
+    const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+    assert(daemon);
+    assert.deepEqual(await daemon.request("metrics", { values: { "pump.rpm": 1450.5, load_1min: 99 } }), {});
+    await assert.rejects(daemon.request("metrics", { values: { "": 1 } }), /metric's name/);
+    const many = Object.fromEntries(Array.from({ length: 64 }, (_, n) => [`m${n}`, n]));
+    await assert.rejects(daemon.request("metrics", { values: many }), /more than 64/);
+    daemon.close();
+    await board.hub.waitFor(IDENTIFIER, ({ topic, event }) => topic === "extensions" && event === "phx_join");
+    board.hub.send(IDENTIFIER, "extensions", "attach", { extensions: ["health"] });
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "health:attached");
+    board.hub.send(IDENTIFIER, "extensions", "health:check", {});
+    const [report] = (await payloads("health:report")) as Report[];
+    assert.equal(report?.value.metrics["pump.rpm"], 1450.5);
+    assert.equal(report.value.metrics["load_1min"], 0.52);
+    assert.equal(report.value.metrics["m1"], undefined);
+  });
+
+  it("geo tells a place, a command's answer, or why there is none", async () => {
+    await start({ geo: true }, { geo: { source: "47.3769, 8.5417" } });
+    assert.deepEqual(await payloads("geo:location:update"), [
+      { source: "fixed", latitude: 47.3769, longitude: 8.5417 },
+    ]);
+    const json = '{"latitude":"-33.9","longitude":18.4,"accuracy":25}';
+    await board.restart({
+      extensions: { health: false, geo: true },
+      geo: { source: `command:echo '${json}'` },
+    });
+    assert.deepEqual((await payloads("geo:location:update", 2))[1], {
+      source: "command",
+      latitude: -33.9,
+      longitude: 18.4,
+      accuracy: 25,
+    });
+    await board.restart({
+      extensions: { health: false, geo: true },
+      geo: { source: "command:echo nowhere; exit 3" },
+    });
+    assert.deepEqual((await payloads("geo:location:update", 3))[2], {
+      error_code: "unavailable",
+      error_description: "geo.source: the command ended with 3",
+    });
+  });
+
+  it("geo asks a service", async () => {
+    const service = createServer((_request, response) => response.end('{"lat":1.5,"lon":-2.5,"city":"x"}'));
+    await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
+    const { port } = service.address() as AddressInfo;
+    await start({ geo: true }, { geo: { source: `http://127.0.0.1:${port}/json?key=secret` } });
+    assert.deepEqual(await payloads("geo:location:update"), [
+      { source: "geoip", latitude: 1.5, longitude: -2.5 },
+    ]);
+    service.closeAllConnections();
+    await new Promise((resolve) => service.close(resolve));
+  });
+
+  it("network_identity tells names, what commands print, and what is at a JSON pointer", async () => {
+    const services = {
+      wireguard: "pubkey=",
+      "netbird/home": "command:echo nb-1; echo more",
+      tailscale: `json:/Self/IDs/0 echo '{"Self":{"IDs":["n123",2]}}'`,
+      iroh: "command:exit 1",
+    };
+    await start({ network_identity: true }, { network_identity: { services } });
+    const [report] = await payloads("network_identity:report");
+    assert.deepEqual(report, {
+      identities: [
+        { service: "wireguard", identifier: "pubkey=" },
+        { service: "netbird", identifier: "nb-1", instance: "home" },
+        { service: "tailscale", identifier: "n123" },
+      ],
+    });
+    await board.saw(/network_identity.services.iroh: the command ended with 1/);
+    board.hub.send(IDENTIFIER, "extensions", "network_identity:request", {});
+    assert.deepEqual((await payloads("network_identity:report", 2))[1], report, "also unchanged, when asked");
+  });
+
+  it("logging sends the agent's own lines and a command's, redacted, and none about itself", async () => {
+    board = await setUpBoard();
+    const lines = join(board.dir, "lines");
+    await writeFile(lines, "kernel: hello\n");
+    const config = {
+      extensions: { health: false, logging: true },
+      logging: { command: `tail -n +1 -f ${lines}` },
+    };
+    await board.start(config);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).attached.has("logging"));
+    type Sent = { level: string; message: string; timestamp: string; meta: Record<string, string> };
+    const sent = async (text: string): Promise<Sent> => {
+      const { payload } = await board.hub.waitFor(
+        IDENTIFIER,
+        (message) => message.event === "logging:send" && (message.payload as Sent).message.includes(text),
+        20_000,
+      );
+      return payload as Sent;
+    };
+    const started = await sent("hublink started");
+    assert.equal(started.level, "info");
+    assert.equal(started.meta["scope"], "hublink");
+    assert.equal(started.meta["identifier"], IDENTIFIER);
+    assert.equal(Number(started.meta["time"]), Date.parse(started.timestamp) * 1000);
+    const hello = await sent("kernel: hello");
+    assert.equal(hello.meta["source"], "command");
+    await appendFile(lines, "GET https://u:p@host/x?signature=abc\n");
+    assert.equal((await sent("GET")).message, "GET https://…@host/x?…");
+  });
+});

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, it } from "node:test";
+import { writeArchive } from "../fwup/archive.ts";
+import { createBlake2b } from "../fwup/blake2b.ts";
+import { DEFAULT_LAYOUT } from "../fwup/layout.ts";
+import { firmwareConf } from "../fwup/meta-conf-text.ts";
+import type { DeviceRecord } from "../hub/device-record.ts";
+import { dropFrames, refuseDownload } from "../hub/faults.ts";
+import { scriptedFwup } from "../firmware/fwups.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
+
+/** What other agents got wrong; docs/lessons.md has the whole list. */
+describe("a lesson of other agents", () => {
+  let board: TestBoard;
+  afterEach(async () => board.remove());
+
+  const setUp = async (options?: TestBoardOptions): Promise<DeviceRecord> => {
+    board = await setUpBoard(options);
+    await board.start();
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    return board.hub.device(IDENTIFIER);
+  };
+  const failed = async (): Promise<string> => {
+    const { payload } = await board.hub.waitFor(
+      IDENTIFIER,
+      ({ payload: sent }) => (sent as { status?: string }).status === "failed",
+      20_000,
+    );
+    return (payload as { reason: string }).reason;
+  };
+
+  it("asks 13: a delta that fits another base fails as what it is, and nothing else is fetched instead", async () => {
+    const device = await setUp();
+    const result = Buffer.from("wxy0123456zzzzzzzzz");
+    const about = { product: "demo-board", description: "", version: "2.0.0", author: "" };
+    const target = { platform: "rpi0", architecture: "arm", vcs_identifier: "" };
+    const hash = await createBlake2b();
+    hash.update(result);
+    const blake2b = hash.digest().toString("hex");
+    const conf = firmwareConf({ ...about, ...target }, { sizeBytes: result.length, blake2b }, DEFAULT_LAYOUT);
+    const path = join(board.dir, "delta.fw");
+    const delta = {
+      name: "data/rootfs.img",
+      sizeBytes: DELTA.length,
+      pieces: () => [DELTA],
+      compression: "stored",
+    } as const;
+    const { uuid } = await writeArchive(path, Buffer.from(conf), board.signingKey.privateKey, [delta]);
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(path, { ...about, ...target, uuid }));
+    assert.match(await failed(), /^fwup error: .*(xdelta|blake2b)/);
+    assert.equal(board.hub.downloads.length, 1);
+    assert.equal(device.inFlight, undefined);
+    assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+
+  it("asks 16: an agent that gave up on one update takes the next one, without a restart", async () => {
+    const device = await setUp({ config: { update: { retry: { delay_s: 0.001, attempts: 2 } } } });
+    const off = board.hub.faults.add(refuseDownload(503));
+    const [v2, v3] = [await board.firmware("2.0.0"), await board.firmware("3.0.0")];
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
+    assert.match(await failed(), /no further in 2 attempts/);
+    off();
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v3.path, v3.meta));
+    await board.untilRebooted(1);
+    assert.equal(device.statuses.at(-1)?.status, "completed");
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v3.uuid);
+  });
+
+  it("asks 26: while fwup is slow and the socket flaps, heartbeats go on, and the result is told on the socket of then", async () => {
+    const device = await setUp({
+      config: { hub: { heartbeat_s: 0.05, reconnect: { min_s: 0.01, max_s: 0.05 } } },
+    });
+    const gate = join(board.dir, "gate");
+    execFileSync("mkfifo", [gate]);
+    const { fwup } = board.config().firmware;
+    // Takes nothing of what is to be written until the gate is opened.
+    const slow = await scriptedFwup(
+      board.dir,
+      `case "$*" in *"--task upgrade"*) { cat ${gate}; cat; } | exec ${fwup} "$@" ;; *) exec ${fwup} "$@" ;; esac`,
+    );
+    await board.restart({ firmware: { ...board.config().firmware, fwup: slow } });
+    const v2 = await board.firmware("2.0.0");
+    const release = await board.hub.publish(v2.path, v2.meta);
+    board.hub.deploy(release);
+    await board.saw(/from=clearing event=cleared/);
+    const heartbeats = (): number => device.received.filter(({ topic }) => topic === "phoenix").length;
+    for (let flaps = 0; flaps < 3; flaps += 1) {
+      const joins = device.joins.length;
+      board.hub.terminate(IDENTIFIER);
+      await board.hub.until(() => device.joins.length > joins && device.online);
+      const join = device.joins.at(-1) as { currently_downloading_uuid: unknown };
+      assert.equal(join.currently_downloading_uuid, release.meta.uuid);
+      const beats = heartbeats();
+      await board.hub.until(() => heartbeats() > beats + 3);
+    }
+    assert.deepEqual(
+      device.statuses.map(({ status }) => status),
+      ["received", "started"],
+    );
+    await writeFile(gate, "");
+    await board.untilRebooted(1);
+    assert.deepEqual(
+      device.statuses.map(({ status }) => status),
+      ["received", "started", "completed"],
+    );
+  });
+
+  it("asks 21: fwup's own words reach the hub as those of fwup, and no progress is left standing", async () => {
+    const device = await setUp();
+    const other = await board.firmware("2.0.0", { platform: "rpi4" });
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(other.path, other.meta));
+    assert.match(await failed(), /^fwup error: Expecting platform=rpi4 and architecture=arm/);
+    assert.equal(device.inFlight, undefined);
+  });
+
+  it("asks 39: firmware that can't tell the hub that it is good is good all the same", async () => {
+    await setUp();
+    const v2 = await board.firmware("2.0.0");
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
+    await board.untilRebooted(1);
+    // From its join on the new firmware says nothing that arrives.
+    board.hub.faults.add({ name: "drop all but joins", incoming: ({ event }) => event !== "phx_join" });
+    await board.reboot();
+    await board.saw(/the running firmware is marked good/);
+    assert.equal((await board.environment()).get("nerves_fw_validated"), "1");
+    assert.notEqual(board.hub.device(IDENTIFIER).validated, "validated");
+  });
+
+  it("asks 40: a hub that went away does not hold up the reboot into new firmware", async () => {
+    const device = await setUp();
+    const v2 = await board.firmware("2.0.0");
+    const release = await board.hub.publish(v2.path, v2.meta);
+    board.hub.pushUpdate(IDENTIFIER, release);
+    await board.hub.until(() => device.statuses.some(({ status }) => status === "started"));
+    board.hub.faults.add(dropFrames());
+    await board.untilRebooted(1);
+    assert.equal((await board.environment()).get("nerves_fw_active"), "b");
+    assert.ok(device.statuses.every(({ status }) => status !== "completed"));
+  });
+});
+
+/** RFC 3284: 19 bytes, made of the ten digits that are to stand at the base's start. */
+const DELTA = Buffer.from("d6c3c40000010a001013000405027778797a0417000524" + "0001", "hex");

@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { createDeviceTopic, type DeviceTopic } from "../../src/agent/device-topic.ts";
+import type { DeviceMessage, HubMessage, UpdateStatus } from "../../src/hub/device-messages.ts";
+import { inSeedDialect } from "../../src/hub/seed-dialect.ts";
+import { createBench, type Bench, type Peer, type TestLink } from "../link/bench.ts";
+
+/** Reads like the page phoenix-channel.md, in its order and with its examples. */
+describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', () => {
+  let bench: Bench;
+  let link: TestLink;
+  let device: DeviceTopic;
+  let peer: Peer;
+  let messages: HubMessage[];
+
+  beforeEach(async () => {
+    bench = createBench();
+    messages = [];
+    const server = await bench.serve();
+    link = bench.link(server.url);
+    device = createDeviceTopic({
+      link,
+      topic: "devices", // as the page's examples; its list says `device`, which is the default of hub.topic
+      dialect: inSeedDialect,
+      joinState: () => ({
+        firmware: {},
+        fwupVersion: "1.0",
+        downloadingUuid: null,
+        validated: true,
+        autoRevertDetected: false,
+      }),
+      onMessage: (message) => messages.push(message),
+      onStatusSent: () => undefined,
+      onJoined: () => bench.changed(),
+      log: bench.log,
+    });
+    link.start();
+    peer = await bench.until(() => server.peers[0]);
+    await bench.until(() => device.joined);
+  });
+  afterEach(async () => bench.end());
+
+  /** All that was sent so far has been handled, on both sides. */
+  const settled = async (): Promise<void> => assert.equal(await link.confirm(1000), true);
+  const told = async (message: DeviceMessage): Promise<unknown> => {
+    device.tell(message);
+    await settled();
+    return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
+  };
+  const statusTold = async (status: UpdateStatus): Promise<unknown> => {
+    device.status("uuid", status);
+    await settled();
+    return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
+  };
+
+  describe("Message Structure", () => {
+    it("a message is a list [join_ref, ref, topic, event, payload]", () => {
+      assert.equal(peer.frames[0]?.length, 5);
+    });
+  });
+
+  describe("Joining a Channel", () => {
+    it('["arbitrary_join_ref", "ref1", "devices", "phx_join", {}]', () => {
+      const [joinRef, ref, topic, event] = peer.frames[0] ?? [];
+      assert.ok(typeof joinRef === "string" && typeof ref === "string");
+      assert.deepEqual([topic, event], ["devices", "phx_join"]);
+    });
+  });
+
+  describe("Server Events: device", () => {
+    it("update: specifies that an update is available for the device", async () => {
+      const firmware_meta = {
+        uuid: "12345-6789-0129435",
+        architecture: "arm",
+        platform: "rpi0",
+        product: "MyProduct",
+        version: "1.1.10",
+        author: "Ron Swanson",
+        description: "baconator 3000",
+        vcs_identifier: "some_version_control_sha",
+        misc: "random data",
+      };
+      peer.send(null, "some-ref-1", "devices", "update", {
+        update_available: true,
+        deployment_id: 12,
+        firmware_url: "https://some-url.com",
+        firmware_meta,
+      });
+      await settled();
+      const [message] = messages;
+      assert(message?.type === "update");
+      assert.equal(message.update.firmware_url, "https://some-url.com");
+      assert.equal(message.update.deployment_id, 12);
+      assert.deepEqual(message.update.firmware_meta, firmware_meta);
+    });
+
+    it("update: update_available is a boolean stating update availability", async () => {
+      peer.send(null, "some-ref-1", "devices", "update", { update_available: false });
+      await settled();
+      assert.deepEqual(messages, [{ type: "no-update" }]);
+    });
+
+    it("reboot: payload is not used and can be ignored", async () => {
+      peer.send(null, "some-ref-1", "devices", "reboot", {});
+      peer.send(null, "some-ref-1", "devices", "reboot", "anything");
+      await settled();
+      assert.deepEqual(messages, [{ type: "reboot" }, { type: "reboot" }]);
+    });
+
+    for (const event of ["phx_err", "phx_close"]) {
+      it(`${event}: the channel is joined again`, async () => {
+        peer.send(null, "some-ref-1", "devices", event, event === "phx_err" ? { reason: "some reason" } : {});
+        await settled();
+        assert.equal(device.joined, false);
+        await bench.advance(1000);
+        await bench.until(() => device.joined);
+      });
+    }
+  });
+
+  describe("Client Events: device", () => {
+    it('[…, "devices", "rebooting", {}]', async () => {
+      assert.deepEqual(await told({ event: "rebooting", payload: {} }), [["devices", "rebooting", {}]]);
+    });
+
+    it('[…, "devices", "fwup_progress", {"value": 42}]', async () => {
+      const progress = { value: 42, stage: "updating" } as const;
+      assert.deepEqual(await told({ event: "fwup_progress", payload: progress }), [
+        ["devices", "fwup_progress", { value: 42 }],
+      ]);
+    });
+
+    const rows: readonly (readonly [word: string, meaning: string, status: UpdateStatus])[] = [
+      ["idle", "waiting for an update", { status: "completed" }],
+      ["idle", "waiting for an update", { status: "ignored", reason: "older" }],
+      [
+        "fwup_error",
+        "error occurred in the fwup process",
+        { status: "failed", reason: "fwup: the signature is wrong" },
+      ],
+      ["update_failed", "", { status: "failed", reason: "the download failed" }],
+      ["update_rescheduled", "", { status: "rescheduled", delay_for: 300_000, reason: "busy" }],
+      ["unknown", "generic status for unhandled states", { status: "received" }],
+      ["unknown", "generic status for unhandled states", { status: "started" }],
+    ];
+    for (const [word, meaning, status] of rows) {
+      it(`status_update: ${word}${meaning && ` - ${meaning}`} (${status.status})`, async () => {
+        assert.deepEqual(await statusTold(status), [["devices", "status_update", { status: word }]]);
+      });
+    }
+
+    it("nothing that is not on the page, which would crash the server's channel", async () => {
+      device.tell({ event: "firmware_validated", payload: {} });
+      device.tell({ event: "report_network_interface", payload: { interface: "eth0" } });
+      assert.deepEqual(
+        await told({ event: "scripts/run", payload: { ref: "1", result: "error", output: "", return: "" } }),
+        [],
+      );
+    });
+  });
+});

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { afterEach, describe, it } from "node:test";
+import { connectToDaemon } from "../../src/cli/control-client.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
+
+describe('hub.serializer = "msgpack"', () => {
+  let board: TestBoard;
+  afterEach(async () => board.remove());
+
+  const start = async (vsns?: readonly string[]): Promise<void> => {
+    board = await setUpBoard({ hub: vsns === undefined ? {} : { vsns } });
+    await board.start({
+      hub: { ...board.config().hub, serializer: "msgpack" },
+      extensions: { health: false },
+    });
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online, 20_000);
+  };
+  const spoken = async (): Promise<unknown> => {
+    const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+    const status = (await daemon?.request("status")) as { serializer: string };
+    daemon?.close();
+    return status.serializer;
+  };
+
+  it("an update is installed in MessagePack", async () => {
+    await start(["3.0.0"]);
+    assert.equal(await spoken(), "msgpack");
+    const v2 = await board.firmware("2.0.0");
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 30_000);
+    assert.deepEqual(
+      board.hub.device(IDENTIFIER).statuses.map(({ status }) => status),
+      ["received", "started", "completed"],
+    );
+  });
+
+  it("a hub that refuses it is spoken to in JSON, and the agent says so", async () => {
+    await start(["2.0.0"]);
+    assert.equal(await spoken(), "json");
+    await board.saw(/the hub refuses msgpack; speaking json from now on/);
+    board.hub.disconnect(IDENTIFIER);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).connections === 2, 20_000);
+    assert.equal(board.logged.filter((line) => line.includes("the hub refuses msgpack")).length, 1);
+  });
+});

@@ -1,0 +1,216 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { openClockGuard, type ClockGuard } from "../../src/board/clock-guard.ts";
+import { Failure } from "../../src/platform/failure.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { recordingLog } from "./recording-log.ts";
+
+const HOUR_MS = 3_600_000;
+const YEAR_MS = 365 * 86_400_000;
+const BUILT_MS = Date.UTC(2026, 5, 1);
+
+/** A board that starts in 1970, and what became of its clock. */
+class Board {
+  clock = new FakeClock(0);
+  enabled = true;
+  root = "/";
+  readonly lines: string[] = [];
+  readonly commands: string[] = [];
+  sets = 0;
+  /** What `date -s` ends with; `undefined`: it is not there. */
+  dateEnds: number | undefined = 0;
+  readonly stateDir: string;
+  readonly #guards: ClockGuard[] = [];
+
+  constructor(stateDir: string) {
+    this.stateDir = stateDir;
+  }
+
+  async start(): Promise<ClockGuard> {
+    const { clock } = this;
+    const guard = await openClockGuard({
+      stateDir: this.stateDir,
+      enabled: this.enabled,
+      buildDateMs: BUILT_MS,
+      clock,
+      root: this.root,
+      runCommand: async (command) => {
+        const words = typeof command === "string" ? [command] : command;
+        this.commands.push(words.join(" "));
+        if (this.dateEnds === undefined) throw new Failure("unavailable", "date: not found");
+        if (this.dateEnds === 0) clock.jump(Number(words[2]?.slice(1)) * 1000 - clock.now());
+        const stderr = this.dateEnds === 0 ? "" : "date: cannot set date: Operation not permitted\n";
+        return Promise.resolve({
+          exitCode: this.dateEnds,
+          stdout: "",
+          stdoutBytes: Buffer.alloc(0),
+          stderr,
+          timedOut: false,
+        });
+      },
+      log: recordingLog(this.lines),
+    });
+    this.#guards.push(guard);
+    guard.start(() => (this.sets += 1));
+    return guard;
+  }
+
+  /** The agent stops, and the board starts anew in 1970. */
+  async restart(): Promise<ClockGuard> {
+    await this.stop();
+    this.clock = new FakeClock(0);
+    return this.start();
+  }
+
+  async stop(): Promise<void> {
+    for (const guard of this.#guards.splice(0)) await guard.stop();
+    assert.equal(this.clock.pending, 0);
+  }
+
+  kept = async (): Promise<string> => readFile(join(this.stateDir, "last-known-time"), "utf8");
+}
+
+describe("a board without a clock", () => {
+  let board: Board;
+  beforeEach(async () => {
+    board = new Board(await mkdtemp(join(tmpdir(), "hublink-clock-")));
+  });
+  afterEach(async () => {
+    await board.stop();
+    await rm(board.stateDir, { recursive: true });
+  });
+
+  it("starts at the build date, to which the system's clock is set", async () => {
+    const guard = await board.start();
+    assert.deepEqual(board.commands, [`date -s @${BUILT_MS / 1000}`]);
+    assert.equal(board.clock.now(), BUILT_MS);
+    assert.equal(guard.clock.now(), BUILT_MS);
+    assert.match(board.lines.join(), /^warn the board's clock was behind .* from=1970-01-01T00:00:00\.000Z/);
+  });
+
+  for (const [where, ends, told] of [
+    ["where it may not set the clock", 1, /set: date: cannot set date: Operation not permitted; the agent/],
+    ["where there is no date", undefined, /set: date: not found; the agent counts on/],
+  ] as const) {
+    it(`counts on by itself ${where}`, async () => {
+      board.dateEnds = ends;
+      const guard = await board.start();
+      await board.clock.advance(HOUR_MS);
+      assert.equal(board.clock.now(), HOUR_MS);
+      assert.equal(guard.clock.now(), BUILT_MS + HOUR_MS);
+      assert.match(board.lines[0] ?? "", told);
+    });
+  }
+
+  it("starts at the last time the hub told, and what passed since", async () => {
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS + YEAR_MS);
+    await board.clock.advance(5 * HOUR_MS);
+    assert.equal((await board.restart()).clock.now(), BUILT_MS + YEAR_MS + 5 * HOUR_MS);
+  });
+
+  it("keeps the hub's time at once, for the power may fail, and then every hour", async () => {
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS + YEAR_MS);
+    await guard.stop();
+    assert.equal(await board.kept(), "2027-06-01T00:00:00.000Z\n");
+    guard.start(() => undefined);
+    await board.clock.advance(HOUR_MS + 5000);
+    await guard.stop();
+    assert.match(await board.kept(), /^2027-06-01T01:00/);
+  });
+
+  it("takes the hub's time also backward, but not to before the build", async () => {
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS + 10 * YEAR_MS);
+    assert.equal(guard.clock.now(), BUILT_MS + 10 * YEAR_MS);
+    guard.noteHubTime(BUILT_MS + YEAR_MS);
+    assert.equal(guard.clock.now(), BUILT_MS + YEAR_MS);
+    guard.noteHubTime(0);
+    assert.equal(guard.clock.now(), BUILT_MS);
+  });
+
+  it("never keeps a time that only the system's clock says: it may be far in the future", async () => {
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS + HOUR_MS);
+    board.clock.jump(50 * YEAR_MS);
+    assert.ok(guard.clock.now() > BUILT_MS + 49 * YEAR_MS, "though it is believed while it lasts");
+    assert.equal((await board.restart()).clock.now(), BUILT_MS + HOUR_MS);
+  });
+
+  for (const content of ["garbage", "", "1969-01-01T00:00:00Z", "99999-01-01"]) {
+    it(`passes over a file that holds ${JSON.stringify(content)}`, async () => {
+      await writeFile(join(board.stateDir, "last-known-time"), content);
+      assert.equal((await board.start()).clock.now(), BUILT_MS);
+      assert.match(board.lines[0] ?? "", /^warn the last known time is damaged/);
+    });
+  }
+
+  it("works on with a state folder that can't be written", async () => {
+    await mkdir(join(board.stateDir, "last-known-time.new")); // in the place of the file it writes
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS + YEAR_MS);
+    await guard.stop();
+    assert.match(board.lines.at(-1) ?? "", /^warn the time can't be kept for the next start: EISDIR/);
+    assert.equal(guard.clock.now(), BUILT_MS + YEAR_MS);
+  });
+
+  it("says so while TLS judges certificates by a clock that is behind", async () => {
+    board.dateEnds = 1;
+    const { doubt } = await board.start();
+    assert.equal(
+      doubt,
+      "the board's clock says 1970-01-01T00:00:00.000Z, but it is at least 2026-06-01T00:00:00.000Z",
+    );
+  });
+
+  it("says so while its clock is only the last time known, until it is set or the hub tells", async () => {
+    let guard = await board.start();
+    assert.match(guard.doubt ?? "", /says 2026-06-01\S+, which is only the last time it knew$/);
+    guard.noteHubTime(BUILT_MS + 1000);
+    assert.equal(guard.doubt, undefined);
+
+    guard = await board.restart();
+    assert.notEqual(guard.doubt, undefined);
+    await board.clock.advance(12_000);
+    assert.equal(board.sets, 0);
+    board.clock.jump(HOUR_MS); // NTP
+    await board.clock.advance(5000);
+    assert.equal(guard.doubt, undefined);
+    assert.equal(board.sets, 1, "who waits for the clock is told");
+    await board.clock.advance(10 * HOUR_MS);
+    assert.equal(board.sets, 1);
+  });
+
+  it("is none where the clock is right: nothing is set, nothing doubted", async () => {
+    board.clock.jump(BUILT_MS + YEAR_MS);
+    const guard = await board.start();
+    assert.deepEqual([board.commands, board.lines, guard.doubt], [[], [], undefined]);
+    assert.equal(guard.clock.now(), board.clock.now());
+  });
+
+  it("is not set for drifting by less than a minute, but never believed to be behind", async () => {
+    board.clock.jump(BUILT_MS - 59_000);
+    const guard = await board.start();
+    assert.deepEqual([board.commands, board.lines, guard.doubt], [[], [], undefined]);
+    assert.equal(guard.clock.now(), BUILT_MS);
+  });
+
+  it("is not set for a board in a folder of another machine", async () => {
+    board.root = "/tmp/board";
+    const guard = await board.start();
+    assert.deepEqual(board.commands, []);
+    assert.equal(guard.clock.now(), BUILT_MS);
+  });
+
+  it("is left alone with clock.guard = false", async () => {
+    board.enabled = false;
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS);
+    assert.equal(guard.clock.now(), 0);
+    assert.deepEqual([board.commands, guard.doubt], [[], undefined]);
+  });
+});

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { findLine, type GpioLine } from "../../src/board/gpio-line.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { runCommand } from "../../src/platform/command.ts";
+import { eventually } from "../firmware/left-behind.ts";
+import { failure } from "../identity/failure.ts";
+
+/**
+ * The words of both versions, as their manuals have them. A gpioset holds its line for as long as it runs:
+ * this one writes its arguments to `held`, lists them in `starts`, and refuses while the file `busy` is there.
+ */
+const TOOLS = {
+  "1.6.3": {
+    version: "gpioset (libgpiod) v1.6.3",
+    info: 'gpiochip0 - 54 lines:\n\tline  16:     "GPIO16"       unused   input  active-high\n\tline  17:     "GPIO17"    "led-driver"  output  active-high [used]',
+    held: ["--mode=signal gpiochip0 17=0", "--mode=signal gpiochip0 17=1"],
+  },
+  "2.2.1": {
+    version: "gpioset (libgpiod) v2.2.1",
+    info: 'gpiochip0 17\t"GPIO17"       \toutput consumer="led-driver"',
+    held: ["-c gpiochip0 17=0", "-c gpiochip0 17=1"],
+  },
+} as const;
+
+for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
+  describe(`a GPIO line by libgpiod ${version}, where sysfs has none`, () => {
+    let dir: string;
+    let line: GpioLine | undefined;
+    const path = process.env["PATH"] ?? "";
+    beforeEach(async () => {
+      dir = await mkdtemp(join(tmpdir(), "hublink-gpiod-"));
+      const tool = async (name: string, ...text: string[]): Promise<void> =>
+        writeFile(join(dir, name), ["#!/bin/sh", ...text, ""].join("\n"), { mode: 0o755 });
+      await tool("gpiodetect", 'echo "gpiochip0 [pinctrl-bcm2835] (54 lines)"');
+      await tool("gpioinfo", `cat << 'END'\n${info}\nEND`);
+      await tool(
+        "gpioset",
+        `if [ "$1" = --version ]; then echo "${words}"; exit 0; fi`,
+        `if [ -e ${dir}/busy ]; then echo "gpioset: Device or resource busy" >&2; touch ${dir}/refused; exit 1; fi`,
+        `echo "$@" >> ${dir}/starts; echo $$ "$@" > ${dir}/held.new; mv ${dir}/held.new ${dir}/held`,
+        "exec sleep 1000",
+      );
+      process.env["PATH"] = `${dir}${delimiter}${path}`;
+    });
+    afterEach(async () => {
+      await line?.close();
+      process.env["PATH"] = path;
+      await rm(dir, { recursive: true });
+    });
+    const find = async () => findLine("GPIO17", { root: dir, clock: systemClock, runCommand });
+    /** The process that holds the line, and what it was told. */
+    const holder = (): { pid: number; told: string } => {
+      const [pid = "", ...told] = existsSync(join(dir, "held"))
+        ? readFileSync(join(dir, "held"), "utf8").trim().split(" ")
+        : [];
+      return { pid: Number(pid), told: told.join(" ") };
+    };
+    const runs = (pid: number): boolean =>
+      existsSync(`/proc/${pid}/stat`) && !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
+
+    it("is found by its chip's label, with who uses it", async () => {
+      const found = await find();
+      assert.equal(found.name, "GPIO17 of pinctrl-bcm2835 (line 17 of gpiochip0, by gpioset)");
+      assert.equal(await found.user(), "led-driver");
+    });
+
+    it("is held by one gpioset for each change, and by none when it is given back", async () => {
+      line = await (await find()).open(false);
+      await eventually(() => holder().told === held[0], "the first level");
+      const { pid: first } = holder();
+      line.set(false); // as it is
+      line.set(true);
+      await eventually(() => holder().told === held[1], "the next level");
+      line.set(true);
+      assert.deepEqual(readFileSync(join(dir, "starts"), "utf8").trim().split("\n"), held);
+      assert.equal(runs(first), false);
+      await line.close();
+      assert.equal(runs(holder().pid), false);
+      line = undefined;
+    });
+
+    it("is tried again after it was busy, which is said", async () => {
+      await writeFile(join(dir, "busy"), "");
+      line = await (await find()).open(false);
+      const set = (): string => {
+        try {
+          line?.set(true);
+          return "";
+        } catch (error) {
+          return String(error);
+        }
+      };
+      await eventually(() => existsSync(join(dir, "refused")), "that it refuses");
+      await eventually(() => set().includes("gpioset: Device or resource busy"), "that it is busy");
+      await rm(join(dir, "busy"));
+      await eventually(() => {
+        set();
+        return holder().told === held[1];
+      }, "the level");
+    });
+
+    it("is named when the tools refuse", async () => {
+      await writeFile(join(dir, "gpiodetect"), "#!/bin/sh\necho 'no permission' >&2; exit 1\n");
+      await assert.rejects(find(), failure("unavailable", "gpiodetect: no permission"));
+    });
+  });
+}

@@ -1,0 +1,304 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import type { Extension, ExtensionContext, RunningExtension } from "../../src/extensions/extension.ts";
+import { createExtensionsTopic, type ExtensionsTopic } from "../../src/extensions/extensions-topic.ts";
+import { createBench, type Bench, type Peer, type TestLink, type WireFrame } from "../link/bench.ts";
+
+/** An extension that does as the test says, and its context of the last attachment. */
+interface Probe extends Extension {
+  readonly heard: unknown[];
+  readonly stops: number;
+  readonly context: ExtensionContext;
+}
+
+describe("the board's side of topic extensions", () => {
+  let bench: Bench;
+  let link: TestLink;
+  let topic: ExtensionsTopic;
+  let peer: Peer;
+  beforeEach(() => (bench = createBench()));
+  afterEach(async () => {
+    await topic.stop();
+    await bench.end();
+  });
+
+  const setUp = async (...extensions: readonly Extension[]): Promise<void> => {
+    const server = await bench.serve({ joins: false });
+    link = bench.link(server.url);
+    topic = createExtensionsTopic({ link, extensions, clock: bench.clock, log: bench.log });
+    link.start();
+    peer = await bench.until(() => server.peers[0]);
+    await bench.connected(link);
+  };
+  /** All that was sent so far has been handled, on both sides. */
+  const settled = async (): Promise<void> => {
+    for (let there = 0; there < 2; there += 1) assert.equal(await link.confirm(1000), true);
+  };
+  const answerJoin = async (names: unknown): Promise<void> => {
+    const join = await bench.until(() => peer.frames.findLast(isOurJoin));
+    peer.send(join[0], join[1], "extensions", "phx_reply", { status: "ok", response: names });
+    await settled();
+  };
+  const join = async (names: unknown): Promise<void> => {
+    topic.join();
+    await answerJoin(names);
+  };
+  const tell = async (event: string, payload: unknown = {}): Promise<void> => {
+    peer.send(peer.frames.findLast(isOurJoin)?.[0] ?? null, null, "extensions", event, payload);
+    await settled();
+  };
+  /** What the hub heard, but joins. */
+  const heard = (): unknown[][] =>
+    peer.frames.filter(([, , , event]) => event !== "phx_join").map((frame) => frame.slice(3));
+  const probe = (
+    name: string,
+    running: Partial<RunningExtension> & { start?: (context: ExtensionContext) => void | Promise<void> } = {},
+  ): Probe => {
+    const heard: unknown[] = [];
+    let stops = 0;
+    let last: ExtensionContext | undefined;
+    return {
+      name,
+      version: "0.0.1",
+      heard,
+      get stops() {
+        return stops;
+      },
+      get context() {
+        assert(last);
+        return last;
+      },
+      async start(context) {
+        last = context;
+        await running.start?.(context);
+        return {
+          async onMessage(event, payload) {
+            heard.push([event, payload]);
+            await running.onMessage?.(event, payload);
+          },
+          async stop() {
+            stops += 1;
+            await running.stop?.();
+          },
+        };
+      },
+    };
+  };
+
+  it("joins when the hub asks for extensions, with their names and versions", async () => {
+    await setUp(probe("geo"), probe("health"));
+    await settled();
+    assert.equal(peer.frames.length, 0);
+    topic.join();
+    topic.join();
+    await settled();
+    assert.deepEqual(
+      peer.frames.map((frame): unknown[] => frame.slice(2)),
+      [["extensions", "phx_join", { geo: "0.0.1", health: "0.0.1" }]],
+    );
+  });
+
+  it("stays away when there is nothing to offer", async () => {
+    await setUp();
+    topic.join();
+    await settled();
+    assert.deepEqual(peer.frames, []);
+  });
+
+  it("attaches those that the hub names, and no others", async () => {
+    const health = probe("health");
+    await setUp(probe("geo"), health);
+    await join(["health", "unheard_of"]);
+    assert.deepEqual(heard(), [["health:attached", {}]]);
+    assert.deepEqual(topic.attached, ["health"]);
+    await tell("health:check", { a: 1 });
+    await tell("geo:location:request");
+    assert.deepEqual(health.heard, [["check", { a: 1 }]]);
+    health.context.push("report", { value: 1 });
+    await settled();
+    assert.deepEqual(heard().at(-1), ["health:report", { value: 1 }]);
+  });
+
+  it("hands over what follows the first colon", async () => {
+    const geo = probe("geo");
+    await setUp(geo);
+    await join(["geo"]);
+    await tell("geo:location:request");
+    assert.deepEqual(geo.heard, [["location:request", {}]]);
+  });
+
+  it("attaches and detaches later as the hub says, one by one or all", async () => {
+    const [geo, health] = [probe("geo"), probe("health")];
+    await setUp(geo, health);
+    await join([]);
+    await tell("attach", { extensions: ["geo"] });
+    await tell("attach", { extensions: "all" });
+    await tell("detach", { extensions: ["health", "nonsense"] });
+    await tell("detach", { extensions: "all" });
+    await tell("attach", { extensions: 7 });
+    await settled();
+    assert.deepEqual(
+      heard().map(([event]) => event),
+      ["geo:attached", "health:attached", "health:detached", "geo:detached"],
+    );
+    assert.deepEqual([geo.stops, health.stops], [1, 1]);
+    assert.deepEqual(topic.attached, []);
+  });
+
+  it("stops them all when the connection ends, and waits to be asked again", async () => {
+    const health = probe("health");
+    await setUp(health);
+    await join(["health"]);
+    peer.webSocket.terminate();
+    await bench.until(() => link.status.connection === "disconnected");
+    topic.disconnected();
+    await bench.until(() => health.stops === 1);
+    assert.equal(health.context.signal.aborted, true);
+    assert.equal(health.context.push("report", {}), false);
+    assert.deepEqual(topic.attached, []);
+  });
+
+  it("attaches them anew after the hub's channel crashed", async () => {
+    const health = probe("health");
+    await setUp(health);
+    await join(["health"]);
+    await tell("phx_error", { reason: "channel_crash" });
+    await bench.until(() => health.stops === 1);
+    await bench.advance(1000);
+    await answerJoin(["health"]);
+    assert.deepEqual(
+      heard().map(([event]) => event),
+      ["health:attached", "health:attached"],
+    );
+  });
+
+  const failures: readonly (readonly [what: string, probe: () => Probe, reason: RegExp])[] = [
+    ["throws when it starts", () => probe("bad", { start: () => oops() }), /oops/],
+    ["never finishes to start", () => probe("bad", { start: never }), /starting takes longer than 30 s/],
+    ["throws at a message", () => probe("bad", { onMessage: () => oops() }), /oops/],
+    [
+      "rejects at a message",
+      () => probe("bad", { onMessage: async () => Promise.reject(new Error("oops")) }),
+      /oops/,
+    ],
+    [
+      "never finishes with a message",
+      () => probe("bad", { onMessage: never }),
+      /hello takes longer than 30 s/,
+    ],
+    [
+      "sends what can't be sent",
+      () => {
+        const bad = probe("bad", { onMessage: () => void bad.context.push("x", { n: 1n }) });
+        return bad;
+      },
+      /BigInt/,
+    ],
+    [
+      "throws in a timer",
+      () => probe("bad", { start: (context) => void context.clock.after(10, oops) }),
+      /oops/,
+    ],
+    [
+      "says that it failed",
+      () =>
+        probe("bad", {
+          start: (context) => void context.clock.after(10, () => context.fail(new Error("oops"))),
+        }),
+      /oops/,
+    ],
+    [
+      "floods",
+      () => {
+        const bad = probe("bad", {
+          onMessage() {
+            for (let n = 0; n < 10_000; n += 1) bad.context.push("x", {});
+          },
+        });
+        return bad;
+      },
+      /more than 50 messages a second/,
+    ],
+  ];
+  for (const [what, makeBad, reason] of failures) {
+    it(`one that ${what} is detached and reported; the others go on`, async () => {
+      const [bad, good] = [makeBad(), probe("good")];
+      await setUp(bad, good);
+      await join(["bad", "good"]);
+      await tell("bad:hello");
+      await bench.advance(33_000); // and the 3 s that stopping may take
+      await settled();
+      const [, payload] = heard().find(([event]) => event === "bad:error") ?? [];
+      assert.match((payload as { reason: string }).reason, reason);
+      assert.deepEqual(topic.attached, ["good"]);
+      assert.ok(!heard().some(([event]) => event === "bad:detached"));
+      assert.ok(heard().length < 210, "the flood is cut short");
+      await tell("good:hello");
+      assert.deepEqual(good.heard, [["hello", {}]]);
+      await tell("bad:hello");
+      assert.ok(bad.heard.length <= 1, "nothing is heard any more");
+    });
+  }
+
+  it("one that never stops does not hold up the end, and its timers are gone", async () => {
+    const bad = probe("bad", { stop: never, start: (context) => void context.clock.after(60_000, oops) });
+    await setUp(bad);
+    await join(["bad"]);
+    const stopped = topic.stop();
+    await bench.advance(3000);
+    await stopped;
+    assert.equal(bad.context.signal.aborted, true);
+    bad.context.clock.after(1, oops);
+    await bench.advance(60_000);
+  });
+
+  it("messages beyond sixteen that are still worked on are dropped", async () => {
+    const release: (() => void)[] = [];
+    const slow = probe("slow", { onMessage: async () => new Promise((resolve) => release.push(resolve)) });
+    await setUp(slow);
+    await join(["slow"]);
+    for (let n = 0; n < 40; n += 1) await tell("slow:check");
+    assert.equal(slow.heard.length, 16);
+    release.forEach((resolve) => resolve());
+    await settled();
+    await tell("slow:check");
+    assert.equal(slow.heard.length, 17);
+    release.at(-1)?.();
+    await settled();
+  });
+
+  it("a slow line refuses what extensions send, and keeps the rest of its buffer for the update", async () => {
+    const chatty = probe("chatty");
+    await setUp(chatty);
+    const device = link.channel("device", {
+      joinPayload: () => ({}),
+      onJoined: () => undefined,
+      onMessage: () => undefined,
+    });
+    await bench.until(() => peer.frames.length === 1);
+    const [joinRef, ref] = peer.frames[0] ?? [null, null];
+    peer.send(joinRef, ref, "device", "phx_reply", { status: "ok", response: {} });
+    await join(["chatty"]);
+    peer.webSocket.pause();
+    const data = "x".repeat(512 * 1024);
+    let taken = 0;
+    while (taken < 190 && chatty.context.push("output", { data })) taken += 1;
+    assert.ok(taken < 190, "refused at last");
+    assert.equal(device.push("status_update", { status: "completed" }), true);
+    peer.webSocket.resume();
+    await settled();
+    assert.deepEqual(peer.frames.at(-1)?.slice(3), ["status_update", { status: "completed" }]);
+  });
+});
+
+function isOurJoin([, , topic, event]: WireFrame): boolean {
+  return topic === "extensions" && event === "phx_join";
+}
+
+function oops(): never {
+  throw new Error("oops");
+}
+
+async function never(): Promise<void> {
+  await new Promise(() => undefined);
+}

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { after, afterEach, before, describe, it } from "node:test";
+import type { Agent } from "../../src/agent/agent.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
+import { untilGone } from "../shell/shell-on.ts";
+
+const PATIENCE_MS = 20_000;
+
+describe("the extension local_shell", () => {
+  let board: TestBoard;
+  let agent: Agent | undefined;
+  let from = 0;
+  before(async () => {
+    board = await setUpBoard();
+  });
+  afterEach(async () => {
+    await agent?.stop();
+    agent = undefined;
+  });
+  after(async () => board.remove());
+
+  const start = async (): Promise<void> => {
+    from = board.hub.device(IDENTIFIER).received.length;
+    agent = await board.start({ extensions: { health: false, local_shell: true } });
+    await status("started"); // the hub requests a shell as soon as the extension is attached
+  };
+  const messages = (event: string): unknown[] =>
+    board.hub
+      .device(IDENTIFIER)
+      .received.slice(from)
+      .filter((message) => message.event === `local_shell:${event}`)
+      .map(({ payload }) => payload);
+  const status = async (word: string): Promise<void> =>
+    board.hub.until(() => JSON.stringify(messages("request_status")).includes(`"${word}"`), PATIENCE_MS);
+  const send = (event: string, payload: unknown): void =>
+    board.hub.send(IDENTIFIER, "extensions", `local_shell:${event}`, payload);
+  const type = (data: string): void => send("shell_input", { data });
+  const shown = (): string =>
+    messages("shell_output")
+      .map((payload) => (payload as { data: string }).data)
+      .join("");
+  const shows = async (pattern: RegExp): Promise<void> => {
+    await board.hub
+      .until(() => pattern.test(shown()), PATIENCE_MS)
+      .catch(() => {
+        assert.fail(`${String(pattern)} is not in ${JSON.stringify(shown().slice(-1000))}`);
+      });
+  };
+  const exited = async (): Promise<unknown> => {
+    await board.hub.until(() => messages("shell_exited").length > 0, PATIENCE_MS);
+    return messages("shell_exited")[0];
+  };
+
+  it("is not even offered unless the configuration turns it on", async () => {
+    from = board.hub.device(IDENTIFIER).received.length;
+    agent = await board.start();
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    send("request_shell", {});
+    type("exit\r");
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    assert.deepEqual([...messages("attached"), ...messages("request_status")], []);
+  });
+
+  it("is a shell on a terminal, whichever way its size is spelt", async () => {
+    await start();
+    for (const [size, shownSize] of [
+      [{ rows: 40, cols: 120 }, "40 120"],
+      [{ height: 33, width: 99 }, "33 99"],
+    ] as const) {
+      send("window_size", size);
+      type(`until [ "$(stty size)" = "${shownSize}" ]; do sleep 0.1; done; echo is-$(stty size)\r`);
+      await shows(new RegExp(`is-${shownSize}`));
+    }
+  });
+
+  it("tells with which code the shell has ended, and starts another when it is requested", async () => {
+    await start();
+    type("exit 3\r");
+    assert.deepEqual(await exited(), { exit_code: 3 });
+    const timer = setInterval(() => send("request_shell", {}), 200);
+    try {
+      await board.hub.until(() => messages("request_status").length === 2, PATIENCE_MS);
+    } finally {
+      clearInterval(timer);
+    }
+    type("echo again-$((40 + 2))\r");
+    await shows(/again-42/);
+  });
+
+  it("interrupts, or ends the shell and all that it runs", async () => {
+    await start();
+    const nap = `sleep 12${process.pid}`;
+    type(`sh -c 'echo na$((1))p; exec ${nap}'; echo interrup$((1))ted\r`);
+    await shows(/na1p/);
+    send("kill_shell", { signal: 2 });
+    await untilGone(nap);
+    type(`\r(trap '' HUP TERM; exec ${nap}) & echo st$((1))arted\r`);
+    await shows(/st1arted/);
+    send("kill_shell", {});
+    const { exit_code: code } = (await exited()) as { exit_code: unknown };
+    assert.equal(typeof code, "number");
+    await untilGone(nap);
+  });
+
+  it("ends with its attachment", async () => {
+    await start();
+    const nap = `sleep 13${process.pid}`;
+    type(`${nap}\r`);
+    await shows(/sleep/);
+    board.hub.send(IDENTIFIER, "extensions", "detach", { extensions: ["local_shell"] });
+    await board.hub.until(() => messages("detached").length === 1, PATIENCE_MS);
+    await untilGone(nap);
+  });
+
+  it("stays attached under a flood in both directions", async () => {
+    await start();
+    type("yes\r");
+    await shows(/y\r\ny/);
+    for (let n = 0; n < 5000; n += 1) type("x");
+    await board.hub.until(() => messages("shell_output").length > 40, PATIENCE_MS);
+    assert.deepEqual([...messages("detached"), ...messages("error")], []);
+  });
+});

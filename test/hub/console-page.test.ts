@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
+import { WebSocket } from "ws";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
+import { hublink } from "../cli/program.ts";
+import { startConsolePage, type ConsolePage } from "./console-page.ts";
+
+const CHROMIUM = "/usr/bin/chromium";
+/** No part of the browser talks to anyone but our own server. */
+const FLAGS = [
+  ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
+  ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+];
+const PATIENCE_MS = 60_000;
+/** `SCREENSHOT=docs/console.png scripts/test test/hub/console-page.test.ts` makes the documentation's. */
+const { SCREENSHOT } = process.env;
+
+describe("the console in a browser", { skip: !existsSync(CHROMIUM) && "chromium is not installed" }, () => {
+  let board: TestBoard;
+  let served: ConsolePage;
+  let browser: BrowserContext;
+  let page: Page;
+  let uploads: string;
+  before(async () => {
+    board = await setUpBoard();
+    uploads = join(board.dir, "uploads");
+    await board.start({ console: { enabled: true, upload_dir: uploads } });
+    await board.hub.waitFor(IDENTIFIER, ({ topic, event }) => topic === "console" && event === "phx_join");
+    served = await startConsolePage(board.hub);
+    browser = await chromium.launchPersistentContext(join(board.dir, "browser"), {
+      executablePath: CHROMIUM,
+      args: FLAGS,
+      headless: true,
+      viewport: { width: 900, height: 420 },
+      acceptDownloads: true,
+    });
+    page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    await page.goto(served.url);
+    await shows(/[#$] $/);
+  });
+  after(async () => {
+    await browser.close();
+    await served.stop();
+    await board.remove();
+  });
+
+  /** What the terminal shows, as a person would see it, and what has scrolled away. */
+  const screen = async (): Promise<string> =>
+    page.evaluate<string>(`(() => {
+      const { active } = terminal.buffer;
+      return Array.from({ length: active.length }, (_, n) => active.getLine(n).translateToString(true)).join("\\n");
+    })()`);
+  const shows = async (pattern: RegExp): Promise<RegExpExecArray> => {
+    const until = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const text = (await screen()).trimEnd();
+      const match = pattern.exec(`${text} `);
+      if (match !== null) return match;
+      if (Date.now() > until) assert.fail(`${String(pattern)} is not on the screen:\n${text}`);
+      await page.waitForTimeout(50);
+    }
+  };
+  const type = async (line: string): Promise<void> => {
+    await page.keyboard.type(`${line}\n`);
+  };
+  const size = async (): Promise<string> => page.evaluate<string>("`${terminal.rows} ${terminal.cols}`");
+
+  it("is a terminal of the size that the window has", async () => {
+    await type("stty size");
+    const before = await size();
+    await shows(new RegExp(`^${before}$`, "m"));
+    await page.setViewportSize({ width: 760, height: 500 });
+    await page.waitForFunction(`\`\${terminal.rows} \${terminal.cols}\` !== "${before}"`);
+    const after = await size();
+    await type(`until [ "$(stty size)" = "${after}" ]; do sleep 0.1; done; echo now $(stty size)`);
+    await shows(new RegExp(`^now ${after}$`, "m"));
+  });
+
+  it("ends a sleep with Ctrl-C", async () => {
+    await type("sh -c 'echo be$((1))gin; exec sleep 1000'");
+    await shows(/be1gin/);
+    await page.keyboard.press("Control+c");
+    await shows(/\^C[^]*[#$] $/);
+  });
+
+  it("takes 10 kB that are pasted", async () => {
+    const pasted = join(board.dir, "pasted");
+    const text = Array.from({ length: 200 }, (_, n) => `${String(n).padStart(3)} ${"é".repeat(23)}x`).join(
+      "\n",
+    );
+    assert.ok(Buffer.byteLength(text) >= 10_000);
+    await type(`cat > ${pasted}; wc -c < ${pasted}`);
+    await page.evaluate(`terminal.paste(${JSON.stringify(`${text}\n`)})`);
+    await shows(/199 é+x/);
+    await page.keyboard.press("Control+d");
+    await shows(new RegExp(`^${Buffer.byteLength(text) + 1}$`, "m"));
+    assert.equal(await readFile(pasted, "utf8"), `${text}\n`);
+  });
+
+  it("sends a file to the board", async () => {
+    const content = Buffer.alloc(300_000).map((_, n) => n % 256);
+    await mkdir(join(board.dir, "mine"));
+    const mine = join(board.dir, "mine", "firmware notes.bin");
+    await writeFile(mine, content);
+    await page.setInputFiles("#file", mine);
+    await shows(/received firmware notes\.bin, 300000 bytes/);
+    assert.ok((await readFile(join(uploads, "firmware notes.bin"))).equals(content));
+  });
+
+  it("gets a file of the board, by hublink upload", async () => {
+    const content = Buffer.alloc(200_000, "log line\n");
+    const log = join(board.dir, "messages.log");
+    await writeFile(log, content);
+    const downloading = page.waitForEvent("download");
+    const config = await board.writeConfig({ console: { enabled: true } });
+    const { code, stdout, stderr } = await hublink(["upload", log, "--config", config]);
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.equal(stdout, "sent messages.log, 195 KiB, to the hub's console\n");
+    const download = await downloading;
+    assert.equal(download.suggestedFilename(), "messages.log");
+    assert.ok((await readFile(await download.path())).equals(content));
+  });
+
+  it("is still there after the page is loaded anew", async () => {
+    await type("clear; KEPT=yes");
+    await page.reload();
+    await shows(/[#$] $/);
+    await page.click("#terminal");
+    await type("echo kept-$KEPT");
+    await shows(/kept-yes/);
+    if (SCREENSHOT === undefined) return;
+    await type(`cd ${uploads}; PS1='board-1# '; clear; stty size`);
+    await shows(/^\n*\d+ \d+\nboard-1# $/);
+    await type("ls");
+    await shows(/firmware notes\.bin[^]*board-1# $/);
+    await type("sh -c 'echo be$((1))gun; exec sleep 1000'");
+    await shows(/be1gun/);
+    await page.keyboard.press("Control+c");
+    await shows(/\^C[^]*board-1# $/);
+    await page.screenshot({ path: join(board.dir, "console.png") });
+    await copyFile(join(board.dir, "console.png"), SCREENSHOT);
+    assert.ok((await stat(SCREENSHOT)).size < 100_000);
+  });
+
+  it("is for its own page only: no other page gets a shell", async () => {
+    const url = served.url.replace("http", "ws");
+    for (const origin of [undefined, "http://evil.example"]) {
+      const socket = new WebSocket(`${url}socket?device=${IDENTIFIER}`, {
+        ...(origin !== undefined && { origin }),
+      });
+      const refused = await new Promise<Error>((resolve) => socket.once("error", resolve));
+      assert.match(refused.message, /403/);
+    }
+  });
+});

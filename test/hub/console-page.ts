@@ -1,0 +1,127 @@
+import { readFile } from "node:fs/promises";
+import { createServer, type ServerResponse } from "node:http";
+import { createRequire } from "node:module";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { WebSocketServer, type WebSocket } from "ws";
+import type { Hub } from "./server.ts";
+
+/** The hub's page with the console of each device, on a port of its own. */
+export interface ConsolePage {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+const require = createRequire(import.meta.url);
+const FILES: Readonly<Record<string, readonly [path: string, type: string]>> = {
+  "/": [join(import.meta.dirname, "console-page.html"), "text/html; charset=utf-8"],
+  "/xterm.js": [require.resolve("@xterm/xterm/lib/xterm.js"), "text/javascript"],
+  "/xterm.css": [require.resolve("@xterm/xterm/css/xterm.css"), "text/css"],
+  "/addon-fit.js": [require.resolve("@xterm/addon-fit/lib/addon-fit.js"), "text/javascript"],
+};
+
+/**
+ * Serves the page on 127.0.0.1.
+ * @throws the system's error, such as `EADDRINUSE`
+ */
+export async function startConsolePage(hub: Hub, port = 0): Promise<ConsolePage> {
+  const server = createServer((request, response) => {
+    const path = request.url ?? "";
+    if (path === "/devices") {
+      answer(response, 200, "application/json", JSON.stringify(hub.devices));
+      return;
+    }
+    const [file, type] = FILES[path] ?? [];
+    if (file === undefined || type === undefined) {
+      answer(response, 404, "text/plain", "not found");
+      return;
+    }
+    readFile(file).then(
+      (content) => answer(response, 200, type, content),
+      (error: unknown) => answer(response, 500, "text/plain", String(error)),
+    );
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  const sockets = new WebSocketServer({ noServer: true });
+  server.on("upgrade", (request, socket, head) => {
+    const url = new URL(request.url ?? "", `http://${host}`);
+    // Any page in the browser could open a shell on the board otherwise.
+    if (request.headers.origin !== `http://${host}` || url.pathname !== "/socket") {
+      socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
+      return;
+    }
+    const device = url.searchParams.get("device") ?? "";
+    const tab = url.searchParams.get("tab") === "local_shell" ? localShellTab : consoleTab;
+    sockets.handleUpgrade(request, socket, head, (webSocket) => tab(hub, device, webSocket));
+  });
+
+  return {
+    url: `http://${host}/`,
+    async stop() {
+      for (const webSocket of sockets.clients) webSocket.terminate();
+      sockets.close();
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+function answer(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
+  response.writeHead(status, { "content-type": type }).end(body);
+}
+
+/** Relays between page and topic `console`, as H does, beginning with what is in the scrollback. */
+function consoleTab(hub: Hub, device: string, page: WebSocket): void {
+  relay(page, {
+    toPage: (show) => {
+      show("up", { data: hub.device(device).console });
+      return hub.follow(device, ({ topic, event, payload }) => {
+        if (topic === "console") show(event, payload);
+      });
+    },
+    toDevice(event, payload) {
+      if (hub.device(device).connected) hub.send(device, "console", event, payload);
+    },
+  });
+}
+
+const LOCAL_SHELL_EVENTS: Readonly<Record<string, string | undefined>> = {
+  dn: "local_shell:shell_input",
+  window_size: "local_shell:window_size",
+};
+
+/** Relays between page and the extension `local_shell`. */
+function localShellTab(hub: Hub, device: string, page: WebSocket): void {
+  relay(page, {
+    toPage: (show) =>
+      hub.follow(device, ({ event, payload }) => {
+        if (event === "local_shell:shell_output") show("up", payload);
+      }),
+    toDevice(event, payload) {
+      const name = LOCAL_SHELL_EVENTS[event];
+      if (name !== undefined && hub.device(device).connected) hub.send(device, "extensions", name, payload);
+    },
+  });
+}
+
+interface Tab {
+  /** @returns what ends it */
+  readonly toPage: (show: (event: unknown, payload: unknown) => void) => () => void;
+  readonly toDevice: (event: string, payload: unknown) => void;
+}
+
+function relay(page: WebSocket, tab: Tab): void {
+  const end = tab.toPage((event, payload) => page.send(JSON.stringify([event, payload])));
+  page.on("close", end);
+  page.on("error", () => page.terminate());
+  page.on("message", (data) => {
+    // Our own page's messages, in the tests' own process.
+    const [event, payload] = JSON.parse((data as Buffer).toString("utf8")) as [string, unknown];
+    tab.toDevice(event, payload);
+  });
+}

@@ -1,0 +1,56 @@
+import { execFile } from "node:child_process";
+import { accessSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
+import type { KeyObject } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+
+const run = promisify(execFile);
+
+/** What a test needs and the machine hasn't, to skip it by; false when all is there. */
+export function missing(...programs: readonly string[]): string | false {
+  const folders = (process.env["PATH"] ?? "").split(delimiter);
+  const absent = programs.filter((program) => !folders.some((folder) => exists(join(folder, program))));
+  return absent.length > 0 && `needs ${absent.join(", ")}`;
+}
+
+function exists(path: string): boolean {
+  try {
+    accessSync(path);
+    return true;
+  } catch {
+    return false; // which is all that is asked
+  }
+}
+
+/** Runs a program; gives what it prints. @throws when it fails */
+export async function output(program: string, ...args: readonly string[]): Promise<string> {
+  return (await run(program, [...args], { timeout: 60_000 })).stdout;
+}
+
+/**
+ * Writes a certificate for somebody else's public key, as an authority does that never sees the private one.
+ * @param authority path of its certificate, whose key lies beside it (`NAME.key`)
+ */
+export async function certify(
+  publicKey: KeyObject,
+  commonName: string,
+  authority: string,
+  path: string,
+): Promise<void> {
+  const publicFile = `${path}.pub`;
+  await writeFile(publicFile, publicKey.export({ format: "pem", type: "spki" }));
+  const by = ["-CA", authority, "-CAkey", authority.replace(/\.pem$/, ".key"), "-days", "365"];
+  await output(
+    "openssl",
+    "x509",
+    "-new",
+    "-force_pubkey",
+    publicFile,
+    "-subj",
+    `/CN=${commonName}`,
+    ...by,
+    "-out",
+    path,
+  );
+}

@@ -1,0 +1,71 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
+import { connect, createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { missing } from "./openssl.ts";
+
+/** Debian 12's tpm2-openssl signs, but not for TLS; a folder with the tpm2.so of 1.3.0 or later goes here. */
+const MODULES = process.env["HUBLINK_TEST_TPM_MODULES"];
+
+/** Why tests with a TPM are skipped; false when they run. */
+export const tpmMissing = missing("swtpm", "openssl");
+/** Why tests that do TLS with a TPM are skipped; false when they run. */
+export const tpmForTlsMissing =
+  MODULES === undefined
+    ? "needs tpm2-openssl 1.3.0 (HUBLINK_TEST_TPM_MODULES)"
+    : missing("swtpm", "openssl", "stunnel");
+
+/** A TPM 2.0 in software. */
+export interface SoftTpm {
+  /** How programs reach it. */
+  readonly tcti: string;
+  stop(): Promise<void>;
+}
+
+/** Starts a new TPM; children find the provider that the tests are to use. */
+export async function startSoftTpm(folder: string): Promise<SoftTpm> {
+  if (MODULES !== undefined) process.env["OPENSSL_MODULES"] = MODULES;
+  const state = join(folder, "tpm");
+  await mkdir(state, { recursive: true });
+  const port = await freePort();
+  const child = spawn(
+    "swtpm",
+    [
+      ...["socket", "--tpm2", "--tpmstate", `dir=${state}`, "--flags", "not-need-init,startup-clear"],
+      ...["--server", `type=tcp,port=${port}`, "--ctrl", `type=tcp,port=${port + 1}`], // as its TCTI expects
+    ],
+    { stdio: "ignore" },
+  );
+  const ended = once(child, "close");
+  while (!(await answers(port + 1))) await setTimeout(20);
+  return {
+    tcti: `swtpm:host=127.0.0.1,port=${port}`,
+    async stop() {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+async function answers(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false; // not yet
+  } finally {
+    socket.destroy();
+  }
+}

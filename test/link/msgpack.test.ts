@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { decode as unpack, encode as pack } from "@msgpack/msgpack";
+import fc from "fast-check";
+import { loadMsgpackSerializer } from "../../src/hub/msgpack.ts";
+import { FrameError, type Serializer } from "../../src/hub/serializer.ts";
+import { fixturesMissing } from "../fixtures.ts";
+import { open, readTranscript } from "../hub/replay.ts";
+import { startHub, type Hub } from "../hub/server.ts";
+import { signNh1 } from "../hub/nh1.ts";
+
+describe("frames in MessagePack", () => {
+  let serializer: Serializer;
+  before(async () => (serializer = await loadMsgpackSerializer()));
+  const frame = {
+    joinRef: "1",
+    ref: null,
+    topic: "device",
+    event: "x",
+    payload: { a: [1, "ü", null, true] },
+  };
+
+  it("go out and come in as what they are", () => {
+    const bytes = serializer.encode(frame);
+    assert(bytes instanceof Uint8Array);
+    assert.deepEqual(unpack(bytes), ["1", null, "device", "x", frame.payload]);
+    assert.deepEqual(serializer.decode(bytes, true), frame);
+  });
+
+  it(
+    "the real server's are understood (5-archive-scripts-msgpack-phoenixjs)",
+    { skip: fixturesMissing },
+    async () => {
+      const lines = await readTranscript("5-archive-scripts-msgpack-phoenixjs.log");
+      let seen = 0;
+      for (const [index, { kind, text }] of lines.entries()) {
+        if (kind !== "<-" || !text.startsWith("BIN ")) continue;
+        const { joinRef, ref, topic, event, payload } = serializer.decode(
+          Buffer.from(text.slice(4), "hex"),
+          true,
+        );
+        const decoded = /decoded (.*)$/.exec(lines[index + 1]?.text ?? "")?.[1];
+        assert.deepEqual([joinRef, ref, topic, event, payload], JSON.parse(decoded ?? ""));
+        seen += 1;
+      }
+      assert.equal(seen, 6);
+    },
+  );
+
+  it("carry times: a Date goes out as a timestamp, a timestamp comes in as ISO text", () => {
+    const date = new Date("2026-11-22T11:43:46.123Z");
+    const bytes = serializer.encode({ ...frame, payload: { at: date } });
+    assert(bytes instanceof Uint8Array);
+    assert.deepEqual((unpack(bytes) as unknown[])[4], { at: date });
+    assert.deepEqual(serializer.decode(bytes, true).payload, { at: "2026-11-22T11:43:46.123Z" });
+  });
+
+  it("leave out what is undefined, as JSON does", () => {
+    const { payload } = serializer.decode(
+      Buffer.from(serializer.encode({ ...frame, payload: { a: undefined, b: 1 } })),
+      true,
+    );
+    assert.deepEqual(payload, { b: 1 });
+  });
+
+  const bad: readonly (readonly [what: string, data: Uint8Array, isBinary: boolean])[] = [
+    ["text", Buffer.from("[]"), false],
+    ["nothing", Buffer.alloc(0), true],
+    ["a frame cut short", Buffer.from(pack([null, null, "device", "x", {}])).subarray(0, 9), true],
+    ["two frames", Buffer.concat([pack([null, null, "t", "e", 1]), pack(1)]), true],
+    ["four elements", Buffer.from(pack([null, null, "t", "e"])), true],
+    ["a time that is none", Buffer.from(pack([null, null, "t", "e"]).fill(0)), true],
+    [
+      "arrays that promise millions",
+      Buffer.concat(Array.from({ length: 200_000 }, () => Buffer.from([0xdd, 0, 0x10, 0, 0]))),
+      true,
+    ],
+    ["a map that promises millions", Buffer.from([0xdf, 0xff, 0xff, 0xff, 0xff]), true],
+  ];
+  for (const [what, data, isBinary] of bad) {
+    it(`are refused: ${what}`, () => {
+      assert.throws(() => serializer.decode(data, isBinary), FrameError);
+    });
+  }
+
+  it("are taken or refused with a FrameError, whatever comes", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 80 }), (data) => {
+        try {
+          serializer.decode(data, true);
+        } catch (error) {
+          assert(error instanceof FrameError, String(error));
+        }
+      }),
+      { numRuns: 20_000 },
+    );
+    // The decoder refuses the key __proto__, which would reach behind an object.
+    const payloads = fc.jsonValue().filter((payload) => !JSON.stringify(payload).includes("__proto__"));
+    fc.assert(
+      fc.property(payloads, (payload) => {
+        const bytes = serializer.encode({ ...frame, payload });
+        assert(bytes instanceof Uint8Array);
+        assert.deepEqual(
+          JSON.parse(JSON.stringify(serializer.decode(bytes, true).payload)),
+          JSON.parse(JSON.stringify(payload)),
+        );
+      }),
+    );
+  });
+});
+
+describe("the stand-in hub in MessagePack", { skip: fixturesMissing }, () => {
+  const DEVICE = { key: "nhp_product", secret: "a product's secret", identifier: "dev-1" };
+  let hub: Hub;
+  before(async () => {
+    hub = await startHub({
+      secrets: { [DEVICE.key]: { secret: DEVICE.secret } },
+      publicKeys: ["ykPmLrgsLMHqEEmJK3ryX/YSBgObsiX624TWZjXULjo="],
+    });
+  });
+  after(async () => hub.stop());
+
+  it("answers as the real one did (5-archive-scripts-msgpack-phoenixjs)", async () => {
+    const device = await open(`${hub.url}/device-socket/websocket?vsn=3.0.0`, {
+      headers: signNh1(DEVICE, Math.floor(Date.now() / 1000)),
+    });
+    const lines = await readTranscript("5-archive-scripts-msgpack-phoenixjs.log");
+    const join = lines.find(({ kind, text }) => kind === "->" && text.includes("phx_join"));
+    const recorded = lines
+      .map(({ text }) => /decoded (.*)$/.exec(text)?.[1])
+      .filter((text) => text !== undefined)
+      .map((text): unknown => JSON.parse(text));
+    device.send(JSON.parse(join?.text ?? ""));
+    device.send([null, "2", "phoenix", "heartbeat", {}]);
+    const isArchive = (frame: unknown): boolean => Array.isArray(frame) && frame[3] === "archive"; // of a release
+    const expected = recorded.filter((frame) => !isArchive(frame));
+    assert.deepEqual(await device.count(expected.length), expected);
+    device.sendRaw("text is not spoken here");
+    assert.equal(await device.closed(), 1011);
+  });
+});

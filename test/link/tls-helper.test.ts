@@ -1,0 +1,227 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { WebSocketServer } from "ws";
+import { explainConnectError } from "../../src/hub/connect-error.ts";
+import { startTlsHelper, type HelperTls } from "../../src/hub/tls-helper.ts";
+import { openWebSocket, type OpenedWebSocket } from "../../src/hub/upgrade.ts";
+import { pkcs11Source } from "../../src/identity/pkcs11-source.ts";
+import { Failure } from "../../src/platform/failure.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { chooseProxy, type ProxyChoice } from "../../src/platform/proxy.ts";
+import { type Authority, createAuthority } from "../identity/authority.ts";
+import { missing } from "../identity/openssl.ts";
+import { startHttpProxy } from "../platform/http-proxy.ts";
+import { createSoftToken, tokenMissing } from "../identity/soft-token.ts";
+
+/** Enough for a leak to show; `HUBLINK_TEST_RECONNECTS` for more. */
+const RECONNECTS = Number(process.env["HUBLINK_TEST_RECONNECTS"] ?? 40);
+
+let folder: string;
+let root: Authority;
+let server: Server;
+let sockets: WebSocketServer;
+let pemTls: HelperTls;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "hublink-helper-"));
+  root = await createAuthority("CN=Hub CA");
+  const own = await root.issue({ subject: "CN=localhost", dnsName: "localhost" });
+  server = createServer({
+    cert: own.pem,
+    key: own.key.export({ format: "pem", type: "pkcs8" }),
+    ca: root.pem,
+    requestCert: true,
+    rejectUnauthorized: true,
+  });
+  server.on("tlsClientError", () => undefined); // the client's end is what is looked at
+  sockets = new WebSocketServer({ server });
+  sockets.on("connection", (socket) => {
+    socket.on("message", (data: Buffer) => socket.send(data));
+    socket.on("error", () => socket.terminate());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const device = await root.issue({ subject: "CN=board-1" });
+  const pem = device.key.export({ format: "pem", type: "pkcs8" }).toString();
+  pemTls = { kind: "helper", ca: [root.pem], cert: device.pem, key: { kind: "pem", pem } };
+});
+after(async () => {
+  sockets.close();
+  server.closeAllConnections();
+  server.close();
+  await rm(folder, { recursive: true });
+});
+
+const open = async (
+  tls: HelperTls,
+  signal = new AbortController().signal,
+  proxyFor: ProxyChoice = () => undefined,
+): Promise<OpenedWebSocket> => {
+  const { port } = server.address() as AddressInfo;
+  const url = new URL(`wss://localhost:${port}/`);
+  return await openWebSocket(
+    { url, headers: {}, tls, proxyFor, compress: false, timeoutMs: 60_000 },
+    systemClock,
+    signal,
+  );
+};
+
+/** Ids of this process's children that are stunnel, or about to be. */
+async function helpers(): Promise<string[]> {
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, "utf8");
+  const ids = children.split(" ").filter((id) => id !== "");
+  const names = await Promise.all(
+    ids.map(async (id) => readFile(`/proc/${id}/comm`, "utf8").catch(() => "")),
+  );
+  return ids.filter((_id, index) => names[index] === "stunnel\n" || names[index] === "node\n");
+}
+
+/** Looks again and again: an ended child stays in the list until Node has noticed. */
+async function untilNoHelper(): Promise<void> {
+  while ((await helpers()).length > 0) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe("TLS by a helper", { skip: missing("stunnel") }, () => {
+  it("carries a WebSocket both ways, large messages too, and tells the own address", async () => {
+    const { webSocket, localAddress } = await open(pemTls);
+    assert.equal(localAddress, "127.0.0.1");
+    webSocket.resume();
+    const message = Buffer.alloc(900_000, "a");
+    webSocket.send(message);
+    const [echo] = (await once(webSocket, "message")) as [Buffer];
+    assert.ok(echo.equals(message));
+    webSocket.close(1000, "bye");
+    const [code] = (await once(webSocket, "close")) as [number];
+    assert.equal(code, 1000);
+    await untilNoHelper();
+  });
+
+  it(
+    `leaves no process, descriptor or file behind after ${RECONNECTS} connections`,
+    { timeout: 900_000 },
+    async () => {
+      const descriptors = async (): Promise<number> => (await readdir("/proc/self/fd")).length;
+      const before = await descriptors();
+      for (let times = 0; times < RECONNECTS; times += 1) {
+        const { webSocket } = await open(pemTls);
+        if (times % 2 === 0) webSocket.terminate();
+        else webSocket.close(1000);
+        webSocket.resume();
+        await once(webSocket, "close");
+      }
+      await untilNoHelper();
+      assert.ok((await descriptors()) <= before + 2, `${before} before, ${await descriptors()} after`);
+      assert.deepEqual(
+        (await readdir("/dev/shm")).filter((name) => name.startsWith(".hublink-")),
+        [],
+      );
+    },
+  );
+
+  it("goes through a proxy, with a password, and says when that refuses", async () => {
+    const proxy = await startHttpProxy({ credentials: Buffer.from("me:secret").toString("base64") });
+    try {
+      const through = async (login: string): Promise<OpenedWebSocket> => {
+        const proxyFor = chooseProxy(proxy.url.replace("//", `//${login}@`), {});
+        return await open(pemTls, undefined, proxyFor);
+      };
+      const { webSocket } = await through("me:secret");
+      webSocket.terminate();
+      assert.deepEqual(proxy.asked, [`localhost:${(server.address() as AddressInfo).port}`]);
+      await assert.rejects(
+        through("me:wrong"),
+        /^ProxyFailure: the proxy 127\.0\.0\.1:\d+ refuses to connect/,
+      );
+    } finally {
+      await proxy.stop();
+    }
+    await untilNoHelper();
+  });
+
+  it("ends with an attempt that is given up", async () => {
+    const abort = new AbortController();
+    const attempt = open(pemTls, abort.signal);
+    abort.abort(new Error("given up"));
+    await assert.rejects(attempt, /given up/);
+    await untilNoHelper();
+  });
+
+  it("is said to be missing where stunnel is not installed", async () => {
+    const path = process.env["PATH"] ?? "";
+    process.env["PATH"] = folder;
+    try {
+      const { stream } = startTlsHelper("localhost", 1, pemTls);
+      const [error] = (await once(stream, "error")) as [Error];
+      assert.ok(error instanceof Failure && error.kind === "unavailable");
+      assert.match(error.message, /^stunnel is not installed/);
+    } finally {
+      process.env["PATH"] = path;
+    }
+  });
+
+  it("says that nothing listens, or that the name is unknown, as Node does", async () => {
+    const failure = async (host: string): Promise<string> => {
+      const { stream } = startTlsHelper(host, 1, pemTls);
+      const [error] = (await once(stream, "error")) as [Error];
+      return explainConnectError(error);
+    };
+    assert.match(await failure("127.0.0.1"), /nothing listens there; .*\(ECONNREFUSED\)/);
+    assert.match(await failure("::1"), /\((ECONNREFUSED|ENETUNREACH|EADDRNOTAVAIL)\)/);
+    assert.match(await failure("no-such-hub.invalid"), /\((ENOTFOUND|EAI_AGAIN)\)/);
+  });
+});
+
+describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => {
+  it("shows PIN and key neither in arguments nor in the environment", async () => {
+    const token = await createSoftToken(join(folder, "token"));
+    const source = pkcs11Source({ ...config(token), pin_file: token.pinFile }, systemClock);
+    const key = await source.key();
+    assert.ok(key.kind === "pkcs11");
+    const { port } = server.address() as AddressInfo;
+    const { stream } = startTlsHelper("localhost", port, { ...pemTls, key });
+    stream.on("error", () => undefined); // the certificate is not this key's
+    const [id] = await helpers();
+    assert.ok(id !== undefined);
+    const seen = await Promise.all(
+      ["cmdline", "environ"].map(async (file) => readFile(`/proc/${id}/${file}`, "latin1")),
+    );
+    assert.ok(!seen.join().includes(token.pin));
+    assert.ok(!seen.join().includes("PRIVATE KEY"));
+    stream.destroy();
+    await untilNoHelper();
+  });
+
+  it("tries a wrong PIN once, until its file changes", async () => {
+    const token = await createSoftToken(join(folder, "other-token"));
+    const pinFile = join(folder, "wrong-pin");
+    await writeFile(pinFile, "86420\n", { mode: 0o600 });
+    const pinOf = async () => {
+      const key = await pkcs11Source({ ...config(token), pin_file: pinFile }, systemClock).key();
+      assert.ok(key.kind === "pkcs11" && key.pin !== undefined);
+      return { key, pin: key.pin };
+    };
+    const { key, pin } = await pinOf();
+    assert.equal(pin.refused, false);
+    await assert.rejects(open({ ...pemTls, key }), (error: Error) => {
+      assert.match(
+        error.message,
+        /pkcs11:token=agent;id=%01;type=private: the token refused the PIN in .*wrong-pin;/,
+      );
+      assert.ok(!error.message.includes("86420"));
+      return true;
+    });
+    assert.equal(pin.refused, true);
+    assert.equal((await pinOf()).pin.refused, true, "also when it is read anew, as after SIGHUP");
+    await writeFile(pinFile, "86421\n");
+    assert.equal((await pinOf()).pin.refused, false);
+  });
+});
+
+function config({ module, uri }: { readonly module: string; readonly uri: string }) {
+  return { module, uri, cert_file: join(folder, "none") };
+}

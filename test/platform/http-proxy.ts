@@ -1,0 +1,81 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import { connect, type AddressInfo, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+
+export interface HttpProxyOptions {
+  /** Base64 as Basic has it; wanted of clients when given. */
+  readonly credentials?: string;
+  /** Answers so, whatever is asked; 0 never answers. */
+  readonly status?: number;
+}
+
+/** An HTTP proxy that knows CONNECT and goes to loopback, whatever name it is asked for. */
+export interface HttpProxy {
+  readonly port: number;
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  /** The `HOST:PORT`s it was asked for, oldest first. */
+  readonly asked: readonly string[];
+  /** Connections of clients right now. */
+  readonly connections: number;
+  /** Breaks all connections off; takes new ones. */
+  cut(): void;
+  stop(): Promise<void>;
+}
+
+export async function startHttpProxy(options: HttpProxyOptions = {}): Promise<HttpProxy> {
+  const asked: string[] = [];
+  const clients = new Set<Duplex>();
+  const server = createServer((_request, response) => response.writeHead(405).end());
+  server.on("connection", (socket: Socket) => {
+    clients.add(socket);
+    socket.on("error", () => socket.destroy());
+    socket.once("end", () => socket.destroy());
+    socket.once("close", () => clients.delete(socket));
+  });
+  server.on("connect", (request: IncomingMessage, client: Duplex, head: Buffer) => {
+    asked.push(request.url ?? "");
+    const { status, credentials } = options;
+    const sent = request.headers["proxy-authorization"];
+    if (status === 0) {
+      client.resume(); // to see it go
+      return;
+    }
+    if (status !== undefined) client.end(`HTTP/1.1 ${status} No\r\n\r\n`);
+    else if (credentials !== undefined && sent?.replace(/^basic /i, "") !== credentials)
+      client.end("HTTP/1.1 407 Who\r\n\r\n");
+    else join(client, head, Number(/:(\d+)$/.exec(request.url ?? "")?.[1]));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const cut = (): void => {
+    for (const client of clients) client.destroy();
+  };
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    asked,
+    get connections() {
+      return clients.size;
+    },
+    cut,
+    async stop() {
+      cut();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+function join(client: Duplex, head: Buffer, port: number): void {
+  const target = connect(port, "127.0.0.1", () => {
+    client.write("HTTP/1.1 200 Connected\r\n\r\n");
+    target.write(head);
+    client.pipe(target).pipe(client);
+  });
+  target.on("error", () => client.end("HTTP/1.1 502 Gone\r\n\r\n"));
+  target.once("close", () => client.destroy());
+  client.once("close", () => target.destroy());
+}

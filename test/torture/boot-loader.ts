@@ -1,0 +1,183 @@
+import { decodeEnvironment, encodeEnvironment } from "../../src/firmware/uboot-image.ts";
+import { BLOCK_BYTES } from "../fwup/block-cache.ts";
+import type { Layout } from "../fwup/layout.ts";
+
+/** A firmware that a slot may hold, and the content of its slot. */
+export interface KnownFirmware {
+  readonly version: string;
+  readonly uuid: string;
+  readonly content: Buffer;
+}
+
+export type Slot = "a" | "b";
+
+/** How a board comes up from a disk. */
+export interface Boot {
+  readonly slot: Slot;
+  readonly firmware: KnownFirmware;
+  readonly validated: boolean;
+  /** What the boot script passes. */
+  readonly kernelCommandLine: string;
+  /** Slots that the environment named and that held no whole firmware. */
+  readonly failedTries: readonly Slot[];
+  /** The environment was lost; its backup or the slots themselves had to do. */
+  readonly lostEnvironment: boolean;
+}
+
+/** Nothing on the disk starts. */
+export class DeadBoard extends Error {}
+
+/** More tries find nothing new. */
+const MAX_TRIES = 4;
+
+/**
+ * Boots as buildroot/board/common/boot.cmd does, on a disk whose environment is kept once with a backup of
+ * the script's own, or twice. A slot starts when it holds a known firmware to the byte. Writes to the disk
+ * what the script would.
+ * @throws DeadBoard
+ */
+export function boot(disk: Buffer, layout: Layout, known: readonly KnownFirmware[]): Boot {
+  const failedTries: Slot[] = [];
+  const tried: Slot[] = [];
+  let lostEnvironment = false;
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const { variables, lost, save } = chooseSlot(disk, layout);
+    lostEnvironment ||= lost;
+    const slot: Slot = variables.get("nerves_fw_active") === "b" ? "b" : "a";
+    const firmware = firmwareIn(disk, layout, slot, known);
+    if (variables.get("nerves_fw_restored") === "1" && firmware !== undefined)
+      describe(variables, slot, firmware);
+    if (save) saveEnvironment(disk, layout, variables);
+    const validated = variables.get("nerves_fw_validated") !== "0";
+    if (validated) backUpEnvironment(disk, layout, variables);
+    if (firmware !== undefined) {
+      const kernelCommandLine = `fw_slot=${slot} fw_validated=${validated ? 1 : 0}`;
+      return { slot, firmware, validated, kernelCommandLine, failedTries, lostEnvironment };
+    }
+    tried.push(slot);
+    if (!lost) failedTries.push(slot); // else it was a guess
+    if (validated) {
+      const given = { restored: "1", validated: "0", booted: "1" };
+      for (const [name, value] of Object.entries(given)) variables.set(`nerves_fw_${name}`, value);
+      saveEnvironment(disk, layout, variables);
+    }
+  }
+  throw new DeadBoard(`no slot holds a whole firmware; tried ${tried.join(", ")}`);
+}
+
+/** The firmware that a slot holds to the byte. */
+export function firmwareIn(
+  disk: Buffer,
+  layout: Layout,
+  slot: Slot,
+  known: readonly KnownFirmware[],
+): KnownFirmware | undefined {
+  const start = (slot === "a" ? layout.slotAOffset : layout.slotBOffset) * BLOCK_BYTES;
+  return known.find(({ content }) => disk.subarray(start, start + content.length).equals(content));
+}
+
+interface Choice {
+  readonly variables: Map<string, string>;
+  readonly lost: boolean;
+  readonly save: boolean;
+}
+
+/** The script's part up to the choice of a slot. */
+function chooseSlot(disk: Buffer, layout: Layout): Choice {
+  const stored = readEnvironment(disk, layout);
+  const { lost } = stored;
+  let save = lost;
+  const variables = new Map(stored.variables);
+  if (lost) {
+    for (const slot of ["a", "b"]) {
+      variables.delete(`${slot}.nerves_fw_platform`);
+      variables.delete(`${slot}.nerves_fw_architecture`);
+    }
+    variables.set("nerves_fw_restored", "1");
+    variables.set("nerves_fw_validated", "0");
+    variables.set("nerves_fw_booted", "0");
+  }
+  const active: Slot = variables.get("nerves_fw_active") === "b" ? "b" : "a";
+  const other: Slot = active === "a" ? "b" : "a";
+  variables.set("nerves_fw_active", active);
+  if (variables.get("nerves_fw_validated") === "0") {
+    if (variables.get("nerves_fw_booted") !== "1") {
+      variables.set("nerves_fw_booted", "1");
+      save = true;
+    } else if (variables.get("nerves_fw_restored") === "1") {
+      variables.delete(`${active}.nerves_fw_platform`);
+      variables.delete(`${active}.nerves_fw_architecture`);
+      variables.set("nerves_fw_active", other);
+      save = true;
+    } else if (variables.has(`${other}.nerves_fw_platform`)) {
+      variables.set("nerves_fw_active", other);
+      variables.set("nerves_fw_validated", "1");
+      variables.set("nerves_fw_reverted", "1");
+      save = true;
+    }
+  } else if (variables.delete("nerves_fw_restored")) {
+    save = true;
+  }
+  return { variables, lost, save };
+}
+
+/** A description that was lost comes from the slot itself, without the uuid. */
+function describe(variables: Map<string, string>, slot: Slot, { version }: KnownFirmware): void {
+  if (variables.get(`${slot}.nerves_fw_version`) !== version) variables.delete(`${slot}.nerves_fw_uuid`);
+  const read = { product: "demo-board", version, platform: "rpi0", architecture: "arm" };
+  for (const [name, value] of Object.entries(read)) variables.set(`${slot}.nerves_fw_${name}`, value);
+}
+
+/** Where the script backs up an environment that is kept once; boot.cmd's place. */
+const BACKUP_OFFSET = 0x110;
+
+interface Place {
+  readonly start: number;
+  readonly sizeBytes: number;
+}
+
+function placeOf(offsetBlocks: number, layout: Layout): Place {
+  return { start: offsetBlocks * BLOCK_BYTES, sizeBytes: layout.environmentBlocks * BLOCK_BYTES };
+}
+
+function readEnvironment(
+  disk: Buffer,
+  layout: Layout,
+): { readonly variables: ReadonlyMap<string, string>; readonly lost: boolean } {
+  const first = placeOf(layout.environmentOffset, layout);
+  const second = layout.secondEnvironmentOffset;
+  const copies = second === undefined ? [first] : [first, placeOf(second, layout)];
+  const good = decode(disk, copies);
+  if (good !== undefined) return { variables: good.variables, lost: false };
+  const backup = second === undefined ? decode(disk, [placeOf(BACKUP_OFFSET, layout)]) : undefined;
+  return { variables: backup?.variables ?? new Map([["nerves_fw_active", "a"]]), lost: true };
+}
+
+function decode(disk: Buffer, places: readonly Place[]): ReturnType<typeof decodeEnvironment> | undefined {
+  const copies = places.map(({ start, sizeBytes }) => {
+    return { bytes: disk.subarray(start, start + sizeBytes), name: `block ${start / BLOCK_BYTES}` };
+  });
+  try {
+    return decodeEnvironment(copies, "fw_env.config");
+  } catch {
+    return undefined; // no good copy
+  }
+}
+
+function saveEnvironment(disk: Buffer, layout: Layout, variables: ReadonlyMap<string, string>): void {
+  const first = placeOf(layout.environmentOffset, layout);
+  if (layout.secondEnvironmentOffset === undefined) {
+    disk.set(encodeEnvironment(variables, first.sizeBytes), first.start);
+    return;
+  }
+  const places = [first, placeOf(layout.secondEnvironmentOffset, layout)];
+  const stored = decode(disk, places);
+  const obsolete = places[stored?.current === 0 ? 1 : 0] ?? first;
+  disk.set(encodeEnvironment(variables, first.sizeBytes, ((stored?.flag ?? 0) + 1) % 256), obsolete.start);
+}
+
+function backUpEnvironment(disk: Buffer, layout: Layout, variables: ReadonlyMap<string, string>): void {
+  if (layout.secondEnvironmentOffset !== undefined) return;
+  const { start, sizeBytes } = placeOf(BACKUP_OFFSET, layout);
+  disk.set(encodeEnvironment(variables, sizeBytes), start);
+}

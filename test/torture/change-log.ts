@@ -1,0 +1,66 @@
+/** One change of the medium, as preload/ logs it. */
+export type Change =
+  | { readonly kind: "create" | "unlink" | "mkdir" | "rmdir"; readonly inode: number; readonly name: string }
+  | { readonly kind: "rename"; readonly inode: number; readonly name: string; readonly to: string }
+  | {
+      readonly kind: "write";
+      readonly inode: number;
+      readonly offset: number;
+      readonly data: Buffer;
+      /** By fwup; else by the agent itself. */
+      readonly byChild: boolean;
+    }
+  | { readonly kind: "resize"; readonly inode: number; readonly sizeBytes: number }
+  | { readonly kind: "sync"; readonly inode: number; readonly ofFolder: boolean };
+
+const HEADER_BYTES = 32;
+
+/** @throws Error when the log is none of preload/ */
+export function parseChangeLog(log: Buffer): Change[] {
+  const changes: Change[] = [];
+  for (let at = 0; at + HEADER_BYTES <= log.length;) {
+    const nameAt = at + HEADER_BYTES;
+    const dataAt = nameAt + log.readUInt32LE(at + 4);
+    const end = dataAt + Number(log.readBigUInt64LE(at + 24));
+    const kind = String.fromCharCode(log.readUInt8(at));
+    const inode = Number(log.readBigUInt64LE(at + 8));
+    const offset = Number(log.readBigUInt64LE(at + 16));
+    const name = log.toString("utf8", nameAt, dataAt);
+    const byChild = log.readUInt8(at + 1) === 1;
+    changes.push(changeOf(kind, { inode, offset, name, byChild, data: log.subarray(dataAt, end) }));
+    at = end;
+  }
+  return changes;
+}
+
+interface Fields {
+  readonly inode: number;
+  readonly offset: number;
+  readonly name: string;
+  readonly byChild: boolean;
+  readonly data: Buffer;
+}
+
+function changeOf(kind: string, { inode, offset, name, byChild, data }: Fields): Change {
+  const [from = "", to = ""] = name.split("\n");
+  switch (kind) {
+    case "C":
+      return { kind: "create", inode, name };
+    case "U":
+      return { kind: "unlink", inode, name };
+    case "D":
+      return { kind: "mkdir", inode, name };
+    case "X":
+      return { kind: "rmdir", inode, name };
+    case "R":
+      return { kind: "rename", inode, name: from, to };
+    case "W":
+      return { kind: "write", inode, offset, data, byChild };
+    case "T":
+      return { kind: "resize", inode, sizeBytes: offset };
+    case "S":
+      return { kind: "sync", inode, ofFolder: offset === 1 };
+    default:
+      throw new Error(`torture: unknown change ${JSON.stringify(kind)} in the log`);
+  }
+}

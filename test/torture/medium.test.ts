@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { parseChangeLog } from "./change-log.ts";
+import { readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
+import { afterCut, DISK, readMedium, writeMedium, type Cut, type Medium } from "./medium.ts";
+import { createRandom } from "./random.ts";
+import { compilePreload, hasCompiler } from "./world.ts";
+
+/** A program that changes files in every way that the agent and fwup know. */
+const CHANGES = `
+const fs = require("node:fs"), { writeFile, open, rename, unlink, mkdir } = fs.promises;
+const at = (name) => process.env.TORTURE_MEDIUM + "/" + name;
+(async () => {
+  const disk = await open(at("disk.img"), "r+");
+  await disk.write(Buffer.alloc(1024, 2), 0, 1024, 512);
+  await disk.sync();
+  await disk.write(Buffer.alloc(1024, 3), 0, 1024, 1024);
+  await disk.close();
+  await mkdir(at("state"));
+  for (const text of ["first", "second"]) {
+    const file = await open(at("state/journal.new"), "w");
+    await file.writeFile(text);
+    await file.sync();
+    await file.close();
+    await rename(at("state/journal.new"), at("state/journal"));
+    if (text === "first") {
+      const folder = await open(at("state"));
+      await folder.sync();
+      await folder.close();
+    }
+  }
+  await fs.promises.appendFile(at("old"), "more");
+  await unlink(at("gone"));
+  const long = await open(at("state/long"), "w");
+  await long.truncate(5000);
+  await long.writev([Buffer.from("ab"), Buffer.from("cd")], 4000);
+  await long.close();
+})();`;
+
+const BEFORE: Medium = new Map([
+  [DISK, Buffer.alloc(4096, 1)],
+  ["old", Buffer.from("old")],
+  ["gone", Buffer.from("gone")],
+]);
+
+describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs cc on Linux" }, () => {
+  let dir = "";
+  before(() => {
+    dir = mkdtempSync(join(tmpdir(), "hublink-medium-"));
+    compilePreload(join(dir, "preload.so"));
+  });
+  after(() => rmSync(dir, { recursive: true }));
+
+  let runs = 0;
+  /** Lets the program loose; what happened to it is in the state. */
+  const run = (faults: LifeFaults = {}) => {
+    const home = join(dir, `run-${++runs}`);
+    const folder = join(home, "medium");
+    mkdirSync(home);
+    const inodes = writeMedium(BEFORE, folder);
+    writeLifeFaults(join(home, "state"), faults);
+    writeFileSync(join(home, "changes"), "");
+    const env = {
+      ...process.env,
+      LD_PRELOAD: join(dir, "preload.so"),
+      UV_USE_IO_URING: "0",
+      TORTURE_MEDIUM: folder,
+      TORTURE_LOG: join(home, "changes"),
+      TORTURE_STATE: join(home, "state"),
+    };
+    let failed = "";
+    try {
+      execFileSync(process.execPath, ["-e", CHANGES], {
+        env,
+        stdio: ["ignore", "ignore", "pipe"],
+        encoding: "utf8",
+      });
+    } catch (error) {
+      failed = (error as { stderr: string }).stderr;
+    }
+    const changes = parseChangeLog(readFileSync(join(home, "changes")));
+    const left = (kept: Cut["kept"], seed = 1): Medium =>
+      afterCut(BEFORE, inodes, changes, { kept, direct: false, random: createRandom(seed) });
+    return { failed, left, changes, folder, state: readLifeState(join(home, "state")) };
+  };
+  const text = (medium: Medium, name: string): string | undefined => medium.get(name)?.toString();
+
+  it("is the folder itself, when nothing is lost", () => {
+    const { left, folder, failed } = run();
+    assert.equal(failed, "");
+    assert.deepEqual(left("all"), readMedium(folder));
+    assert.equal(text(left("all"), "state/journal"), "second");
+  });
+
+  it("keeps what was flushed, and loses the rest", () => {
+    const medium = run().left("nothing");
+    assert.deepEqual(medium.get(DISK)?.subarray(512, 1536), Buffer.alloc(1024, 2));
+    assert.deepEqual(medium.get(DISK)?.subarray(1536, 2048), Buffer.alloc(512, 1));
+    assert.equal(text(medium, "state/journal"), "first");
+    assert.equal(text(medium, "old"), "old");
+    assert.equal(text(medium, "gone"), "gone");
+    assert.equal(medium.has("state/long"), false);
+  });
+
+  it("holds sectors of either age, in any order, while names keep theirs", () => {
+    const { left } = run();
+    const seen = new Set<string>();
+    for (let seed = 1; seed <= 40; seed++) {
+      const medium = left("any", seed);
+      const disk = medium.get(DISK) ?? Buffer.alloc(0);
+      seen.add(`${disk[1024] ?? 0} ${disk[1536] ?? 0}`);
+      assert.match(text(medium, "state/journal") ?? "", /^(first|second)$/);
+      if (!medium.has("gone")) assert.equal(text(medium, "state/journal"), "second");
+    }
+    assert.deepEqual([...seen].sort(), ["2 1", "2 3", "3 1", "3 3"]);
+  });
+
+  it("ends every change at the moment of the cut", () => {
+    const whole = run();
+    const cut = run({ cutAt: 5 });
+    assert.equal(cut.state.isCut, true);
+    assert.equal(cut.changes.length, 5);
+    assert.deepEqual(
+      cut.changes.map(({ kind }) => kind),
+      whole.changes.slice(0, 5).map(({ kind }) => kind),
+    );
+  });
+
+  it("can be full, read-only or bad", () => {
+    assert.match(run({ roomBytes: 3 }).failed, /ENOSPC/);
+    assert.match(run({ readOnly: true }).failed, /EROFS/);
+    assert.match(run({ diskError: { at: 2, forEver: false } }).failed, /EIO/);
+  });
+});

@@ -1,0 +1,194 @@
+import {
+  mkdirSync,
+  openSync,
+  closeSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import type { Change } from "./change-log.ts";
+import type { Random } from "./random.ts";
+
+/** The files of the folder that a power cut strikes, by their paths in it. */
+export type Medium = ReadonlyMap<string, Buffer>;
+
+/** The board's disk, as the one file that is no file to a board but its medium itself. */
+export const DISK = "disk.img";
+
+/**
+ * What a power cut leaves of the changes since the last flush.
+ *
+ * - `nothing`: all are lost
+ * - `all`: all had been written
+ * - `some-first`: those up to some point, of the last one some sectors
+ * - `any`: sector by sector, whatever the order
+ */
+export type Kept = "nothing" | "all" | "some-first" | "any";
+
+export interface Cut {
+  readonly kept: Kept;
+  /**
+   * fwup opens devices with O_DIRECT: what it wrote is on the medium, in order, except for the sectors of
+   * its last write. Without this it is like any other file, and the writes before a flush come in any order.
+   */
+  readonly direct: boolean;
+  readonly random: Random;
+}
+
+const SECTOR_BYTES = 512;
+const CHUNK_BYTES = 64 * 1024;
+
+export function readMedium(folder: string): Medium {
+  const files = new Map<string, Buffer>();
+  for (const entry of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    const path = join(folder, entry);
+    if (statSync(path).isFile()) files.set(entry, readFileSync(path));
+  }
+  return files;
+}
+
+/** Writes sparse files. @returns their names by inode */
+export function writeMedium(medium: Medium, folder: string): ReadonlyMap<number, string> {
+  const names = new Map<number, string>();
+  mkdirSync(folder, { recursive: true });
+  for (const [name, content] of medium) {
+    const path = join(folder, name);
+    mkdirSync(dirname(path), { recursive: true });
+    const file = openSync(path, "w", 0o600);
+    for (let at = 0; at < content.length; at += CHUNK_BYTES) {
+      const chunk = content.subarray(at, at + CHUNK_BYTES);
+      if (!chunk.equals(ZEROS.subarray(0, chunk.length))) writeSync(file, chunk, 0, chunk.length, at);
+    }
+    closeSync(file);
+    truncateSync(path, content.length);
+    names.set(statSync(path).ino, name);
+  }
+  return names;
+}
+
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
+
+/**
+ * The medium after the power failed.
+ *
+ * Names change in the order of the log, as in a journaling file system, and are safe once a folder has been
+ * synced after them; a file's content is safe once that file has been.
+ * @param before what it held when the log began
+ * @param inodes of `before`
+ */
+export function afterCut(
+  before: Medium,
+  inodes: ReadonlyMap<number, string>,
+  changes: readonly Change[],
+  cut: Cut,
+): Medium {
+  /** By inode, whose number a later file may have again. */
+  const files = new Map<number, StoredFile>();
+  const entries = new Map<string, StoredFile | undefined>();
+  for (const [inode, name] of inodes) {
+    const file = storedFile(name, before.get(name) ?? Buffer.alloc(0));
+    files.set(inode, file);
+    entries.set(name, file);
+  }
+  const names: { readonly change: Change; readonly file: StoredFile | undefined }[] = [];
+  let safeNames = 0;
+  for (const [index, change] of changes.entries()) {
+    if (change.kind === "create") files.set(change.inode, storedFile(change.name, Buffer.alloc(0)));
+    const file = files.get(change.inode);
+    switch (change.kind) {
+      case "write":
+        file?.pending.push(change);
+        if (cut.direct && change.byChild && file?.name === DISK && index < changes.length - 1) flush(file);
+        break;
+      case "resize":
+        file?.pending.push(change);
+        break;
+      case "sync":
+        if (change.ofFolder) safeNames = names.length;
+        else if (file !== undefined) flush(file);
+        break;
+      default:
+        names.push({ change, file });
+    }
+  }
+
+  for (const { change, file } of names.slice(0, countKept(safeNames, names.length, cut))) {
+    if (change.kind === "create") entries.set(change.name, file);
+    if (change.kind === "unlink") entries.delete(change.name);
+    if (change.kind === "rename") {
+      entries.set(change.to, entries.get(change.name));
+      entries.delete(change.name);
+    }
+  }
+  const medium = new Map<string, Buffer>();
+  for (const [name, file] of entries) if (file !== undefined) medium.set(name, contentAfter(file, cut));
+  return medium;
+}
+
+function countKept(safe: number, all: number, { kept, random }: Cut): number {
+  if (kept === "nothing") return safe;
+  return kept === "all" ? all : random.int(safe, all);
+}
+
+type ContentChange = Extract<Change, { kind: "write" | "resize" }>;
+
+interface StoredFile {
+  readonly name: string;
+  /** As of its last flush. */
+  safe: Buffer;
+  /** Since then. */
+  pending: ContentChange[];
+}
+
+function storedFile(name: string, content: Buffer): StoredFile {
+  return { name, safe: Buffer.from(content), pending: [] };
+}
+
+function flush(file: StoredFile): void {
+  file.safe = whole(file.safe, file.pending);
+  file.pending = [];
+}
+
+function contentAfter({ safe, pending }: StoredFile, { kept, random }: Cut): Buffer {
+  const torn = (content: Buffer, changes: readonly ContentChange[]): Buffer =>
+    changes.reduce((so, change) => apply(so, change, () => random.chance(0.5)), content);
+  switch (kept) {
+    case "nothing":
+      return safe;
+    case "all":
+      return whole(safe, pending);
+    case "any":
+      return torn(safe, pending);
+    case "some-first": {
+      const count = random.int(0, pending.length);
+      return torn(whole(safe, pending.slice(0, count)), pending.slice(count, count + 1));
+    }
+  }
+}
+
+function whole(content: Buffer, changes: readonly ContentChange[]): Buffer {
+  return changes.reduce((so, change) => apply(so, change, () => true), content);
+}
+
+/** Applies to `content`, where it is long enough, those sectors of a change that `keeps` says. */
+function apply(content: Buffer, change: ContentChange, keeps: () => boolean): Buffer {
+  if (change.kind === "resize") return keeps() ? resized(content, change.sizeBytes) : content;
+  const { offset, data } = change;
+  const end = offset + data.length;
+  const result = end > content.length ? resized(content, end) : content;
+  for (let at = 0; at < data.length;) {
+    const length = Math.min(SECTOR_BYTES - ((offset + at) % SECTOR_BYTES), data.length - at);
+    if (keeps()) data.copy(result, offset + at, at, at + length);
+    at += length;
+  }
+  return result;
+}
+
+function resized(content: Buffer, sizeBytes: number): Buffer {
+  const result = Buffer.alloc(sizeBytes);
+  content.copy(result);
+  return result;
+}

@@ -1,0 +1,3 @@
+import { tortureSuite } from "./suite.ts";
+
+tortureSuite("network", 50);

@@ -1,0 +1,145 @@
+import { drip, resetAfter, type Fault } from "../hub/faults.ts";
+import { drawDiskFaults } from "./disk-faults.ts";
+import type { LifeFaults } from "./life-faults.ts";
+import type { Kept } from "./medium.ts";
+import { drawNetworkFaults } from "./network-faults.ts";
+import { createRandom, type Random } from "./random.ts";
+import type { ModelName } from "./world.ts";
+
+/**
+ * What strikes in a round: the power, the network, the disk, or the power and the network at once. `transfer`
+ * is a long download with twenty cuts, half of them of the line and half of the agent, to see what is paid.
+ */
+export const KINDS = ["power", "network", "disk", "mixed", "transfer"] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** When the power fails: at a change of the medium in a life, or when so much has been downloaded in it. */
+export type CutMoment = { readonly atChange: number } | { readonly atByte: number };
+
+/** A fault of the hub or the download server, for its next `times` uses. */
+export interface HubFault {
+  readonly fault: Fault;
+  readonly times: number;
+}
+
+/** All that chance decides in a round, but for which sectors a power cut keeps. */
+export interface Plan {
+  readonly kind: Kind;
+  readonly model: ModelName;
+  /** Whether the other slot holds firmware to revert to. */
+  readonly used: boolean;
+  /** Whether the image has an ops file. */
+  readonly ops: boolean;
+  readonly bootScriptTells: boolean;
+  readonly mode: "stream" | "cache";
+  /** See {@link Cut.direct}. */
+  readonly direct: boolean;
+  /** One for each life in turn. */
+  readonly cuts: readonly { readonly moment: CutMoment; readonly kept: Kept }[];
+  readonly hubFaults: readonly HubFault[];
+  /** How long a firmware URL is good for. */
+  readonly urlLifetimeMs: number;
+  /** Of the first life. */
+  readonly lifeFaults: LifeFaults;
+  /** The update can't succeed; the board must stay as it is. */
+  readonly hopeless: boolean;
+  /** What strikes, for the report. */
+  readonly faults: readonly string[];
+}
+
+/** A few more changes than an update of a few MiB makes; what is beyond strikes in a later life, or never. */
+const CHANGES = 36;
+const CHANGES_WITH_CACHE = 100;
+const NEVER_MS = 3_600_000;
+/** About the size of what the small boards get. */
+const FIRMWARE_BYTES = 2_400_000;
+
+/** The plan of the round with this seed. */
+export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random } {
+  const random = createRandom(seed);
+  if (kind === "transfer") return { plan: drawTransfer(random), random };
+  const board = {
+    kind,
+    model: random.pick(["single", "redundant"] as const),
+    used: random.chance(0.6),
+    ops: random.chance(0.5),
+    bootScriptTells: random.chance(0.75),
+    mode: random.pick(["stream", "cache"] as const),
+    direct: random.chance(0.75),
+  };
+  const withPower = kind === "power" || kind === "mixed";
+  const cuts = withPower ? drawCuts(random, board.mode) : [];
+  const network =
+    kind === "network" || kind === "mixed"
+      ? drawNetworkFaults(random, FIRMWARE_BYTES, kind === "network")
+      : { hubFaults: [], lifeFaults: {}, hopeless: false, names: [] };
+  const disk =
+    kind === "disk" ? drawDiskFaults(random, FIRMWARE_BYTES) : { lifeFaults: {}, hopeless: false, names: [] };
+  const plan: Plan = {
+    ...board,
+    cuts,
+    hubFaults: network.hubFaults,
+    urlLifetimeMs: network.urlLifetimeMs ?? NEVER_MS,
+    lifeFaults: { ...network.lifeFaults, ...disk.lifeFaults },
+    hopeless: network.hopeless || disk.hopeless,
+    faults: [...cuts.map(({ moment }) => nameOf(moment)), ...network.names, ...disk.names],
+  };
+  return { plan, random };
+}
+
+function drawCuts(random: Random, mode: Plan["mode"]): Plan["cuts"] {
+  const changes = mode === "cache" ? CHANGES_WITH_CACHE : CHANGES;
+  return Array.from({ length: random.int(1, 3) }, (_, index) => ({
+    moment: random.chance(0.75)
+      ? // The first life has the whole update before it; later ones may have little more than a boot.
+        { atChange: random.int(1, index === 0 || random.chance(0.5) ? changes : 12) }
+      : { atByte: random.int(0, FIRMWARE_BYTES) },
+    kept: random.pick(["nothing", "all", "some-first", "any"] as const),
+  }));
+}
+
+/** Twenty cuts over 24 MB, on a line that is slow enough not to have much under way. */
+function drawTransfer(random: Random): Plan {
+  const stretch = (): number => random.int(500_000, 1_100_000);
+  return {
+    kind: "transfer",
+    model: "large",
+    used: true,
+    ops: true,
+    bootScriptTells: true,
+    mode: "cache",
+    direct: true,
+    cuts: Array.from({ length: 10 }, () => ({ moment: { atByte: 2 * stretch() }, kept: "all" as const })),
+    hubFaults: [
+      { fault: drip(8 * 1024, 4), times: Infinity },
+      { fault: resetAfter(stretch()), times: 10 },
+    ],
+    urlLifetimeMs: NEVER_MS,
+    lifeFaults: {},
+    hopeless: false,
+    faults: ["twenty cuts of a long download"],
+  };
+}
+
+function nameOf(moment: CutMoment): string {
+  return "atByte" in moment ? "power cut at a byte of the download" : "power cut at a change of the disk";
+}
+
+/** One line that says what a round does. */
+export function describePlan(plan: Plan): string {
+  const { model, used, ops, bootScriptTells, mode, direct, cuts, hubFaults, lifeFaults } = plan;
+  const parts = [
+    `${model} board`,
+    used ? "updated before" : "fresh",
+    ops ? "ops file" : "no ops file",
+    bootScriptTells ? "fw_slot=" : "no fw_slot=",
+    mode,
+    direct ? "direct" : "cached",
+    ...cuts.map(({ moment, kept }) => `cut ${JSON.stringify(moment)} keeping ${kept}`),
+    ...hubFaults.map(({ fault, times }) => `${fault.name} x${times}`),
+    ...(Object.keys(lifeFaults).length > 0 ? [JSON.stringify(lifeFaults)] : []),
+    ...(plan.urlLifetimeMs < NEVER_MS ? [`URLs end after ${plan.urlLifetimeMs} ms`] : []),
+    ...(plan.hopeless ? ["hopeless"] : []),
+  ];
+  return parts.join(", ");
+}

@@ -1,0 +1,286 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import type { DeviceRecord } from "../hub/device-record.ts";
+import { IDENTIFIER } from "../agent/factory.ts";
+import { startHub, type Hub } from "../hub/server.ts";
+import { boot, DeadBoard, type Boot } from "./boot-loader.ts";
+import { checkEnd, checkJoins, checkPromise, checkRunningSlot, type Problem, type Wrong } from "./checks.ts";
+import { startLife, type Ending, type Life, type LifeOptions } from "./life.ts";
+import { DISK, type Medium } from "./medium.ts";
+import type { CutMoment, Plan } from "./plan.ts";
+import type { Random } from "./random.ts";
+import { tryRevert } from "./revert.ts";
+import type { Model, World } from "./world.ts";
+
+export interface Outcome {
+  readonly problems: readonly Problem[];
+  readonly cuts: number;
+  /** What each agent was at that hung, until the board's watchdog reset the board. */
+  readonly hung: readonly string[];
+  readonly sentBytes: number;
+  /** The firmware's size. */
+  readonly neededBytes: number;
+  /** The board's own words, of the last life. */
+  readonly log: string;
+}
+
+export interface RoundOptions {
+  readonly world: World;
+  readonly plan: Plan;
+  readonly random: Random;
+  /** For all of this round; removed when it went well. */
+  readonly dir: string;
+}
+
+/** After so long without a sign of life the board's watchdog bites. */
+const PATIENCE_MS = 120_000;
+const MAX_LIVES = 24;
+/** Long enough for whatever was put off. */
+const LATER_S = 26 * 3600;
+
+/** Plays a plan to its end. */
+export async function playRound({ world, plan, random, dir }: RoundOptions): Promise<Outcome> {
+  const model = await world.model(plan.model);
+  const hub = await startHub({
+    tls: model.factory.hubTls,
+    publicKeys: [model.factory.signingKey.publicKeyBase64],
+    urlLifetimeMs: plan.urlLifetimeMs,
+  });
+  const round = new Round({ world, plan, random, dir }, model, hub);
+  try {
+    await round.play();
+  } catch (error) {
+    if (!(error instanceof Unfit)) throw error;
+  } finally {
+    await round.end();
+    await hub.stop();
+  }
+  const { outcome } = round;
+  if (outcome.problems.length === 0) rmSync(dir, { recursive: true, force: true });
+  return outcome;
+}
+
+/** The round can't go on; its problem is noted. */
+class Unfit extends Error {}
+
+class Round {
+  readonly #options: RoundOptions;
+  readonly #model: Model;
+  readonly #hub: Hub;
+  readonly #device: DeviceRecord;
+  readonly #problems: Problem[] = [];
+  readonly #hung: string[] = [];
+  readonly #cutsLeft: Plan["cuts"][number][];
+  #medium: Medium;
+  #life: Life | undefined;
+  #lives = 0;
+  #boots = 0;
+  #cuts = 0;
+  #aheadS = 0;
+  #log = "";
+
+  constructor(options: RoundOptions, model: Model, hub: Hub) {
+    const { plan } = options;
+    this.#options = options;
+    this.#model = model;
+    this.#hub = hub;
+    this.#device = hub.device(IDENTIFIER);
+    this.#cutsLeft = [...plan.cuts];
+    this.#medium = plan.used ? model.used : model.fresh;
+  }
+
+  get outcome(): Outcome {
+    return {
+      problems: this.#problems,
+      cuts: this.#cuts,
+      hung: this.#hung,
+      sentBytes: this.#hub.downloads.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
+      neededBytes: this.#model.target.sizeBytes,
+      log: this.#log,
+    };
+  }
+
+  async end(): Promise<void> {
+    await this.#life?.kill();
+  }
+
+  /** @throws Unfit */
+  async play(): Promise<void> {
+    const { plan } = this.#options;
+    const { target } = this.#model;
+    for (const { fault, times } of plan.hubFaults) this.#hub.faults.add(fault, times);
+    this.#hub.deploy(await this.#hub.publish(target.path, target.meta), { penaltyMs: 0 });
+    let running = this.#boot();
+    for (;;) {
+      const ending = await this.#live(running);
+      if (ending === "arrived" || ending === "given up") break;
+      if (ending === "later") continue; // the same boot, another process
+      running = this.#boot();
+      if (ending === "cut") await this.#revert(running);
+    }
+    this.#problems.push(...checkEnd(this.#left(), this.#boot(), plan.hopeless));
+  }
+
+  /** What the board's boot loader makes of the medium. */
+  #boot(): Boot {
+    this.#boots += 1;
+    const disk = Buffer.from(this.#disk());
+    let booted: Boot;
+    try {
+      booted = boot(disk, this.#model.layout, this.#model.known);
+    } catch (error) {
+      if (!(error instanceof DeadBoard)) throw error;
+      throw this.#unfit("bad boot", error.message);
+    }
+    this.#medium = new Map([...this.#medium, [DISK, disk]]);
+    for (const slot of booted.failedTries)
+      this.#wrong("bad boot", `slot ${slot} was to boot and holds no whole firmware`);
+    return booted;
+  }
+
+  /** One process of the agent, to its end. */
+  async #live(
+    running: Boot,
+  ): Promise<Exclude<Ending, "stopped" | "crashed"> | "arrived" | "given up" | "later"> {
+    this.#lives += 1;
+    if (this.#lives > MAX_LIVES) throw this.#unfit("not done", `not there after ${MAX_LIVES} lives`);
+    const cut = this.#cutsLeft.shift();
+    const options = this.#lifeOptions(running, cut?.moment);
+    const before = { statuses: this.#device.statuses.length, joins: this.#device.joins.length };
+    const life = (this.#life = startLife(options));
+    const ending = await this.#outcomeOf(life, cut?.moment, before.statuses);
+    this.#log = life.log;
+    if (ending === "arrived" || ending === "given up" || ending === "later") await life.stop();
+    const how = await life.ended;
+    if (how === "cut") this.#cuts += 1;
+    else if (cut !== undefined && ending !== "arrived") this.#cutsLeft.unshift(cut);
+    if (how === "crashed") throw this.#unfit("not done", "the agent ended by itself");
+    const { random, plan } = this.#options;
+    this.#medium = life.mediumAfter({ kept: cut?.kept ?? "all", direct: plan.direct, random });
+    this.#problems.push(
+      ...checkJoins(this.#left(), running, before.joins),
+      ...checkRunningSlot(this.#left(), running),
+      ...checkPromise(this.#left(), before.statuses),
+    );
+    if (how === "cut" || how === "rebooted") return how;
+    return ending === "arrived" || ending === "given up" ? ending : "later";
+  }
+
+  /** Waits for what ends a life, or is a reason to end it. */
+  async #outcomeOf(
+    life: Life,
+    moment: CutMoment | undefined,
+    statusesBefore: number,
+  ): Promise<"arrived" | "given up" | "later" | "ended"> {
+    const sentBefore = this.outcome.sentBytes;
+    const due = (): boolean =>
+      moment !== undefined && "atByte" in moment && this.outcome.sentBytes - sentBefore >= moment.atByte;
+    let seen = statusesBefore;
+    let offeredAt = 0;
+    const refusal = () =>
+      this.#device.statuses
+        .slice(seen)
+        .find(({ status }) => ["failed", "ignored", "rescheduled"].includes(status));
+    for (;;) {
+      const waited = this.#hub.until(
+        () => this.#arrived() || due() || refusal() !== undefined || this.#isIdle(offeredAt),
+        PATIENCE_MS,
+      );
+      const first = await Promise.race([
+        waited.then(() => "hub" as const).catch(() => "silence" as const),
+        life.ended.then(() => "ended" as const),
+      ]);
+      if (first === "ended") return "ended";
+      if (first === "silence") {
+        if (this.#hung.length > 0) throw this.#unfit("not done", "nothing happens any more");
+        this.#hung.push(`${life.threads()}\n${life.log}`);
+      }
+      if (first === "silence" || due()) {
+        life.cutPower();
+        return "ended";
+      }
+      if (this.#arrived()) return "arrived";
+      if (this.#isIdle(offeredAt)) offeredAt = this.#device.joins.length;
+      const refused = refusal();
+      seen = this.#device.statuses.length;
+      if (this.#options.plan.hopeless && refused !== undefined) return "given up";
+      this.#device.blockedUntil = undefined; // an operator who does not wait
+      if (refused?.status === "rescheduled") {
+        this.#aheadS += LATER_S;
+        return "later";
+      }
+      this.#hub.offer();
+    }
+  }
+
+  /** Good firmware runs that is not the target, and no update of it: the hub's orchestrator looks from time to time. */
+  #isIdle(offeredAt: number): boolean {
+    const { online, validated, inFlight, joins } = this.#device;
+    return (
+      online &&
+      validated === "validated" &&
+      inFlight === undefined &&
+      !this.#arrived() &&
+      joins.length > offeredAt
+    );
+  }
+
+  /** The hub knows that the target runs, and that it is proven. */
+  #arrived(): boolean {
+    return (
+      this.#device.online &&
+      this.#device.firmware?.["uuid"] === this.#model.target.uuid &&
+      this.#device.validated === "validated"
+    );
+  }
+
+  #lifeOptions(running: Boot, moment: CutMoment | undefined): LifeOptions {
+    const { world, plan, dir } = this.#options;
+    return {
+      world,
+      model: this.#model,
+      dir: join(dir, `life-${this.#lives}`),
+      medium: this.#medium,
+      boot: running,
+      bootScriptTells: plan.bootScriptTells,
+      bootId: `boot-${this.#boots}`,
+      hubUrl: this.#hub.url,
+      config: {
+        update: {
+          mode: plan.mode,
+          retry: { attempts: 10, delay_s: 0.01, idle_timeout_s: 0.5, min_rate_bytes_s: 1 },
+        },
+        ...(!plan.ops && { firmware: { ops_file: "/nonexistent/ops.fw" } }),
+      },
+      faults: {
+        ...(this.#lives === 1 && plan.lifeFaults),
+        ...(moment !== undefined && "atChange" in moment && { cutAt: moment.atChange }),
+      },
+      aheadS: this.#aheadS,
+    };
+  }
+
+  async #revert(running: Boot): Promise<void> {
+    const options = this.#lifeOptions(running, undefined);
+    const problem = await tryRevert({ ...options, dir: join(this.#options.dir, `revert-${this.#boots}`) });
+    if (problem !== undefined) this.#wrong("bad boot", `revert: ${problem}`);
+  }
+
+  #left() {
+    return { model: this.#model, disk: this.#disk(), device: this.#device };
+  }
+
+  #disk(): Buffer {
+    return this.#medium.get(DISK) ?? Buffer.alloc(0);
+  }
+
+  #wrong(wrong: Wrong, text: string): void {
+    this.#problems.push({ wrong, text });
+  }
+
+  #unfit(wrong: Wrong, text: string): Unfit {
+    this.#log = this.#life?.log ?? "";
+    this.#wrong(wrong, text);
+    return new Unfit(text);
+  }
+}

@@ -1,0 +1,163 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { bundle } from "../../scripts/bundle.ts";
+import { openFactory, type Factory } from "../agent/factory.ts";
+import { environmentConfig, makeBoard, type MadeFirmware } from "../fwup/archive.ts";
+import { layoutWithSlots, type Layout } from "../fwup/layout.ts";
+import { realFwup, runFwup, STAND_IN } from "../fwup/run.ts";
+import { boot, type KnownFirmware } from "./boot-loader.ts";
+import { DISK, readMedium, type Medium } from "./medium.ts";
+
+/**
+ * Kinds of boards: with a U-Boot environment that is kept once, with a backup of the boot script's own, or
+ * twice; and one with firmware that takes a while to download.
+ */
+export type ModelName = "single" | "redundant" | "large";
+
+/** What boards of one kind start with. */
+export interface Model {
+  readonly layout: Layout;
+  readonly factory: Factory;
+  /** Runs on a board as it leaves the factory. */
+  readonly old: MadeFirmware;
+  /** What boards are updated to. */
+  readonly target: MadeFirmware;
+  readonly known: readonly KnownFirmware[];
+  /** From the factory: `old` in slot a, nothing in slot b. */
+  readonly fresh: Medium;
+  /** Updated once: `old` in slot b, what it replaced in slot a. */
+  readonly used: Medium;
+}
+
+/** All that rounds share: made once, changed by none of them. */
+export interface World {
+  readonly dir: string;
+  /** Made when it is first asked for. */
+  readonly model: (name: ModelName) => Promise<Model>;
+  /** The bundle that `npm run build` makes. */
+  readonly agent: string;
+  readonly fwup: string;
+  /** The library of preload/. */
+  readonly preload: string;
+  /** A folder of programs that come first on an agent's PATH: nothing here may reboot this machine. */
+  readonly bin: string;
+  remove(): Promise<void>;
+}
+
+/** Several parts of 1 MiB, which don't fill the slot. */
+const ROOTFS_BYTES = { small: 2_400_000, large: 24_000_000 };
+const SLOT_BLOCKS = { small: 5120, large: 49_152 };
+/** The place where boot.cmd has its backup. */
+const SECOND_ENVIRONMENT = 0x110;
+/** As on the cards of buildroot/. */
+const UNUSED = { offset: 768, blocks: 512 };
+
+/** @throws Error when there is no C compiler */
+export async function setUpWorld(): Promise<World> {
+  const dir = await mkdtemp(join(tmpdir(), "hublink-torture-"));
+  const bin = join(dir, "bin");
+  await mkdir(bin);
+  for (const name of ["reboot", "sync"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
+  const agent = join(dir, "hublink.cjs");
+  await bundle(agent);
+  const fwup = realFwup() ?? (await bundledStandIn(join(dir, "fwup")));
+  const models = new Map<ModelName, Promise<Model>>();
+  return {
+    dir,
+    async model(name) {
+      const made = models.get(name) ?? makeModel(join(dir, name), name);
+      models.set(name, made);
+      return made;
+    },
+    agent,
+    fwup,
+    preload: compilePreload(join(dir, "preload.so")),
+    bin,
+    remove: async () => rm(dir, { recursive: true, force: true }),
+  };
+}
+
+export function hasCompiler(): boolean {
+  try {
+    execFileSync("cc", ["--version"], { stdio: "ignore" });
+    return process.platform === "linux";
+  } catch {
+    return false; // not installed
+  }
+}
+
+/** Compiles preload/. @returns the library's path */
+export function compilePreload(library: string): string {
+  const sources = ["log.c", "files.c", "surroundings.c"].map((name) =>
+    join(import.meta.dirname, "preload", name),
+  );
+  const flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"];
+  execFileSync("cc", [...flags, "-o", library, ...sources, "-ldl", "-lpthread"], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  return library;
+}
+
+/** The stand-in as one file; test/bin/fwup would bundle it anew at each start. */
+async function bundledStandIn(file: string): Promise<string> {
+  await build({
+    entryPoints: [join(import.meta.dirname, "../fwup/main.ts")],
+    outfile: file,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    mainFields: ["module", "main"],
+    banner: { js: "#!/usr/bin/env node" },
+  });
+  await chmod(file, 0o755);
+  return file;
+}
+
+async function makeModel(dir: string, name: ModelName): Promise<Model> {
+  const size = name === "large" ? "large" : "small";
+  const layout: Layout = {
+    ...layoutWithSlots(SLOT_BLOCKS[size]),
+    bootedBy: "environment",
+    unused: UNUSED,
+    ...(name === "redundant" && { secondEnvironmentOffset: SECOND_ENVIRONMENT }),
+  };
+  await mkdir(dir);
+  const factory = await openFactory(dir, { layout });
+  const make = async (version: string): Promise<{ made: MadeFirmware; known: KnownFirmware }> => {
+    const content = createHash("shake256", { outputLength: ROOTFS_BYTES[size] }).update(version).digest();
+    const made = await factory.firmware(version, { rootfs: content });
+    return { made, known: { version, uuid: made.uuid, content } };
+  };
+  const [oldest, old, target] = [await make("0.9.0"), await make("1.0.0"), await make("2.0.0")];
+  const known = [oldest.known, old.known, target.known];
+  const media = async (name: string, files: readonly MadeFirmware[]): Promise<Medium> => {
+    const folder = join(dir, name);
+    await mkdir(folder);
+    const [first = old.made, ...updates] = files;
+    const { disk } = await makeBoard({ dir: folder, firmware: first.path, layout });
+    const fwup = realFwup() ?? STAND_IN;
+    for (const { path } of updates) await runFwup(fwup, ["-aq", "-d", disk, "-t", "upgrade", "-i", path]);
+    await runFwup(fwup, ["-aq", "-d", disk, "-t", "validate", "-i", factory.opsFile]);
+    const medium = new Map([[DISK, readMedium(folder).get(DISK) ?? Buffer.alloc(0)]]);
+    boot(medium.get(DISK) ?? Buffer.alloc(0), layout, known); // leaves its backup of the environment
+    return medium;
+  };
+  return {
+    layout,
+    factory,
+    old: old.made,
+    target: target.made,
+    known,
+    fresh: await media("fresh", [old.made]),
+    used: await media("used", [oldest.made, old.made]),
+  };
+}
+
+/** The fw_env.config of a disk of this model. */
+export function environmentConfigOf(model: Model, disk: string): string {
+  return environmentConfig(disk, model.layout);
+}
