@@ -48,6 +48,8 @@ export interface AgentOptions {
   readonly log: Log;
   /** The root folder, `/` on a board: where the kernel's files are read. */
   readonly root: string;
+  /** The agent before was left stranded: a reboot that is owed is not asked for at once. */
+  readonly afterStranded: boolean;
 }
 
 /** A running agent. */
@@ -56,7 +58,12 @@ export interface Agent {
   stop(): Promise<void>;
   /** Resolves when no update is being written. */
   settled(): Promise<void>;
+  /** Resolves when a reboot that failed has ended its work for nothing: stop it, and start another. */
+  readonly stranded: Promise<void>;
 }
+
+/** The next reboot after one that failed: until then people can reach the board. */
+const REBOOT_AGAIN_MS = 3_600_000;
 
 /** What a slot that is being finished is given on a stop; the whole stop stays under 10 s. */
 const FINISH_GRACE_MS = 6000;
@@ -253,6 +260,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     note: async (reason, method) => boot.note(reason, method),
     resetByGpio: async (signal) => watchdogs.resetByGpio(signal),
+    watchdogArmed: () => watchdogs.armed,
   });
 
   const validation = createValidation({
@@ -374,11 +382,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   if (firmware.rebootOwed) {
     // The hub may not have heard it; it is told with the join, and sends nothing anew.
     device.status(journal.installed?.uuid ?? null, { status: "completed" });
-    rebootRequest.resume(summaryOf(firmware.running?.other ?? {}), journal.installed?.atMs ?? clock.now());
+    rebootRequest.resume(
+      summaryOf(firmware.running?.other ?? {}),
+      journal.installed?.atMs ?? clock.now(),
+      options.afterStranded ? REBOOT_AGAIN_MS : 0,
+    );
   }
 
   return {
     settled: async () => updater.settled(),
+    stranded: rebooter.stranded,
     async stop() {
       stopping = true;
       log.info("hublink stops");

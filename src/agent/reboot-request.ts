@@ -30,8 +30,12 @@ export interface RebootRequest {
   readonly pending: PendingReboot | undefined;
   /** An update has just been installed. */
   slotReady(firmware: FirmwareSummary): void;
-  /** One was installed by an earlier agent in this boot, at that wall-clock time in ms. */
-  resume(firmware: FirmwareSummary, installedAtMs: number): void;
+  /**
+   * One was installed by an earlier agent in this boot.
+   * @param installedAtMs wall-clock time, ms since 1970
+   * @param holdMs the reboot, or the question for it, comes no sooner
+   */
+  resume(firmware: FirmwareSummary, installedAtMs: number, holdMs: number): void;
   stop(): Promise<void>;
 }
 
@@ -64,7 +68,9 @@ export function createRebootRequest(options: RebootRequestOptions): RebootReques
   const run = async (firmware: FirmwareSummary, waitMs: number, deadlineMs: number): Promise<void> => {
     try {
       if (waitMs > 0) await sleep(clock, waitMs, signal);
-      options.reboot(await permission(firmware, deadlineMs));
+      options.reboot(
+        config.reboot === "ask" ? await permission(firmware, deadlineMs) : "the update is installed",
+      );
     } catch (error) {
       if (!signal.aborted) log.error(`asking for the reboot: ${messageOf(error)}`);
     }
@@ -72,15 +78,14 @@ export function createRebootRequest(options: RebootRequestOptions): RebootReques
 
   const begin = (firmware: FirmwareSummary, waitMs: number, spentMs: number): void => {
     switch (config.reboot) {
-      case "immediate":
-        options.reboot("the update is installed");
-        break;
       case "never":
         pending = { deferredUntilMs: null };
         log.info("the update is installed; its reboot is left to the application and to people");
         break;
+      case "immediate":
       case "ask":
-        pending = { deferredUntilMs: null };
+        if (config.reboot === "ask" || waitMs > 0)
+          pending = { deferredUntilMs: waitMs > 0 ? clock.now() + waitMs : null };
         asking ??= run(firmware, waitMs, clock.monotonic() + maxDeferMs - spentMs);
         break;
     }
@@ -91,10 +96,12 @@ export function createRebootRequest(options: RebootRequestOptions): RebootReques
       return pending;
     },
     slotReady: (firmware) => begin(firmware, 0, 0),
-    resume(firmware, installedAtMs) {
+    resume(firmware, installedAtMs, holdMs) {
       // The application gets the time to come back that it has for an answer. A clock that was set back
       // in between starts the count anew; one that was set forward ends it early: either way it ends.
-      begin(firmware, config.ask_timeout_s * 1000, Math.max(0, clock.now() - installedAtMs));
+      const waitMs = config.reboot === "ask" ? Math.max(holdMs, config.ask_timeout_s * 1000) : holdMs;
+      if (holdMs > 0) log.warn("the last reboot failed; the next one waits", { for_s: holdMs / 1000 });
+      begin(firmware, waitMs, Math.max(0, clock.now() - installedAtMs));
     },
     async stop() {
       stopping.abort(new Error("the agent stops"));

@@ -16,6 +16,8 @@ export interface RebooterOptions {
   /** Keeps for the next boot why this one ends. */
   readonly note: (reason: string, method: string | null) => Promise<void>;
   readonly resetByGpio: (signal: AbortSignal) => Promise<void>;
+  /** A watchdog is armed, which is starved when all ways have failed. */
+  readonly watchdogArmed: () => boolean;
   readonly root: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -26,6 +28,11 @@ export interface Rebooter {
   readonly rebooting: boolean;
   /** Every way to reboot has been tried, and the board is still up. */
   readonly failed: boolean;
+  /**
+   * Resolves when that is so, and no watchdog has reset the board either. What the agent did is over by
+   * then, for the reboot's sake: another agent is needed, for people to reach the board through.
+   */
+  readonly stranded: Promise<void>;
   reboot(reason: string): void;
   /** The agent is told to end, as it is when the reboot takes effect. */
   stop(): Promise<void>;
@@ -33,6 +40,8 @@ export interface Rebooter {
 
 /** The hub's last words wait no longer for its answer. */
 const FLUSH_MS = 2000;
+/** More than a starved watchdog takes: the longest usual time-out is four minutes (those of x86 boards). */
+const STARVED_MS = 300_000;
 
 export function createRebooter(options: RebooterOptions): Rebooter {
   const { config, clock, log, root, resetByGpio } = options;
@@ -40,6 +49,9 @@ export function createRebooter(options: RebooterOptions): Rebooter {
   const stopping = new AbortController();
   let under: Promise<void> | undefined;
   let failed = false;
+  let strand = (): void => undefined;
+  const stranded = new Promise<void>((resolve) => (strand = resolve));
+  let cancelStrand = (): void => undefined;
 
   const run = async (reason: string): Promise<void> => {
     try {
@@ -62,6 +74,8 @@ export function createRebooter(options: RebooterOptions): Rebooter {
     } catch (error) {
       log.error(messageOf(error));
       failed = true;
+      cancelStrand();
+      cancelStrand = clock.after(options.watchdogArmed() ? STARVED_MS : 0, strand);
     } finally {
       under = undefined;
     }
@@ -74,12 +88,14 @@ export function createRebooter(options: RebooterOptions): Rebooter {
     get failed() {
       return failed;
     },
+    stranded,
     reboot(reason) {
       under ??= run(reason);
     },
     async stop() {
       stopping.abort(new Error("the agent stops"));
       await under;
+      cancelStrand();
     },
   };
 }

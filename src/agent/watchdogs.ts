@@ -17,6 +17,8 @@ export interface WatchdogsOptions extends GpioDeps {
 export interface Watchdogs {
   /** One line for each that is configured: what it is, or why it can't be used. */
   readonly names: readonly string[];
+  /** At least one could be opened. */
+  readonly armed: boolean;
   /** Why they are not fed, so that they reset the board. */
   readonly starving: string | undefined;
   /** Arms what is configured. One that can't be used is reported, and the agent works without. */
@@ -71,6 +73,9 @@ export function createWatchdogs(options: WatchdogsOptions): Watchdogs {
 
   return {
     names,
+    get armed() {
+      return kernel !== undefined || gpio !== undefined;
+    },
     get starving() {
       return starving;
     },

@@ -13,13 +13,16 @@ export async function run(context: CommandContext): Promise<void> {
   try {
     let checked = await checkedConfig(context);
     agent = await start(checked, context);
-    while ((await signals.next()) === "reload") {
-      const next = await usableConfig(context, checked, agent, signals);
+    for (;;) {
+      const event = await Promise.race([signals.next(), agent.stranded.then(() => "stranded" as const)]);
+      if (event === "stop") return;
+      const stranded = event === "stranded";
+      const next = stranded ? checked : await usableConfig(context, checked, agent, signals);
       if (next === undefined) continue;
       const old = agent;
       agent = undefined;
       await old.stop();
-      [agent, checked] = await startEither(next, checked, context);
+      [agent, checked] = await startEither(next, checked, context, stranded);
     }
   } finally {
     await agent?.stop();
@@ -27,10 +30,14 @@ export async function run(context: CommandContext): Promise<void> {
   }
 }
 
-async function start({ config, warnings }: Checked, context: CommandContext): Promise<Agent> {
+async function start(
+  { config, warnings }: Checked,
+  context: CommandContext,
+  afterStranded = false,
+): Promise<Agent> {
   const log = daemonLog(config, context);
   for (const line of warnings) log.warn(line);
-  return await startAgent({ config, clock: systemClock, random: Math.random, log, root: "/" });
+  return await startAgent({ config, clock: systemClock, random: Math.random, log, root: "/", afterStranded });
 }
 
 /** The new configuration, as soon as no update is disturbed by it; undefined when it is refused. */
@@ -57,9 +64,10 @@ async function startEither(
   next: Checked,
   old: Checked,
   context: CommandContext,
+  afterStranded: boolean,
 ): Promise<[agent: Agent, checked: Checked]> {
   try {
-    return [await start(next, context), next];
+    return [await start(next, context, afterStranded), next];
   } catch (error) {
     const log = daemonLog(old.config, context);
     log.error(`the new configuration can't be used, back to the old one: ${messageOf(error)}`);

@@ -48,7 +48,9 @@ export interface TestBoard {
   start(overrides?: TestBoardOptions["config"]): Promise<Agent>;
   /** Stops the agent and starts it again, in the same boot. */
   restart(overrides?: TestBoardOptions["config"]): Promise<Agent>;
-  /** The same, in the next boot. */
+  /** The same, after a reboot that failed. */
+  restartStranded(overrides?: TestBoardOptions["config"]): Promise<Agent>;
+  /** The same as `restart`, in the next boot. */
   reboot(overrides?: TestBoardOptions["config"]): Promise<Agent>;
   /** Resolves when a line of the agent's log matches, also one that is already there. */
   saw(line: RegExp): Promise<void>;
@@ -112,9 +114,16 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
     },
   });
   let agent: Agent | undefined;
-  const start: TestBoard["start"] = async (overrides) => {
+  const start = async (overrides?: Tables, afterStranded = false): Promise<Agent> => {
     const clock = options.clock ?? systemClock;
-    agent = await startAgent({ config: config(overrides), clock, random: Math.random, log, root });
+    agent = await startAgent({
+      config: config(overrides),
+      clock,
+      random: Math.random,
+      log,
+      root,
+      afterStranded,
+    });
     return agent;
   };
   const stop = async (): Promise<void> => {
@@ -141,10 +150,14 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       return path;
     },
     firmware,
-    start,
+    start: async (overrides) => start(overrides),
     async restart(overrides) {
       await stop();
       return await start(overrides);
+    },
+    async restartStranded(overrides) {
+      await stop();
+      return await start(overrides, true);
     },
     async reboot(overrides) {
       await stop();

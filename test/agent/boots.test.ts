@@ -108,6 +108,15 @@ describe("after a boot", () => {
       assert.equal((await board.environment()).get("nerves_fw_active"), "b");
     });
 
+    it(`a reboot that failed in every way is not asked for at once by the agent that takes over (${kernel || "nobody says which slot runs"})`, async () => {
+      await setUpInstalled(kernel);
+      const before = board.logged.length;
+      await board.restartStranded({ firmware: { devpath: "/dev/null" } });
+      await board.saw(/the last reboot failed; the next one waits .*3600/);
+      await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
+      assert.ok(!board.logged.slice(before).some((line) => line.includes("rebooting the board")));
+    });
+
     it(`an update whose end nobody noted is no fall-back, but waits for its reboot (${kernel || "nobody says which slot runs"})`, async () => {
       await setUpInstalled(kernel);
       await board.forgetEnd();

@@ -52,6 +52,19 @@ describe("the reboot into an installed update", () => {
     assert.deepEqual(asked, []);
   });
 
+  for (const reboot of ["immediate", "ask"] as const) {
+    it(`is held back after one that failed, where it is "${reboot}"`, async () => {
+      setUp(reboot);
+      answer = { action: "reboot" };
+      request.resume(FIRMWARE, clock.now(), HOUR);
+      assert.deepEqual(request.pending, { deferredUntilMs: clock.now() + HOUR });
+      await clock.advance(HOUR - 1);
+      assert.deepEqual([asked, rebooted], [[], []]);
+      await clock.advance(1);
+      assert.deepEqual(rebooted, ["the update is installed"]);
+    });
+  }
+
   it("comes when the application agrees", async () => {
     setUp();
     answer = { action: "reboot" };
@@ -85,8 +98,8 @@ describe("the reboot into an installed update", () => {
 
   it("comes after max_defer_s in all, also when the agent is started again in between", async () => {
     setUp();
-    request.resume(FIRMWARE, clock.now() - 20 * HOUR);
-    assert.deepEqual(request.pending, { deferredUntilMs: null });
+    request.resume(FIRMWARE, clock.now() - 20 * HOUR, 0);
+    assert.deepEqual(request.pending, { deferredUntilMs: clock.now() + 30_000 });
     await clock.advance(29_999);
     assert.deepEqual(asked, [], "the application has time to come back");
     await clock.advance(1);
@@ -97,7 +110,7 @@ describe("the reboot into an installed update", () => {
 
   it("is put off no longer because the clock was set back meanwhile", async () => {
     setUp();
-    request.resume(FIRMWARE, clock.now() + 1000 * HOUR);
+    request.resume(FIRMWARE, clock.now() + 1000 * HOUR, 0);
     await clock.advance(24 * HOUR + 30_000);
     assert.equal(rebooted.length, 1);
   });

@@ -11,6 +11,8 @@ export interface ProgramOptions {
   readonly stdin?: Uint8Array;
   /** Whose process it is; by default the tests' own. */
   readonly uid?: number;
+  /** A command that runs the one it is given, such as unshare. */
+  readonly within?: readonly string[];
 }
 
 export interface Ended {
@@ -46,7 +48,8 @@ async function bundled(): Promise<string> {
 
 /** Starts `hublink ARGS`. */
 export async function start(args: readonly string[], options: ProgramOptions = {}): Promise<Program> {
-  const child = spawn(process.execPath, [await bundled(), ...args], {
+  const [command = "", ...rest] = [...(options.within ?? []), process.execPath, await bundled(), ...args];
+  const child = spawn(command, rest, {
     env: { ...process.env, ...options.env },
     ...(options.uid !== undefined && { uid: options.uid }),
   });

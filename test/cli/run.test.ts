@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,6 +11,17 @@ import { end, hublink, startDaemon, type Program } from "./program.ts";
 
 /** What a stop may take at most is a promise of the daemon; past it a test fails. */
 const STOP_MS = 10_000;
+
+/** No test may reboot its machine: what runs within this sees an empty file for the kernel's trigger. */
+const withoutSysrq = [
+  ...["unshare", "--mount", "sh", "-ec"],
+  'if [ -e /proc/sysrq-trigger ]; then mount --bind /dev/null /proc/sysrq-trigger; fi; exec "$@"',
+  "sh",
+];
+const cannotHideSysrq =
+  spawnSync("unshare", [...withoutSysrq.slice(1), "true"]).status === 0
+    ? false
+    : "only root can make namespaces";
 
 describe("hublink run", () => {
   let board: TestBoard;
@@ -73,6 +85,25 @@ describe("hublink run", () => {
     child.kill("SIGTERM");
     assert.equal((await ended).code, 0);
     assert.equal(device().connections, 1);
+  });
+
+  it("can be reached again after a reboot that came in no way", { skip: cannotHideSysrq }, async () => {
+    board = await setUpBoard();
+    config = await board.writeConfig({
+      reboot: { command: "exit 1", escalate_s: 0.1 },
+      console: { enabled: true },
+    });
+    daemon = await startDaemon(config, { within: withoutSysrq });
+    const consoles = (): number =>
+      device().received.filter(({ topic, event }) => topic === "console" && event === "phx_join").length;
+    await board.hub.until(() => consoles() === 1);
+    board.hub.reboot(IDENTIFIER);
+    await daemon.logged(/the board is still up after every way to reboot it; cut its power/);
+    await board.hub.until(() => consoles() === 2);
+    board.hub.send(IDENTIFIER, "console", "dn", { data: "echo $((6 * 7))\r" });
+    const shows42 = (): boolean =>
+      device().received.some(({ event, payload }) => event === "up" && /42/.test(JSON.stringify(payload)));
+    await board.hub.until(shows42);
   });
 
   it("goes by the new configuration after SIGHUP", async () => {
