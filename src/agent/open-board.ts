@@ -1,4 +1,5 @@
 import { openClockGuard, type ClockGuard } from "../board/clock-guard.ts";
+import { missingPrivileges } from "../board/privileges.ts";
 import type { Config } from "../config/schema.ts";
 import { openBoardFirmware, type BoardFirmware } from "../firmware/board-firmware.ts";
 import { fwupVersion, writesUnverified } from "../firmware/fwup.ts";
@@ -53,6 +54,7 @@ export async function openBoard({ config, clock: systemClock, log, root }: Board
     log: log.scope("clock"),
   });
   const { clock } = guard;
+  for (const missing of missingPrivileges(config, root)) log.warn(missing);
   const boot = await openBootRecord({ stateDir: config.state.dir, root, clock, log });
   const identity = await boardIdentity(config, root, clock, log.scope("identity"));
   const trust = await loadTrust(config.hub.ca_file, root);

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, realpathSync, statSync, writeSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync, realpathSync, statSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Clock } from "../platform/clock.ts";
@@ -53,6 +53,7 @@ export async function watchdogFacts(device: string, root: string): Promise<Watch
   try {
     if (statSync(device).isFile() || statSync(device).isDirectory())
       throw new Failure("config", `watchdog.device: ${device} is not a device`);
+    accessSync(device, constants.W_OK);
     name = basename(realpathSync(device));
   } catch (error) {
     throw error instanceof Failure ? error : openFailure(device, error);

@@ -1,18 +1,26 @@
 import { findLine } from "../board/gpio-line.ts";
 import { describeWatchdog, watchdogFacts } from "../board/kernel-watchdog.ts";
 import { openLed } from "../board/led.ts";
+import { missingPrivileges } from "../board/privileges.ts";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
+import { ownAccount } from "../shell/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 import type { Report } from "./check.ts";
 
 /** What the agent needs of the board itself. Nothing is opened: a watchdog is armed by that, and a line driven. */
 export async function checkBoard(config: Config, report: Report): Promise<void> {
+  checkUser(config, report);
   checkClock(report);
   await checkKernelWatchdog(config, report);
   await checkGpioWatchdog(config, report);
   await checkLed(config, report);
+}
+
+function checkUser(config: Config, report: Report): void {
+  report.add("ok", "user", ownAccount().name);
+  for (const missing of missingPrivileges(config, "/")) report.add("warn", "user", missing);
 }
 
 function checkClock(report: Report): void {

@@ -1,4 +1,3 @@
-import { userInfo } from "node:os";
 import type { Config } from "../config/schema.ts";
 import {
   checkDevpath,
@@ -13,7 +12,7 @@ import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf, type FailureKind } from "../platform/failure.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { silentLog } from "../platform/log.ts";
-import { accountOf } from "../shell/account.ts";
+import { accountOf, ownAccount } from "../shell/account.ts";
 import { findTerminalWay } from "../shell/find-terminal-way.ts";
 import { checkConnection, checkIdentity } from "./check-identity.ts";
 import { checkBoard } from "./check-board.ts";
@@ -146,7 +145,7 @@ async function checkConsole({ console: settings, extensions }: Config, report: R
     const account = accountOf(settings.user);
     await checkExecutable("shell", settings.shell);
     const way = await findTerminalWay({ clock: systemClock, log: silentLog });
-    const who = account?.name ?? userInfo().username;
+    const who = account?.name ?? ownAccount().name;
     if (way.isTerminal) report.add("ok", "console", `${settings.shell} as ${who}, by ${way.name}`);
     else {
       const missing = "no terminal: neither busybox telnetd nor script works here";

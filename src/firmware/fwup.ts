@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { access, constants, stat } from "node:fs/promises";
 import { syncPath } from "../platform/atomic-file.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
@@ -164,8 +164,13 @@ export async function queryFwup(
  */
 export async function checkDevpath(path: string): Promise<void> {
   const stats = await statOf("device", path);
-  if (stats.isBlockDevice() || stats.isFile()) return;
-  throw new Failure("config", `device ${path} is neither a block device nor a file; set firmware.devpath`);
+  if (!stats.isBlockDevice() && !stats.isFile())
+    throw new Failure("config", `device ${path} is neither a block device nor a file; set firmware.devpath`);
+  try {
+    await access(path, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    throw fileFailure("device", path, error);
+  }
 }
 
 /**

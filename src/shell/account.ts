@@ -1,12 +1,24 @@
 import { readFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join } from "node:path";
-import { Failure, fileFailure } from "../platform/failure.ts";
+import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 
 /** Who a shell runs as. */
 export interface Account {
   readonly name: string;
   readonly uid: number;
   readonly gid: number;
+}
+
+/** The agent's own user; the system's list of users need not have it. */
+export function ownAccount(): { readonly name: string; readonly home: string } {
+  try {
+    const { username, homedir } = userInfo();
+    return { name: username, home: homedir || "/" };
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return { name: `${process.getuid?.() ?? ""}`, home: "/" };
+  }
 }
 
 /**

@@ -1,12 +1,12 @@
 import { spawn, type SpawnOptions } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir, userInfo } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { within, type Cancel, type Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { Account } from "./account.ts";
+import { ownAccount, type Account } from "./account.ts";
 import { signalSession } from "./session-processes.ts";
 import { parseReport, REPORT_FD, startScript } from "./start-script.ts";
 import type { TerminalWay } from "./terminal-ways.ts";
@@ -70,7 +70,7 @@ export async function openTerminal(options: TerminalOptions): Promise<Terminal> 
   // In a session of its own: on pipes that is the shell's session.
   const spawnOptions: SpawnOptions = {
     detached: true,
-    cwd: homeFolder(),
+    cwd: ownAccount().home,
     env: shellEnvironment(options.shell),
     stdio: ["pipe", "pipe", "pipe", "pipe"],
   };
@@ -173,17 +173,12 @@ function reportStream(child: { readonly stdio?: readonly unknown[] }): Readable 
   return stream instanceof Readable ? stream : undefined;
 }
 
-/** Whoever looks for a file first looks at home. */
-function homeFolder(): string {
-  return userInfo().homedir || "/";
-}
-
 /** What is passed on of the agent's environment: its own settings, such as where a key is, stay with it. */
 const INHERITED = ["PATH", "LANG", "LC_ALL", "TZ"];
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 function shellEnvironment(shell: string): Record<string, string> {
-  const { username } = userInfo();
+  const { name, home } = ownAccount();
   const inherited = INHERITED.flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value]];
@@ -192,9 +187,9 @@ function shellEnvironment(shell: string): Record<string, string> {
     PATH: DEFAULT_PATH,
     ...(Object.fromEntries(inherited) as Record<string, string>),
     TERM: "xterm-256color", // which the hub's page shows
-    HOME: homeFolder(),
-    USER: username,
-    LOGNAME: username,
+    HOME: home, // whoever looks for a file first looks there
+    USER: name,
+    LOGNAME: name,
     SHELL: shell,
   };
 }
