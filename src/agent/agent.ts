@@ -13,6 +13,7 @@ import type { Log } from "../platform/log.ts";
 import { tappedLog } from "../platform/tapped-log.ts";
 import { VERSION } from "../version.ts";
 import { agentStatus } from "./agent-status.ts";
+import { createApplicationCheck } from "./application-check.ts";
 import { createArchives } from "./archives.ts";
 import { createAskAgain } from "./ask-again.ts";
 import { boardExtensions, createConnectionLosses, healthFacts } from "./board-extensions.ts";
@@ -256,6 +257,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         access.stop(),
         identify.stop(),
         connectivity.stop(),
+        applicationCheck.stop(),
       ]);
     },
     note: async (reason, method) => boot.note(reason, method),
@@ -320,9 +322,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: log.scope("update"),
   });
 
+  const applicationCheck = createApplicationCheck({
+    command: config.watchdog.command,
+    clock,
+    runCommand,
+    log: log.scope("watchdog"),
+  });
+
   const watchdogs = createWatchdogs({
     config: config.watchdog,
-    vitals: () => vitalsOf({ config: config.update, updater, validation, rebooter }),
+    vitals: () => vitalsOf({ config: config.update, updater, validation, rebooter, applicationCheck }),
     root,
     runCommand,
     clock,
@@ -374,6 +383,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   log.info("hublink started", { version: VERSION, identifier: identity.identifier, pid: process.pid });
   await watchdogs.open();
+  if (watchdogs.armed) applicationCheck.start();
   await identify.start();
   guard.start(() => {
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
@@ -400,6 +410,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       await Promise.all([
         identify.stop(),
         connectivity.stop(),
+        applicationCheck.stop(),
         rebootRequest.stop().then(async () => rebooter.stop()),
         validation.stop(),
         access.stop(),

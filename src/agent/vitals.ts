@@ -1,6 +1,7 @@
 import type { Vitals } from "../board/feeding.ts";
 import type { Config } from "../config/schema.ts";
 import type { Updater } from "../firmware/update.ts";
+import type { ApplicationCheck } from "./application-check.ts";
 import type { Rebooter } from "./rebooter.ts";
 import type { Validation } from "./validation.ts";
 
@@ -10,6 +11,7 @@ export interface VitalsSources {
   readonly updater: Updater;
   readonly validation: Validation;
   readonly rebooter: Rebooter;
+  readonly applicationCheck: ApplicationCheck;
 }
 
 /** How the agent is, but for its event loop. */
@@ -18,6 +20,7 @@ export function vitalsOf({
   updater,
   validation,
   rebooter,
+  applicationCheck,
 }: VitalsSources): Omit<Vitals, "laggingForMs"> {
   const { state, stillForMs } = updater.status;
   // In all other states it may wait for the network, which no reset of the board brings back.
@@ -26,6 +29,7 @@ export function vitalsOf({
     updateStillForMs: local ? stillForMs : undefined,
     updateLimitMs: config.stall_s * 1000 + SPARE_MS,
     trialOverForMs: validation.overForMs,
+    checkFailures: applicationCheck.failures,
     rebootFailed: rebooter.failed,
   };
 }

@@ -104,9 +104,11 @@ export function createWatchdogs(options: WatchdogsOptions): Watchdogs {
     },
     async stop(forReboot) {
       cancelLook();
-      if (forReboot) kernel?.leaveArmed();
-      else kernel?.stop();
-      await gpio?.stop();
+      const open = { kernel, gpio };
+      kernel = gpio = undefined;
+      if (forReboot) open.kernel?.leaveArmed();
+      else open.kernel?.stop();
+      await open.gpio?.stop();
     },
   };
 }

@@ -8,12 +8,16 @@ export interface Vitals {
   readonly updateLimitMs: number;
   /** Since the time was over in which the firmware on trial had to prove good, ms; undefined: it is not. */
   readonly trialOverForMs: number | undefined;
+  /** How often the application's own check has failed in a row. */
+  readonly checkFailures: number;
   /** Every way to reboot has been tried, and the board is still up. */
   readonly rebootFailed: boolean;
 }
 
 /** A Pi Zero is late by seconds while it is busy; an agent that is never in time for so long is sick. */
 const LAGGING_LIMIT_MS = 60_000;
+
+const CHECK_FAILURES_LIMIT = 3;
 
 /** More than all ways to reboot take, with their usual deadlines. */
 const TRIAL_LIMIT_MS = 300_000;
@@ -30,5 +34,7 @@ export function reasonToStarve(vitals: Vitals): string | undefined {
   if (vitals.laggingForMs >= LAGGING_LIMIT_MS) return "the agent has been too slow for a minute";
   if (vitals.updateStillForMs !== undefined && vitals.updateStillForMs >= vitals.updateLimitMs)
     return "the update under way neither goes on nor ends";
+  if (vitals.checkFailures >= CHECK_FAILURES_LIMIT)
+    return `watchdog.command has failed ${CHECK_FAILURES_LIMIT} times in a row`;
   return undefined;
 }

@@ -7,13 +7,14 @@ import type { Report } from "./check.ts";
 
 /** The command lines that the configuration has a use for, by setting. */
 function commandsOf(config: Config): [setting: string, line: string][] {
-  const { update, validation, reboot, connectivity, identify } = config;
+  const { update, validation, reboot, watchdog, connectivity, identify } = config;
   const { archives, extensions, geo, logging, network_identity } = config;
   const services = Object.entries(network_identity.services);
   return [
     ["update.policy_command", update.policy_command],
     ["validation.command", validation.command],
     ["reboot.command", reboot.command],
+    ["watchdog.command", watchdog.command],
     ["connectivity.command", connectivity.after_s > 0 ? connectivity.command : ""],
     ["identify.command", identify.command],
     ["archives.ready_command", archives.enabled ? archives.ready_command : ""],

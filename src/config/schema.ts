@@ -361,6 +361,11 @@ export const schema = section("", {
 
   watchdog: section("Watchdogs, fed only while the agent's own checks pass.", {
     device: setting(path, "", "Kernel watchdog to feed, such as /dev/watchdog. Empty: none."),
+    command: setting(
+      command,
+      "",
+      "The application's own check, run once a minute for at most 30 s: when it fails three times in a row, the watchdogs are not fed until it succeeds again.",
+    ),
     gpio: section("An external watchdog on a GPIO line.", {
       line: setting(
         text('a GPIO line such as "17", "GPIO17" or "pinctrl-bcm2835:17"', /^((GPIO)?\d+|[^\s:]+:\d+)?$/),
