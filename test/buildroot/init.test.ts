@@ -4,28 +4,10 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { bundle } from "../../scripts/bundle.ts";
-import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
+import { IDENTIFIER, type TestBoard } from "../agent/board.ts";
 import { eventually } from "../firmware/left-behind.ts";
 import { missing } from "./card.ts";
-
-const PACKAGE = join(import.meta.dirname, "../../buildroot/package/hublink");
-
-const isolated = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
-const cannotIsolate =
-  spawnSync("unshare", [...isolated, "true"]).status === 0 ? false : "only root can make namespaces";
-
-/** A board with the whole agent as a program, which is `hublink`. */
-async function install(): Promise<{ board: TestBoard; hublink: string }> {
-  const board = await setUpBoard();
-  const config = await board.writeConfig();
-  const program = join(board.dir, "hublink.cjs");
-  await bundle(program);
-  const hublink = join(board.dir, "hublink");
-  const line = `exec ${process.execPath} ${program} "$@" --config ${config}`;
-  await writeFile(hublink, `#!/bin/sh\n${line}\n`, { mode: 0o755 });
-  return { board, hublink };
-}
+import { cannotIsolate, install, isolated, PACKAGE } from "./installed.ts";
 
 const cannotSysV = cannotIsolate || missing("busybox");
 describe("the SysV init script, by busybox's programs", { skip: cannotSysV }, () => {

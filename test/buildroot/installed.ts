@@ -1,0 +1,33 @@
+import { spawnSync } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { bundle } from "../../scripts/bundle.ts";
+import { setUpBoard, type TestBoard, type TestBoardOptions } from "../agent/board.ts";
+
+/** Buildroot's package of the agent, with its init scripts. */
+export const PACKAGE = join(import.meta.dirname, "../../buildroot/package/hublink");
+
+/** For unshare: a namespace whose processes end with it, so that an init system can be tried. */
+export const isolated = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
+
+/** Why there can be none; false: there can. */
+export const cannotIsolate =
+  spawnSync("unshare", [...isolated, "true"]).status === 0 ? false : "only root can make namespaces";
+
+export interface Installed {
+  readonly board: TestBoard;
+  /** The whole agent as a program, with its configuration. */
+  readonly hublink: string;
+}
+
+/** Sets up a board that has the agent as a program. */
+export async function install(config?: TestBoardOptions["config"]): Promise<Installed> {
+  const board = await setUpBoard();
+  const file = await board.writeConfig(config);
+  const program = join(board.dir, "hublink.cjs");
+  await bundle(program);
+  const hublink = join(board.dir, "hublink");
+  const line = `exec ${process.execPath} ${program} "$@" --config ${file}`;
+  await writeFile(hublink, `#!/bin/sh\n${line}\n`, { mode: 0o755 });
+  return { board, hublink };
+}
