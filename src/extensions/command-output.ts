@@ -4,6 +4,8 @@ import { Failure } from "../platform/failure.ts";
 
 /** Below what an extension's message may take. */
 const TIMEOUT_MS = 20_000;
+/** Of what it says about its failure, characters. */
+const MAX_WORDS = 200;
 
 /**
  * What a line for the shell prints, trimmed.
@@ -16,10 +18,14 @@ export async function commandOutput(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<string> {
-  const { exitCode, timedOut, stdout } = await runCommand(command, { clock, timeoutMs: TIMEOUT_MS, signal });
+  const options = { clock, timeoutMs: TIMEOUT_MS, signal };
+  const { exitCode, timedOut, stdout, stderr } = await runCommand(command, options);
   if (timedOut)
     throw new Failure("unavailable", `${setting}: the command took longer than ${TIMEOUT_MS / 1000} s`);
-  if (exitCode !== 0)
-    throw new Failure("unavailable", `${setting}: the command ended with ${exitCode ?? "a signal"}`);
+  if (exitCode !== 0) {
+    const words = stderr.trim().slice(0, MAX_WORDS);
+    const end = `ended with ${exitCode ?? "a signal"}${words === "" ? "" : `: ${words}`}`;
+    throw new Failure("unavailable", `${setting}: the command ${end}`);
+  }
   return stdout.trim();
 }
