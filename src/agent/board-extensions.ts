@@ -33,7 +33,7 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Exte
           createHealth({
             ...sources,
             metrics: createMetrics({ root, diskPath: config.state.dir }),
-            boardMetadata,
+            boardMetadata: async () => boardMetadata(root),
           }),
         ]
       : []),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/cli/control-client.ts";
@@ -45,6 +45,8 @@ describe("extensions of a running agent", () => {
   const writeProc = async (): Promise<void> => {
     const files = {
       "proc/stat": "cpu  100 0 100 600 200 0 0 0 0 0\ncpu0 100 0 100 600 200 0 0 0 0 0\n",
+      "proc/device-tree/model": "Raspberry Pi Zero W Rev 1.1\0",
+      "etc/os-release": 'NAME=Buildroot\nPRETTY_NAME="Buildroot 2026.08"\n',
       "proc/loadavg": "0.52 0.58 0.59 1/467 12345\n",
       "proc/meminfo":
         "MemTotal:         434108 kB\nMemFree:          100000 kB\nMemAvailable:     325581 kB\n",
@@ -88,7 +90,9 @@ describe("extensions of a running agent", () => {
     assert(total !== undefined && available !== undefined && used !== undefined);
     assert.ok(total > available && used > 0 && used < 100);
     assert.match(metadata["agent"] ?? "", /^hublink \d/);
-    assert.match(metadata["kernel"] ?? "", /^\d/, "systeminformation has spoken");
+    assert.match(metadata["kernel"] ?? "", /^\d/);
+    assert.equal(metadata["board"], "Raspberry Pi Zero W Rev 1.1");
+    assert.equal(metadata["os"], "Buildroot 2026.08");
     if (used < 90) assert.deepEqual(alarms, {});
     assert.deepEqual(checks["updates"], { pass: true, note: "" });
   });
@@ -96,6 +100,7 @@ describe("extensions of a running agent", () => {
   it("health merges what an application publishes; ours keep their names", async () => {
     board = await setUpBoard({ hub: { extensions: [] } });
     await writeProc();
+    await rm(join(board.root, "proc/device-tree"), { recursive: true }); // a computer: systeminformation is asked
     await board.start();
     const daemon = await connectToDaemon({ path: board.config().state.control_socket });
     assert(daemon);

@@ -4,6 +4,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { realFwup } from "../fwup/run.ts";
 import { setUpBench, type Bench } from "./bench.ts";
+import { measureHealth } from "./health.ts";
 import { measureMemory } from "./memory.ts";
 import { measureSpeed } from "./speed.ts";
 import { measureStart } from "./start.ts";
@@ -21,6 +22,7 @@ flushing. curl: "curl -sN URL | fwup --apply ... && sync DISK", which checks no
 SHA-256. Both from the same server process, each on a new sparse disk image.
 RSS: idle is VmRSS, joined and after some heartbeats; peak is VmHWM since then.
 Start: from spawning the agent until the hub sees its join.
+A health report is made when the hub asks, once an hour.
 `;
 
 execFileSync(process.execPath, ["--import", "tsx", "scripts/build.ts"], { cwd: ROOT, stdio: "inherit" });
@@ -43,6 +45,7 @@ async function measureAll(on: Bench): Promise<Row[]> {
     ...(await measureSpeed(on, "https")),
     ...(await measureMemory(on)),
     ...(await measureStart(on)),
+    ...(await measureHealth(rounds)),
   ];
 }
 

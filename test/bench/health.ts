@@ -1,0 +1,78 @@
+import { createHash } from "node:crypto";
+import { createHealth } from "../../src/extensions/health.ts";
+import { createMetrics } from "../../src/extensions/health-metrics.ts";
+import type { RunningExtension } from "../../src/extensions/extension.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { alternate } from "./rounds.ts";
+import type { Row } from "./table.ts";
+
+const REPORTS = 500;
+/** So long after the last one a report is made anew. */
+const APART_MS = 60_000;
+const MEBIBYTE = Buffer.alloc(1024 * 1024, 1);
+
+/** What a health report costs of the CPU, of which the hub asks for one an hour. */
+export async function measureHealth(rounds: number): Promise<Row[]> {
+  const clock = new FakeClock();
+  const health = await startHealth(clock);
+  const report = async (): Promise<void> => {
+    await clock.advance(APART_MS);
+    await health.onMessage("check", {});
+  };
+  const { one, hash, ratio } = await alternate(rounds, {
+    one: async () => cpuMs(report, REPORTS),
+    hash: async () => cpuMs(async () => Promise.resolve(void sha256(MEBIBYTE)), REPORTS / 10),
+  });
+  return [
+    {
+      ratio: ratio("one", "hash"),
+      what: "a health report, CPU",
+      measured: `${one.toFixed(2)} ms`,
+      against: `SHA-256 of 1 MiB ${hash.toFixed(2)} ms`,
+    },
+  ];
+}
+
+async function startHealth(clock: FakeClock): Promise<RunningExtension> {
+  return await createHealth({
+    facts: () => ({
+      metadata: { version: "1.0.0" },
+      connectionsLost: 0,
+      lastLoss: undefined,
+      update: undefined,
+      pendingValidation: false,
+      reverted: false,
+      firmwareProblem: undefined,
+      certificateEndsMs: undefined,
+    }),
+    metrics: createMetrics({ root: "/", diskPath: "/" }),
+    applicationMetrics: () => ({}),
+    boardMetadata: async () => Promise.resolve({ board: "Raspberry Pi Zero W Rev 1.1" }),
+    clock,
+  }).start({
+    push: (_event, payload) => JSON.stringify(payload).length > 0, // as the link does
+    clock,
+    log: silentLog,
+    signal: new AbortController().signal,
+    fail: (error) => {
+      throw error;
+    },
+  });
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** The CPU time of one time, ms. */
+async function cpuMs(work: () => Promise<void>, times: number): Promise<number> {
+  const before = ownMs();
+  for (let time = 0; time < times; time += 1) await work();
+  return (ownMs() - before) / times;
+}
+
+function ownMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
