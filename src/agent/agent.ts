@@ -13,11 +13,10 @@ import type { Log } from "../platform/log.ts";
 import { tappedLog } from "../platform/tapped-log.ts";
 import { VERSION } from "../version.ts";
 import { agentStatus } from "./agent-status.ts";
-import { createApplicationCheck } from "./application-check.ts";
 import { createArchives } from "./archives.ts";
 import { createAskAgain } from "./ask-again.ts";
+import { createBoardCare } from "./board-care.ts";
 import { boardExtensions, createConnectionLosses, healthFacts } from "./board-extensions.ts";
-import { createConnectivity } from "./connectivity.ts";
 import { summaryOf } from "./control-messages.ts";
 import { controlMethods } from "./control-methods.ts";
 import { startControlServer, type ControlServer } from "./control-server.ts";
@@ -32,14 +31,9 @@ import { linkSettings } from "./link-settings.ts";
 import type { HubOfferDeps } from "./offers.ts";
 import { openBoard } from "./open-board.ts";
 import { createPublicKeys } from "./public-keys.ts";
-import { createRebooter } from "./rebooter.ts";
 import { createRemoteAccess } from "./remote-access.ts";
 import { createUpdateAgain } from "./update-again.ts";
-import { awaitUpdate } from "./update-before-reboot.ts";
 import { createUpdateReport } from "./update-report.ts";
-import { createValidation } from "./validation.ts";
-import { vitalsOf } from "./vitals.ts";
-import { createWatchdogs } from "./watchdogs.ts";
 
 export interface AgentOptions {
   readonly config: Config;
@@ -111,7 +105,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const { connection } = linkStatus;
     if (connection === lastConnection) return;
     lastConnection = connection;
-    connectivity.note(connection === "connected");
+    care.noteConnection(connection === "connected");
     if (connection !== "connected") extensions.disconnected();
     control.publish("connection", { state: connection });
   };
@@ -236,57 +230,23 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     random: options.random,
   });
 
-  const rebooter = createRebooter({
-    config: config.reboot,
-    clock,
-    log: log.scope("reboot"),
-    root,
-    beforehand: async () => {
-      await awaitUpdate(updater, clock, log.scope("reboot"));
-      await firmware.noteReboot();
-    },
-    tellHub: async (timeoutMs) => {
-      device.tell({ event: "rebooting", payload: {} });
-      await device.flush(timeoutMs);
-    },
+  const care = createBoardCare({
+    config,
+    boot,
+    firmware,
+    journal,
+    updater: () => updater,
+    hub: () => device,
+    reconnect: (reason) => link.reconnect(reason),
     async endChildren() {
       stopping = true;
-      await Promise.all([
-        validation.stop(),
-        updater.stop(0),
-        access.stop(),
-        identify.stop(),
-        connectivity.stop(),
-        applicationCheck.stop(),
-      ]);
+      await Promise.all([updater.stop(0), access.stop(), identify.stop()]);
     },
-    note: async (reason, method) => boot.note(reason, method),
-    resetByGpio: async (signal) => watchdogs.resetByGpio(signal),
-    watchdogArmed: () => watchdogs.armed,
-  });
-
-  const validation = createValidation({
-    config: config.validation,
-    pending: firmware.running !== undefined && !firmware.running.validated && !firmware.rebootOwed,
-    validate: async () => firmware.validate(),
-    onValidated: () => device.tell({ event: "firmware_validated", payload: {} }),
-    onDeadline: () => rebooter.reboot("the running firmware was not marked good in time"),
+    root,
     clock,
-    runCommand,
-    log: log.scope("validation"),
+    log,
   });
-
-  const connectivity = createConnectivity({
-    config: config.connectivity,
-    rebootsMs: journal.connectivityRebootsMs,
-    keep: async (connectivityRebootsMs) => journal.update({ connectivityRebootsMs }),
-    onTrial: () => validation.pending,
-    reconnect: () => link.reconnect("connectivity.command was run"),
-    reboot: (reason) => rebooter.reboot(reason),
-    clock,
-    runCommand,
-    log: log.scope("connectivity"),
-  });
+  const { rebooter, validation, watchdogs } = care;
 
   const { decide, rebootRequest } = createDeciding({
     config,
@@ -320,22 +280,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     history,
     clock,
     log: log.scope("update"),
-  });
-
-  const applicationCheck = createApplicationCheck({
-    command: config.watchdog.command,
-    clock,
-    runCommand,
-    log: log.scope("watchdog"),
-  });
-
-  const watchdogs = createWatchdogs({
-    config: config.watchdog,
-    vitals: () => vitalsOf({ config: config.update, updater, validation, rebooter, applicationCheck }),
-    root,
-    runCommand,
-    clock,
-    log: log.scope("watchdog"),
   });
 
   const status = () =>
@@ -377,13 +321,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     clock,
     log: log.scope("control"),
   }).catch(async (error: unknown) => {
-    await validation.stop(); // its deadline is the only thing that runs by now
+    await care.stop(Promise.resolve()); // nothing else runs by now
     throw error;
   });
 
   log.info("hublink started", { version: VERSION, identifier: identity.identifier, pid: process.pid });
-  await watchdogs.open();
-  if (watchdogs.armed) applicationCheck.start();
+  await care.start();
   await identify.start();
   guard.start(() => {
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
@@ -405,21 +348,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     async stop() {
       stopping = true;
       log.info("hublink stops");
-      const { rebooting } = rebooter;
       askAgain.stop();
-      await Promise.all([
-        identify.stop(),
-        connectivity.stop(),
-        applicationCheck.stop(),
-        rebootRequest.stop().then(async () => rebooter.stop()),
-        validation.stop(),
-        access.stop(),
-        archives?.stop(),
-        Promise.all([updater.stop(FINISH_GRACE_MS), extensions.stop()]).then(async () => link.stop()),
-        control.stop(),
-        guard.stop(),
-      ]);
-      await watchdogs.stop(rebooting);
+      await care.stop(
+        Promise.all([
+          identify.stop(),
+          rebootRequest.stop(),
+          access.stop(),
+          archives?.stop(),
+          Promise.all([updater.stop(FINISH_GRACE_MS), extensions.stop()]).then(async () => link.stop()),
+          control.stop(),
+          guard.stop(),
+        ]),
+      );
     },
   };
 }

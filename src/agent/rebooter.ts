@@ -90,7 +90,7 @@ export function createRebooter(options: RebooterOptions): Rebooter {
     },
     stranded,
     reboot(reason) {
-      under ??= run(reason);
+      if (!stopping.signal.aborted) under ??= run(reason);
     },
     async stop() {
       stopping.abort(new Error("the agent stops"));
