@@ -40,15 +40,15 @@ reads again as it likes.
 FLAGS_TABLE
 
 - **The code cache stays**: it costs 64 to 128 KiB in the file, and saves more of the agent's own memory
-  than any flag does, as nothing is compiled that was compiled when it was packed; natively a third of
+  than any flag does, as nothing is compiled that was compiled when it was packed; natively a fifth of
   the start too.
 - **A snapshot of the heap** in the code cache's place was not made: the agent's modules would have to run
   while it is packed, on each target's own Node, and it can save no more than the agent's own part of the
-  start: a quarter of \`--version\` natively (\`npm run bench\`: 1.36 times \`node -e 0\`).
+  start: less than half of \`--version\` natively (\`npm run bench\`: 1.77 times \`node -e 0\`).
 - **Heavy modules are loaded when they are needed**: undici, which downloads need, is 15 MiB natively.
   test/cli/lazy-loading.test.ts names what may not be loaded at the start.
 - **\`--max-semi-space-size\`, \`--optimize-for-size\`, \`--single-threaded\`, \`--v8-pool-size\`** change
-  less than 1 MiB of an agent that waits: its heap is small, and V8 does not fill what it may.
+  about half a MiB of an agent that waits: its heap is small, and V8 does not fill what it may.
 - **\`--max-old-space-size\`** changes nothing at rest. As a limit it would make an agent that needs more
   for a moment abort in the middle of its work.
 - **\`--lite-mode\`, \`--jitless\`** switch WebAssembly off, and undici, which downloads firmware, parses
