@@ -20,6 +20,7 @@ function board(config: { command?: string; per_day?: number } = {}, rebootsMs: r
     kept: rebootsMs,
     lines: [] as string[],
     writable: true,
+    onKeep: (): void => undefined,
     onTrial: false,
   };
   /** Ends the command's present run, which else ends at once. */
@@ -37,6 +38,7 @@ function board(config: { command?: string; per_day?: number } = {}, rebootsMs: r
     config: { after_s: 3600, command: "", per_day: 4, ...config },
     rebootsMs,
     keep: async (kept) => {
+      seen.onKeep();
       if (seen.writable) seen.kept = kept;
       return Promise.resolve(seen.writable);
     },
@@ -110,6 +112,15 @@ describe("a board without its hub", () => {
     await clock.advance(HOUR_MS);
     assert.equal(seen.runs, 2);
     await connectivity.stop(); // ends the second
+    assert.equal(clock.pending, 0);
+  });
+
+  it("stays up when the hub comes back in the very moment", async () => {
+    const { clock, seen, connectivity } = board();
+    seen.onKeep = () => connectivity.note(true);
+    connectivity.note(false);
+    await clock.advance(HOUR_MS);
+    assert.deepEqual([seen.kept.length, seen.reboots.length], [1, 0]);
     assert.equal(clock.pending, 0);
   });
 
