@@ -95,7 +95,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     // Ended by a stop, it has not failed: the hub sends it again at the next join.
     isStopping: () => stopping,
     onReady: (installed) => rebootRequest.slotReady(installed),
-    networkInterface,
   });
 
   const losses = createConnectionLosses();

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Readable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
+import { interfaceTowards } from "../board/network-interface.ts";
 import type { FirmwareCache } from "../firmware/cache.ts";
 import { DownloadFailure } from "../firmware/download-failure.ts";
 import type { RetryPolicy } from "../firmware/download-retries.ts";
@@ -11,10 +12,10 @@ import type { Offer } from "../firmware/update.ts";
 import { fetchFirmware, type FetchMode } from "../firmware/fetch-firmware.ts";
 import { createVerifier, type ExpectedFile } from "../firmware/verify.ts";
 import type { Update } from "../hub/device-messages.ts";
-import type { Clock } from "../platform/clock.ts";
-import { Failure, fileFailure } from "../platform/failure.ts";
+import { within, type Clock } from "../platform/clock.ts";
+import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { ProxyChoice } from "../platform/proxy.ts";
+import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
 import type { UpdateAgain } from "./update-again.ts";
 
@@ -56,11 +57,26 @@ export function hubOffer(update: Update, deps: HubOfferDeps, again: UpdateAgain)
     announced: update.firmware_meta,
     sizeBytes: update.size,
     deploymentId: update.deployment_id,
+    networkInterface: async () => wayTo(update.firmware_url, deps),
     open: (signal, onCached) => {
       const url = (): string => latest.firmware_url;
       return fetchFirmware({ ...deps, uuid, url, expected: expectedOf(latest), renewUrl, signal, onCached });
     },
   };
+}
+
+/** Longer no update waits for a name server, which its download will hear of. */
+const WAY_TIMEOUT_MS = 2000;
+
+/** The network interface of a download; NervesHub takes it with `started` only, before there is a connection. */
+async function wayTo(url: string, { proxyFor, clock, log }: OfferDeps): Promise<string | undefined> {
+  const target = new URL(url);
+  const host = proxyFor(target)?.host ?? hostOf(target.hostname);
+  const found = interfaceTowards(host).catch((error: unknown) => {
+    log.debug(`by which interface ${host} is reached is not known: ${messageOf(error)}`);
+    return undefined;
+  });
+  return await within(clock, WAY_TIMEOUT_MS, found, undefined);
 }
 
 function expectedOf(update: Update): ExpectedFile {

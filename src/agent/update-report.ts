@@ -11,8 +11,6 @@ export interface UpdateReportOptions {
   readonly isStopping: () => boolean;
   /** The hub's firmware is in the other slot. */
   readonly onReady: (installed: FirmwareSummary) => void;
-  /** Of the hub connection. */
-  readonly networkInterface: () => string | undefined;
 }
 
 /** Tells the hub and the control socket how updates go. */
@@ -22,13 +20,7 @@ export interface UpdateReport {
   readonly tell: (offer: Offer, news: UpdateNews) => void;
 }
 
-export function createUpdateReport({
-  publish,
-  hub,
-  isStopping,
-  onReady,
-  networkInterface,
-}: UpdateReportOptions): UpdateReport {
+export function createUpdateReport({ publish, hub, isStopping, onReady }: UpdateReportOptions): UpdateReport {
   let last: UpdateReport["last"];
   return {
     get last() {
@@ -44,7 +36,7 @@ export function createUpdateReport({
       }
       last = { offer, news };
       if (isStopping()) return;
-      if (fromHub) hub().status(offer.announced.uuid ?? null, statusOf(news, networkInterface()));
+      if (fromHub) hub().status(offer.announced.uuid ?? null, statusOf(news));
       if (news.type !== "ended") return;
       const { outcome } = news;
       if (outcome.result === "installed") {

@@ -1,3 +1,6 @@
+import { createSocket } from "node:dgram";
+import { lookup } from "node:dns/promises";
+import { once } from "node:events";
 import { networkInterfaces } from "node:os";
 
 /**
@@ -12,4 +15,23 @@ export function interfaceOf(localAddress: string, interfaces = networkInterfaces
     addresses?.some((candidate) => candidate.address === address),
   );
   return owner?.[0];
+}
+
+/** Any will do: nothing is sent. */
+const DISCARD_PORT = 9;
+
+/**
+ * The network interface by which this board would reach a host now, as a socket without a connection tells it.
+ * @throws the system's error when the name is not known or there is no way to it
+ */
+export async function interfaceTowards(host: string): Promise<string | undefined> {
+  const { address, family } = await lookup(host);
+  const socket = createSocket(family === 6 ? "udp6" : "udp4");
+  try {
+    socket.connect(DISCARD_PORT, address);
+    await once(socket, "connect");
+    return interfaceOf(socket.address().address);
+  } finally {
+    socket.close();
+  }
 }

@@ -24,6 +24,8 @@ export interface Offer {
   readonly sizeBytes: number | null;
   /** The hub's name for why it sends it. */
   readonly deploymentId: number | string | null;
+  /** The network interface that its file comes over, as far as that can be told. */
+  readonly networkInterface?: () => Promise<string | undefined>;
   /**
    * Opens the file. What it yields is verified as far as checksums are known, and its end is withheld
    * until the whole is proven, since fwup acts as soon as it sees the archive's directory.
@@ -46,7 +48,8 @@ export type Outcome =
 
 /** What happens on the way, for the hub and for those who watch. */
 export type UpdateNews =
-  | { readonly type: "received" | "started" }
+  | { readonly type: "received" }
+  | { readonly type: "started"; readonly networkInterface: string | undefined }
   | {
       readonly type: "progress";
       /** Of a file that is cached first, the download has percents of its own. */
@@ -261,7 +264,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
     if (decision.action === "ignore") return { result: "ignored", reason: decision.reason };
     if (decision.action === "reschedule") return { ...decision, result: "rescheduled" };
     move("accepted");
-    options.onNews(offer, { type: "started" });
+    options.onNews(offer, { type: "started", networkInterface: await offer.networkInterface?.() });
     await remember(offer, async (history, uuid) => history.started(uuid));
     try {
       const firmware = await writeAgainIfChanged(offer);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { scriptedFwup } from "../firmware/fwups.ts";
@@ -44,6 +45,25 @@ describe("an update from the hub", () => {
     assert.deepEqual(device.crashes, []);
     assert.equal(device.networkInterface, "unknown"); // the hub knows no type for lo
   });
+
+  const [way] = Object.entries(networkInterfaces()).flatMap(([name, all]) =>
+    (all ?? []).flatMap(({ internal, address, family }) =>
+      internal || family !== "IPv4" ? [] : [{ name, address }],
+    ),
+  );
+  it(
+    "is told to come by its own interface, whichever the hub is reached by",
+    { skip: way === undefined },
+    async () => {
+      const release = await setUp();
+      board.hub.pushUpdate(IDENTIFIER, release, { firmware_url: `https://${way?.address}:9/v2.fw` });
+      const { payload } = await board.hub.waitFor(IDENTIFIER, ({ payload: sent }) => {
+        return (sent as { status?: string }).status === "started";
+      });
+      assert.deepEqual(payload, { status: "started", downloader_network_interface: way?.name });
+      assert.equal(board.hub.device(IDENTIFIER).networkInterface, "unknown"); // lo
+    },
+  );
 
   it("works without an ops file, by the U-Boot variables alone", async () => {
     const release = await setUp({ ops: false });

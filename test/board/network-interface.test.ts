@@ -4,7 +4,7 @@ import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { networkInterfaces, type NetworkInterfaceInfo } from "node:os";
 import { describe, it } from "node:test";
-import { interfaceOf } from "../../src/board/network-interface.ts";
+import { interfaceOf, interfaceTowards } from "../../src/board/network-interface.ts";
 
 const v4 = (address: string): NetworkInterfaceInfo => ({
   address,
@@ -43,6 +43,19 @@ describe("the interface a socket goes out by", () => {
 
   it("is the zone of a link-local address, which several interfaces may share", () => {
     assert.equal(interfaceOf("fe80::1%usb0", interfaces), "usb0");
+  });
+
+  for (const [name, all] of Object.entries(networkInterfaces())) {
+    for (const { address, scopeid } of all ?? []) {
+      if (scopeid !== undefined && scopeid !== 0) continue; // link-local
+      it(`is known before there is a socket: ${name}, towards ${address}`, async () => {
+        assert.equal(await interfaceTowards(address), name);
+      });
+    }
+  }
+
+  it("is not known towards a host that is not known", async () => {
+    await assert.rejects(interfaceTowards("no-such-host.invalid"), { syscall: "getaddrinfo" });
   });
 
   it("is the loopback for a real socket to this machine", async () => {

@@ -118,7 +118,7 @@ export interface Hub {
 }
 
 const DAY_MS = 86_400_000;
-const WAIT_MS = 5000;
+const WAIT_MS = 20_000;
 /** H forgets the ref of a script after that. */
 const SCRIPT_MS = 15_000;
 const MAX_FRAME_BYTES = 100 * 1024 * 1024;
