@@ -49,7 +49,7 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
         `StandardOutput=append:${join(board.dir, "log")}\nStandardError=inherit\n`,
     );
     const start =
-      "mount -t tmpfs none /run && mount -t tmpfs none /var/lib && " +
+      "mount -t tmpfs -o mode=755 none /run && mount -t tmpfs -o mode=755 none /var/lib && " +
       `for list in passwd group; do mount --bind ${board.dir}/$list /etc/$list || exit; done && ` +
       "exec /lib/systemd/systemd --system --unit=test.target";
     systemd = spawn("unshare", [...isolated, "--cgroup", "--uts", "--ipc", "/bin/sh", "-c", start], {
