@@ -1,5 +1,5 @@
 import { sleep, type Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
+import { failedEnd, type runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 
@@ -34,16 +34,10 @@ export function createApplicationCheck(options: ApplicationCheckOptions): Applic
   /** @returns what is wrong */
   const check = async (): Promise<string | undefined> => {
     try {
-      const { exitCode, timedOut, stderr } = await options.runCommand(command, {
-        clock,
-        timeoutMs: TIMEOUT_MS,
-        signal,
-      });
-      if (exitCode === 0) return undefined;
-      if (timedOut) return `not done after ${TIMEOUT_MS / 1000} s`;
-      return `exit ${exitCode ?? "by a signal"} ${stderr.trim().slice(0, 200)}`.trim();
+      const result = await options.runCommand(command, { clock, timeoutMs: TIMEOUT_MS, signal });
+      return result.exitCode === 0 ? undefined : failedEnd(result, TIMEOUT_MS);
     } catch (error) {
-      return messageOf(error);
+      return `can't be run: ${messageOf(error)}`;
     }
   };
 
@@ -53,7 +47,7 @@ export function createApplicationCheck(options: ApplicationCheckOptions): Applic
       const problem = await check();
       if (signal.aborted) return;
       failures = problem === undefined ? 0 : failures + 1;
-      if (problem !== undefined) log.warn(`watchdog.command failed: ${problem}`, { times: failures });
+      if (problem !== undefined) log.warn(`watchdog.command ${problem}`, { times: failures });
     }
   };
 

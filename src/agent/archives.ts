@@ -8,7 +8,7 @@ import { readMetadata } from "../firmware/metadata.ts";
 import { downloadParts } from "../firmware/parts-download.ts";
 import type { Archive } from "../hub/device-messages.ts";
 import { syncPath } from "../platform/atomic-file.ts";
-import { runCommand } from "../platform/command.ts";
+import { failedEnd, runCommand } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { AgentStatus } from "./control-messages.ts";
@@ -89,7 +89,7 @@ export function createArchives(options: ArchivesOptions): Archives {
   const tellReady = async ({ uuid, version }: Archive): Promise<void> => {
     if (config.ready_command !== "") {
       const path = pathOf(uuid, "fw");
-      const { exitCode } = await runCommand(config.ready_command, {
+      const result = await runCommand(config.ready_command, {
         clock: options.fetching.clock,
         timeoutMs: READY_TIMEOUT_MS,
         signal,
@@ -100,9 +100,9 @@ export function createArchives(options: ArchivesOptions): Archives {
         },
       });
       signal.throwIfAborted();
-      if (exitCode !== 0) {
-        const text = `archives.ready_command ended with ${exitCode ?? "a signal"}; it is run again at the next join`;
-        throw new Failure("other", text);
+      if (result.exitCode !== 0) {
+        const end = failedEnd(result, READY_TIMEOUT_MS);
+        throw new Failure("other", `archives.ready_command ${end}; it is run again at the next join`);
       }
     }
     await (await open(pathOf(uuid, "ready"), "w", 0o600)).close();

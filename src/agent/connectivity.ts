@@ -1,5 +1,5 @@
 import { sleep, type Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
+import { failedEnd, type runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 
@@ -48,15 +48,12 @@ export function createConnectivity(options: ConnectivityOptions): Connectivity {
   const runTheCommand = async (): Promise<void> => {
     log.warn("no hub for too long: connectivity.command is run", { after_s: config.after_s });
     try {
-      const { exitCode, timedOut, stderr } = await options.runCommand(config.command, {
+      const result = await options.runCommand(config.command, {
         clock,
         timeoutMs: COMMAND_TIMEOUT_MS,
         signal: stopping.signal,
       });
-      if (exitCode !== 0) {
-        const exit = timedOut ? `ended after ${COMMAND_TIMEOUT_MS / 1000} s` : (exitCode ?? "a signal");
-        log.warn("connectivity.command failed", { exit, stderr: stderr.trim().slice(0, 200) });
-      }
+      if (result.exitCode !== 0) log.warn(`connectivity.command ${failedEnd(result, COMMAND_TIMEOUT_MS)}`);
     } catch (error) {
       log.error(`connectivity.command: ${messageOf(error)}`);
     }

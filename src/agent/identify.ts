@@ -1,6 +1,6 @@
 import { openLed } from "../board/led.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
+import { failedEnd, type runCommand } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { ControlServer } from "./control-server.ts";
@@ -46,15 +46,15 @@ export function createIdentify(options: IdentifyOptions): Identify {
 
   const run = async (): Promise<void> => {
     log.info("identify.command shows which board this is");
-    const { exitCode, timedOut, stderr } = await options.runCommand(config.command, {
+    const timeoutMs = showMs + COMMAND_SPARE_MS;
+    const result = await options.runCommand(config.command, {
       clock,
-      timeoutMs: showMs + COMMAND_SPARE_MS,
+      timeoutMs,
       env: { HUBLINK_IDENTIFY_SECONDS: String(config.seconds) },
       signal,
     });
-    if (exitCode === 0 || signal.aborted) return;
-    const how = timedOut ? "was ended, since it took too long" : `ended with ${exitCode ?? "a signal"}`;
-    log.warn(`identify.command ${how}`, { stderr: stderr.trim().slice(0, 200) });
+    if (result.exitCode !== 0 && !signal.aborted)
+      log.warn(`identify.command ${failedEnd(result, timeoutMs)}`);
   };
 
   const askApplication = async (): Promise<void> => {

@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, sleep } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
+import { failedEnd, type runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
 
 /** One way to reboot the board. */
@@ -57,10 +57,8 @@ function byCommand(command: string | readonly string[], deps: RebootDeps): Reboo
     name,
     // Without the signal: when the agent is told to end, this command is what the system ends for.
     async attempt(timeoutMs) {
-      const { exitCode, stderr, timedOut } = await deps.runCommand(command, { clock: deps.clock, timeoutMs });
-      if (exitCode === 0) return;
-      const end = timedOut ? "was killed: it took too long" : `ended with ${exitCode ?? "a signal"}`;
-      throw new Failure("unavailable", `${name} ${end}${stderr.trim() && `: ${stderr.trim()}`}`);
+      const result = await deps.runCommand(command, { clock: deps.clock, timeoutMs });
+      if (result.exitCode !== 0) throw new Failure("unavailable", `${name} ${failedEnd(result, timeoutMs)}`);
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
+import { failedEnd, runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
 import { readPublicFile } from "./credential-file.ts";
 
@@ -37,9 +37,7 @@ export async function resolveIdentifier(setting: string, sources: IdentifierSour
 async function firstLineOf(line: string, clock: Clock): Promise<string> {
   const result = await runCommand(line, { clock, timeoutMs: COMMAND_TIMEOUT_MS });
   if (result.exitCode === 0) return result.stdout.split("\n", 1).join();
-  const end = result.timedOut
-    ? `took longer than ${COMMAND_TIMEOUT_MS / 1000} s`
-    : `ended with ${result.exitCode ?? "a signal"}`;
+  const end = failedEnd(result, COMMAND_TIMEOUT_MS);
   throw new Failure("config", `identity.identifier: the command ${line} ${end}; correct it or its setting`);
 }
 

@@ -1,6 +1,7 @@
 import { spawn, type SpawnOptions } from "node:child_process";
 import type { Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
+import { redact } from "./redact.ts";
 
 export interface CommandOptions {
   readonly clock: Clock;
@@ -29,6 +30,19 @@ export interface CommandResult {
 }
 
 const MAX_OUTPUT_BYTES = 64 * 1024;
+
+/** Of what a command says about its failure, characters. */
+const MAX_WORDS = 200;
+
+/**
+ * How a command ended that did not succeed, with its own words: `ended with 3: no lamp here`. The words may
+ * go to the hub: they are redacted.
+ */
+export function failedEnd({ exitCode, timedOut, stderr }: CommandResult, timeoutMs: number): string {
+  const end = timedOut ? `took longer than ${timeoutMs / 1000} s` : `ended with ${exitCode ?? "a signal"}`;
+  const words = redact(stderr.trim()).slice(0, MAX_WORDS);
+  return words === "" ? end : `${end}: ${words}`;
+}
 
 /**
  * Runs a program to its end, in a process group of its own so that its children end with it.

@@ -143,6 +143,14 @@ describe("extensions of a running agent", () => {
       error_code: "unavailable",
       error_description: "geo.source: the command ended with 3",
     });
+    await board.restart({
+      extensions: { health: false, geo: true },
+      geo: { source: "command:echo 'no https://me:secret@geo.example/v1?key=secret' >&2; exit 3" },
+    });
+    assert.deepEqual((await payloads("geo:location:update", 4))[3], {
+      error_code: "unavailable",
+      error_description: "geo.source: the command ended with 3: no https://…@geo.example/v1?…",
+    });
   });
 
   it("geo asks a service", async () => {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { createRebooter, type Rebooter } from "../../src/agent/rebooter.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { eventually } from "../firmware/left-behind.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("a reboot that has failed in every way", () => {
@@ -38,7 +39,7 @@ describe("a reboot that has failed in every way", () => {
   };
   const again = async (): Promise<void> => {
     rebooter.reboot("for the test");
-    while (rebooter.rebooting) await clock.advance(0); // sync(1) runs for real
+    await eventually(() => !rebooter.rebooting, "all ways are tried; sync(1) runs for real");
     assert.ok(rebooter.failed);
   };
 

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
-import { setUpBoard, type TestBoard, type TestBoardOptions } from "../agent/board.ts";
+import { setUpBoard, type TestBoard } from "../agent/board.ts";
 
 /** Buildroot's package of the agent, with its init scripts. */
 export const PACKAGE = join(import.meta.dirname, "../../buildroot/package/hublink");
@@ -21,9 +21,9 @@ export interface Installed {
 }
 
 /** Sets up a board that has the agent as a program. */
-export async function install(config?: TestBoardOptions["config"]): Promise<Installed> {
+export async function install(): Promise<Installed> {
   const board = await setUpBoard();
-  const file = await board.writeConfig(config);
+  const file = await board.writeConfig();
   const program = join(board.dir, "hublink.cjs");
   await bundle(program);
   const hublink = join(board.dir, "hublink");

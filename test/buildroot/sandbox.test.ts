@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -67,17 +67,18 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
     await board.untilRebooted(1);
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
-
-    // The board is an image file: the agent's next life is its next boot.
-    spawnSync("pkill", ["-KILL", "-f", `hublink.cjs run --config ${board.dir}`]);
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
     assert.equal((await board.environment()).get("nerves_fw_validated"), "1");
     assert.doesNotMatch(log(), /level=error/);
   };
 
+  /** The board is an image file: the agent's next life is its next boot. */
+  const reboot = () => ({ command: `echo x >> ${board.dir}/reboots; kill -KILL $PPID` });
+
   it("lets the agent update the board and prove it good, with the system read-only", async (t: TestContext) => {
-    const installed = await install({ validation: { command: "test ! -w /usr" } });
+    const installed = await install();
     ({ board } = installed);
+    await board.writeConfig({ reboot: reboot(), validation: { command: "test ! -w /usr" } });
     if (await boot(installed.hublink)) await updateAndProve();
     else t.skip("systemd can't be PID 1 of a namespace here");
   });
@@ -87,11 +88,13 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
     const [, dropIn = ""] = /```ini\n(.*?)```/s.exec(page) ?? [];
     const [, dir] = /`state\.dir = "(.*?)"`/.exec(page) ?? [];
     const [, socket] = /`state\.control_socket = "(.*?)"`/.exec(page) ?? [];
-    const installed = await install({
+    const installed = await install();
+    ({ board } = installed);
+    await board.writeConfig({
+      reboot: reboot(),
       state: { dir, control_socket: socket },
       validation: { command: `test $(id -u) = ${USER}` },
     });
-    ({ board } = installed);
     execFileSync("chown", ["-R", `${USER}:${USER}`, board.dir]);
     if (await boot(installed.hublink, dropIn)) {
       await updateAndProve();
