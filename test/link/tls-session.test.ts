@@ -2,13 +2,25 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server } from "node:https";
-import { createServer as createTcpServer, type AddressInfo } from "node:net";
+import { createServer as createTcpServer, type AddressInfo, type Server as NetServer } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { createSecureContext, type SecureContext, TLSSocket, type SecureVersion } from "node:tls";
-import { WebSocketServer } from "ws";
+import { type WebSocket, WebSocketServer } from "ws";
 import { openWebSocket } from "../../src/hub/upgrade.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { type Authority, createAuthority } from "../identity/authority.ts";
+
+async function openTo(server: NetServer, secureContext: SecureContext): Promise<WebSocket> {
+  const request = {
+    url: new URL(`wss://localhost:${(server.address() as AddressInfo).port}/`),
+    headers: {},
+    tls: { kind: "direct", secureContext },
+    compress: false,
+    timeoutMs: 60_000,
+  } as const;
+  const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);
+  return webSocket;
+}
 
 for (const version of ["TLSv1.2", "TLSv1.3"] satisfies SecureVersion[]) {
   describe(`a hub that the board comes back to, ${version}`, () => {
@@ -52,15 +64,7 @@ for (const version of ["TLSv1.2", "TLSv1.3"] satisfies SecureVersion[]) {
       return createSecureContext({ ca: root.pem, cert: device.pem, key });
     };
     const connect = async (secureContext: SecureContext): Promise<string | undefined> => {
-      const url = new URL(`wss://localhost:${(server.address() as AddressInfo).port}/`);
-      const request = {
-        url,
-        headers: {},
-        tls: { kind: "direct", secureContext },
-        compress: false,
-        timeoutMs: 60_000,
-      } as const;
-      const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);
+      const webSocket = await openTo(server, secureContext);
       webSocket.resume();
       await once(webSocket, "close");
       return seen.at(-1);
@@ -118,16 +122,8 @@ describe("a hub that breaks off when it is shown a session", () => {
     const device = await root.issue({ subject: "CN=board-1" });
     const key = device.key.export({ format: "pem", type: "pkcs8" });
     const secureContext = createSecureContext({ ca: root.pem, cert: device.pem, key });
-    const url = new URL(`wss://localhost:${(server.address() as AddressInfo).port}/`);
-    const request = {
-      url,
-      headers: {},
-      tls: { kind: "direct", secureContext },
-      compress: false,
-      timeoutMs: 60_000,
-    } as const;
     for (let times = 0; times < 3; times += 1) {
-      const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);
+      const webSocket = await openTo(server, secureContext);
       webSocket.resume();
       await once(webSocket, "close");
     }
