@@ -25,6 +25,7 @@ import {
   type ControllerAnswer,
   type Questions,
 } from "./control-questions.ts";
+import { parseJson } from "../platform/json.ts";
 import { splitLines } from "../platform/lines.ts";
 
 /**
@@ -234,15 +235,6 @@ async function listen(server: Server, options: ControlServerOptions): Promise<vo
   } catch (error) {
     server.close();
     throw error instanceof Failure ? error : fileFailure("control socket", path, error);
-  }
-}
-
-/** Undefined for what is no JSON: no message parses as that. */
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import { parseJson } from "../platform/json.ts";
 import { nearestKey } from "./nearest.ts";
 import { schema } from "./schema.ts";
 import { isSection, type Entry, type Kind } from "./setting.ts";
@@ -87,9 +88,5 @@ function valueOf(text: string, form: Kind<unknown>["form"]): unknown {
 
 /** The JSON value, or the text itself, which the check then refuses. */
 function jsonOr(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text; // its parse error would quote the text, which may be secret
-  }
+  return parseJson(text) ?? text;
 }

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
+import { parseJson } from "../platform/json.ts";
 import { cached } from "./cached.ts";
 import { commandOutput } from "./command-output.ts";
 import type { Extension } from "./extension.ts";
@@ -103,13 +104,4 @@ function parseLocation(text: string): Location {
   if (!result.success) throw new Failure("unavailable", "geo.source gives no latitude and longitude");
   const { accuracy, ...position } = result.output;
   return accuracy === undefined ? position : { ...position, accuracy };
-}
-
-/** Undefined for what is no JSON. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

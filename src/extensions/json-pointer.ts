@@ -1,14 +1,11 @@
+import { parseJson } from "../platform/json.ts";
+
 /**
  * What a JSON pointer (RFC 6901) leads to in a JSON text; undefined when it leads nowhere or the text is no JSON.
  * @param pointer such as `/Self/ID`
  */
 export function jsonPointer(text: string, pointer: string): unknown {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  let value = parseJson(text);
   const keys = pointer.split("/").slice(1);
   for (const key of keys.map((escaped) => escaped.replaceAll("~1", "/").replaceAll("~0", "~"))) {
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
