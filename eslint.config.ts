@@ -1,6 +1,45 @@
 import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
+/**
+ * The folders of src, from the roof to the ground: each may import those that stand after it, none before
+ * it. Otherwise a driver could come to know the agent, and no part could be read or tested by itself.
+ */
+const FLOORS = [
+  "cli",
+  "agent",
+  "care",
+  "remote",
+  "extensions",
+  "update",
+  "control",
+  "hub",
+  "download",
+  "firmware",
+  "identity",
+  "board",
+  "config",
+  "platform",
+];
+
+const importOnlyDownwards = FLOORS.slice(1).map((folder, index) => {
+  const above = FLOORS.slice(0, index + 1);
+  const message = `src/${folder} may import only what stands below it: ${FLOORS.slice(index + 2).join(", ") || "nothing"}`;
+  return {
+    files: [`src/${folder}/**`],
+    rules: {
+      "no-restricted-imports": [
+        "error" as const,
+        { patterns: [{ group: above.map((name) => `**/${name}/*`), message }] },
+      ],
+      "no-restricted-syntax": [
+        "error" as const,
+        { selector: `ImportExpression[source.value=/\\u002F(${above.join("|")})\\u002F/]`, message },
+      ],
+    },
+  };
+});
+
 export default defineConfig(
   { ignores: ["dist", "node_modules", ".cache", "test/bin", "vendor"] },
   ...tseslint.configs.strictTypeChecked,
@@ -23,6 +62,7 @@ export default defineConfig(
       eqeqeq: "error",
     },
   },
+  ...importOnlyDownwards,
   {
     // node:test's describe/it return promises that the runner itself awaits.
     files: ["test/**"],

@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "smol-toml";
-import { askPolicyCommand } from "../src/agent/policy-command.ts";
-import type { UpdateQuestion } from "../src/agent/update-question.ts";
+import { askPolicyCommand } from "../src/update/policy-command.ts";
+import type { UpdateQuestion } from "../src/update/question.ts";
 import { parseCommandLine } from "../src/cli/command-line.ts";
 import { checkConfig } from "../src/config/check.ts";
-import { TRANSITIONS } from "../src/firmware/update-machine.ts";
-import type { Decision } from "../src/firmware/update.ts";
+import { TRANSITIONS } from "../src/update/states.ts";
+import type { Decision } from "../src/update/engine.ts";
 import { systemClock } from "../src/platform/clock.ts";
 import { runCommand } from "../src/platform/command.ts";
 

@@ -1,7 +1,7 @@
 import { serialNumber } from "../board/serial-number.ts";
 import type { Config } from "../config/schema.ts";
 import { readEnvironment } from "../firmware/uboot-environment.ts";
-import { loadIdentity } from "../identity/load-identity.ts";
+import { loadIdentity } from "../identity/load.ts";
 import type { Identity, IdentityDeps } from "../identity/identity.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";

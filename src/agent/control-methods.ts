@@ -1,9 +1,9 @@
 import * as v from "valibot";
 import type { ApplicationMetrics } from "../extensions/application-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { Updater } from "../firmware/update.ts";
+import type { Updater } from "../update/engine.ts";
 import { Failure } from "../platform/failure.ts";
-import type { ConsoleTopic } from "./console-topic.ts";
+import type { ConsoleTopic } from "../remote/console.ts";
 import {
   ApplyParams,
   ControlError,
@@ -11,11 +11,11 @@ import {
   summaryOf,
   UploadParams,
   type AgentStatus,
-} from "./control-messages.ts";
-import type { ControlMethods } from "./control-server.ts";
-import { localOffer, type OfferDeps } from "./offers.ts";
-import type { Rebooter } from "./rebooter.ts";
-import type { Validation } from "./validation.ts";
+} from "../control/messages.ts";
+import type { ControlMethods } from "../control/server.ts";
+import { localOffer, type OfferDeps } from "../update/offers.ts";
+import type { Rebooter } from "../care/rebooter.ts";
+import type { Validation } from "../care/validation.ts";
 
 export interface ControlDeps {
   readonly status: () => AgentStatus;

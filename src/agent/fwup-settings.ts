@@ -1,5 +1,5 @@
 import type { Config } from "../config/schema.ts";
-import type { UpdaterOptions } from "../firmware/update.ts";
+import type { UpdaterOptions } from "../update/engine.ts";
 
 /** How the configuration has fwup run for an update. */
 export function fwupSettings({

@@ -1,15 +1,15 @@
 import type { ExtensionsTopic } from "../extensions/extensions-topic.ts";
-import type { Updater } from "../firmware/update.ts";
+import type { Updater } from "../update/engine.ts";
 import type { HubMessage } from "../hub/device-messages.ts";
 import type { Log } from "../platform/log.ts";
-import type { Archives } from "./archives.ts";
-import type { DeviceTopic } from "./device-topic.ts";
-import { hubOffer, type HubOfferDeps } from "./offers.ts";
-import type { Identify } from "./identify.ts";
+import type { Archives } from "../update/archives.ts";
+import type { DeviceTopic } from "../hub/device-topic.ts";
+import { hubOffer, type HubOfferDeps } from "../update/offers.ts";
+import type { Identify } from "../care/identify.ts";
 import type { PublicKeys } from "./public-keys.ts";
-import type { Rebooter } from "./rebooter.ts";
-import type { Scripts } from "./scripts.ts";
-import type { UpdateAgain } from "./update-again.ts";
+import type { Rebooter } from "../care/rebooter.ts";
+import type { Scripts } from "../remote/scripts.ts";
+import type { UpdateAgain } from "../update/fresh-url.ts";
 
 export interface HubMessageDeps {
   readonly device: DeviceTopic;

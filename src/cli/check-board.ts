@@ -5,7 +5,7 @@ import { missingPrivileges } from "../board/privileges.ts";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
-import { ownAccount } from "../shell/account.ts";
+import { ownAccount } from "../remote/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 import type { Report } from "./check.ts";
 

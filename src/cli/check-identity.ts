@@ -1,12 +1,12 @@
 import { boardIdentity, identityDeps } from "../agent/board-identity.ts";
-import { hubRequests } from "../agent/hub-request.ts";
+import { hubRequests } from "../hub/connect-request.ts";
 import type { Config } from "../config/schema.ts";
 import { explainConnectError } from "../hub/connect-error.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
-import { openWebSocket } from "../hub/upgrade.ts";
+import { openWebSocket } from "../hub/handshake.ts";
 import { dateWarning } from "../identity/certificate.ts";
 import type { Identity, IdentityFacts } from "../identity/identity.ts";
-import { credentialSource } from "../identity/load-identity.ts";
+import { credentialSource } from "../identity/load.ts";
 import { proveKey } from "../identity/signing-key.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";

@@ -1,6 +1,6 @@
-import { untilWindowMs } from "../agent/update-window.ts";
+import { untilWindowMs } from "../update/window.ts";
 import type { Config } from "../config/schema.ts";
-import { CacheFailure, cacheRoom } from "../firmware/cache.ts";
+import { CacheFailure, cacheRoom } from "../download/cache.ts";
 import { usablePublicKeys } from "../firmware/fwup.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { Report } from "./check.ts";

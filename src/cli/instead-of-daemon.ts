@@ -1,5 +1,5 @@
-import { ControlError } from "../agent/control-messages.ts";
-import { startControlServer } from "../agent/control-server.ts";
+import { ControlError } from "../control/messages.ts";
+import { startControlServer } from "../control/server.ts";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";

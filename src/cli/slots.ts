@@ -4,7 +4,7 @@ import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import { readConfig, quietLog } from "./config.ts";
-import { connectToDaemon } from "./control-client.ts";
+import { connectToDaemon } from "../control/client.ts";
 import { insteadOfDaemon } from "./instead-of-daemon.ts";
 import type { CommandContext } from "./terminal.ts";
 

@@ -1,8 +1,8 @@
 import * as v from "valibot";
-import { AgentStatus } from "../agent/control-messages.ts";
+import { AgentStatus } from "../control/messages.ts";
 import { Failure } from "../platform/failure.ts";
 import { readConfig } from "./config.ts";
-import { connectToDaemon } from "./control-client.ts";
+import { connectToDaemon } from "../control/client.ts";
 import { formatSpan } from "./progress-bar.ts";
 import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
 

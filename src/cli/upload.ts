@@ -1,10 +1,10 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
-import { ProgressPayload, Uploaded } from "../agent/control-messages.ts";
+import { ProgressPayload, Uploaded } from "../control/messages.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import { readConfig } from "./config.ts";
-import { connectToDaemon } from "./control-client.ts";
+import { connectToDaemon } from "../control/client.ts";
 import { createProgressBar, formatBytes } from "./progress-bar.ts";
 import type { CommandContext } from "./terminal.ts";
 

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { parse, TomlError } from "smol-toml";
 import { fileFailure, systemCode } from "../platform/failure.ts";
-import { decodeUtf8 } from "../platform/utf8.ts";
+import { decodeUtf8 } from "../platform/text.ts";
 import { checkConfig, type Checked } from "./check.ts";
 import type { Environment } from "./environment.ts";
 import { ConfigFailure } from "./failure.ts";

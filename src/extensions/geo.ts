@@ -2,8 +2,8 @@ import * as v from "valibot";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { parseJson } from "../platform/json.ts";
-import { cached } from "./cached.ts";
-import { commandOutput } from "./command-output.ts";
+import { cached } from "../platform/cached.ts";
+import { commandOutput } from "../platform/command-output.ts";
 import type { Extension } from "./extension.ts";
 
 export interface GeoOptions {

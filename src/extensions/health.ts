@@ -2,7 +2,7 @@ import { within, type Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { alarmsOf, type HealthFacts } from "./alarms.ts";
-import { cached } from "./cached.ts";
+import { cached } from "../platform/cached.ts";
 import type { Extension } from "./extension.ts";
 import type { Metrics } from "./health-metrics.ts";
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { commandOutput } from "./command-output.ts";
+import { commandOutput } from "../platform/command-output.ts";
 import type { Extension, ExtensionContext } from "./extension.ts";
 import { jsonPointer } from "./json-pointer.ts";
 

@@ -1,5 +1,5 @@
 import { messageOf, systemCode } from "../platform/failure.ts";
-import { UpgradeRefused } from "./upgrade.ts";
+import { UpgradeRefused } from "./handshake.ts";
 
 const UNTRUSTED = "the hub's certificate is not signed by a CA this board trusts; check hub.ca_file";
 const UNTRUSTED_OR_INCOMPLETE = `${UNTRUSTED}, and that the hub sends its intermediate certificates`;

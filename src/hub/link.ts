@@ -8,7 +8,7 @@ import { createChannel, type Channel, type ChannelHandlers } from "./channel.ts"
 import { explainConnectError } from "./connect-error.ts";
 import type { Serializer } from "./serializer.ts";
 import { createPhoenixSocket, type PhoenixSocket, type SocketClosed } from "./socket.ts";
-import { openWebSocket, UpgradeRefused, type OpenedWebSocket, type UpgradeRequest } from "./upgrade.ts";
+import { openWebSocket, UpgradeRefused, type OpenedWebSocket, type UpgradeRequest } from "./handshake.ts";
 
 /** How the board stands with its hub. */
 export interface LinkStatus {

@@ -1,4 +1,4 @@
-import { decodeUtf8 } from "../platform/utf8.ts";
+import { decodeUtf8 } from "../platform/text.ts";
 
 /** A message of a Phoenix channel, the array `[join_ref, ref, topic, event, payload]` on the wire. */
 export interface Frame {

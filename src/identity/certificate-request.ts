@@ -3,7 +3,7 @@ import { commonName } from "./certificate.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { IdentityDeps } from "./identity.ts";
-import { credentialSource, type IdentityConfig } from "./load-identity.ts";
+import { credentialSource, type IdentityConfig } from "./load.ts";
 import { signingKey } from "./signing-key.ts";
 
 /**

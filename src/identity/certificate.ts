@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { array, parse, pipe, string, transform, optional, union } from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { readPublicFile } from "./credential-file.ts";
+import { readPublicFile } from "./secret-file.ts";
 import type { SourcedCertificate } from "./credential-source.ts";
 import { heldInstead, pemBlocks } from "./pem.ts";
 

@@ -1,7 +1,7 @@
-import { readSecretFile } from "../config/secret-file.ts";
+import { readSecretFile } from "./owner-only.ts";
 import { Failure } from "../platform/failure.ts";
 import { readCertificateFile } from "./certificate.ts";
-import { readKeyFile } from "./credential-file.ts";
+import { readKeyFile } from "./secret-file.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { parsePrivateKey } from "./private-key.ts";
 

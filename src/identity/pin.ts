@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { readSecretFile } from "../config/secret-file.ts";
+import { readSecretFile } from "./owner-only.ts";
 import { Failure } from "../platform/failure.ts";
 
 /** A token's PIN, which is tried once: tokens lock for good after a few wrong ones. */

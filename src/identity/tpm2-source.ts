@@ -1,6 +1,6 @@
 import { Failure } from "../platform/failure.ts";
 import { readCertificateFile } from "./certificate.ts";
-import { readPublicFile } from "./credential-file.ts";
+import { readPublicFile } from "./secret-file.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { heldInstead, pemBlocks } from "./pem.ts";
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { systemCode } from "../platform/failure.ts";
 import { parseCertificates } from "./certificate.ts";
-import { readPublicFile } from "./credential-file.ts";
+import { readPublicFile } from "./secret-file.ts";
 import { pemBlocks } from "./pem.ts";
 
 /** The CA certificates by which the hub's certificate is judged. */

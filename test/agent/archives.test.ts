@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { generateSigningKey, makeFirmware, type MadeFirmware } from "../fwup/archive.ts";
 import { resetAfter } from "../hub/faults.ts";
 import { archivePayload, type Release } from "../hub/releases.ts";
-import { eventually } from "../firmware/left-behind.ts";
+import { eventually } from "../download/left-behind.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
 import { holdAfter } from "./held-download.ts";

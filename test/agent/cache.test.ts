@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
-import { eventually } from "../firmware/left-behind.ts";
+import { eventually } from "../download/left-behind.ts";
 import type { Release } from "../hub/releases.ts";
 import { holdAfter } from "./held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";

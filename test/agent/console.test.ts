@@ -3,7 +3,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Agent } from "../../src/agent/agent.ts";
-import { untilGone } from "../shell/shell-on.ts";
+import { untilGone } from "../remote/shell-on.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
 

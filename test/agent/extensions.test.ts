@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
-import { connectToDaemon } from "../../src/cli/control-client.ts";
+import { connectToDaemon } from "../../src/control/client.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
 interface Report {

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
-import { connectToDaemon } from "../../src/cli/control-client.ts";
+import { connectToDaemon } from "../../src/control/client.ts";
 import { generateSigningKey, makeFirmware } from "../fwup/archive.ts";
 import { corruptByte, refuseDownload } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";

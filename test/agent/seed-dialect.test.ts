@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createDeviceTopic, type DeviceTopic } from "../../src/agent/device-topic.ts";
+import { createDeviceTopic, type DeviceTopic } from "../../src/hub/device-topic.ts";
 import type { DeviceMessage, HubMessage, UpdateStatus } from "../../src/hub/device-messages.ts";
 import { inSeedDialect } from "../../src/hub/seed-dialect.ts";
 import { createBench, type Bench, type Peer, type TestLink } from "../link/bench.ts";

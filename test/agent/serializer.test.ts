@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
-import { connectToDaemon } from "../../src/cli/control-client.ts";
+import { connectToDaemon } from "../../src/control/client.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
 describe('hub.serializer = "msgpack"', () => {

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { findLine, type GpioLine } from "../../src/board/gpio-line.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
-import { eventually } from "../firmware/left-behind.ts";
+import { eventually } from "../download/left-behind.ts";
 import { failure } from "../identity/failure.ts";
 
 /**

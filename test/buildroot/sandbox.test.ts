@@ -5,7 +5,7 @@ import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, it, type TestContext } from "node:test";
 import { IDENTIFIER, type TestBoard } from "../agent/board.ts";
-import { eventually } from "../firmware/left-behind.ts";
+import { eventually } from "../download/left-behind.ts";
 import { missing } from "./card.ts";
 import { cannotIsolate, install, isolated, PACKAGE } from "./installed.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
-import { AgentStatus } from "../../src/agent/control-messages.ts";
+import { AgentStatus } from "../../src/control/messages.ts";
 import * as v from "valibot";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { end, hublink, startDaemon, type Ended, type Program } from "./program.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { followLines } from "../../src/extensions/follow-lines.ts";
-import { eventually } from "../firmware/left-behind.ts";
+import { eventually } from "../download/left-behind.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const STEP_MS = 100;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Agent } from "../../src/agent/agent.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
-import { untilGone } from "../shell/shell-on.ts";
+import { untilGone } from "../remote/shell-on.ts";
 
 const PATIENCE_MS = 20_000;
 

@@ -13,9 +13,9 @@ import {
   type FwupSource,
 } from "../../src/firmware/fwup-process.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
-import { someBytes } from "./announce.ts";
+import { someBytes } from "../download/announce.ts";
 import { say, scriptedFwup } from "./fwups.ts";
-import { eventually, watchForLeftovers } from "./left-behind.ts";
+import { eventually, watchForLeftovers } from "../download/left-behind.ts";
 
 const STALL_MS = 600_000;
 /** More than pipes hold. */

@@ -14,14 +14,14 @@ import {
   runOpsTask,
   usablePublicKeys,
 } from "../../src/firmware/fwup.ts";
-import { createVerifier, TAIL_BYTES, VerificationFailure, verified } from "../../src/firmware/verify.ts";
+import { createVerifier, TAIL_BYTES, VerificationFailure, verified } from "../../src/download/verify.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
-import { announce } from "./announce.ts";
+import { announce } from "../download/announce.ts";
 import { fwup, say, scriptedFwup } from "./fwups.ts";
-import { watchForLeftovers } from "./left-behind.ts";
+import { watchForLeftovers } from "../download/left-behind.ts";
 
 const DISK_BYTES = 16 * 1024 * 1024;
 

@@ -17,9 +17,9 @@ import {
 import { systemClock as clock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
-import { someBytes } from "./announce.ts";
+import { someBytes } from "../download/announce.ts";
 import { fwup, noArchiveMaker } from "./fwups.ts";
-import { watchForLeftovers } from "./left-behind.ts";
+import { watchForLeftovers } from "../download/left-behind.ts";
 
 const UUID = "37374880-a7dd-51db-f4b8-5b1062b551b7";
 

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { runFwup } from "../../src/firmware/fwup-process.ts";
-import { createVerifier, PART_BYTES } from "../../src/firmware/verify.ts";
+import { createVerifier, PART_BYTES } from "../../src/download/verify.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
-import { announce, someBytes } from "./announce.ts";
+import { announce, someBytes } from "../download/announce.ts";
 import { say, scriptedFwup } from "./fwups.ts";
 
 /** More than a pipe takes while nobody reads it. */

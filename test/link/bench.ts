@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import { createHubLink, type HubLink, type LinkOptions, type LinkStatus } from "../../src/hub/link.ts";
 import { jsonSerializer } from "../../src/hub/serializer.ts";
-import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
+import type { UpgradeRequest } from "../../src/hub/handshake.ts";
 import type { Log } from "../../src/platform/log.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { createWaiting } from "../hub/waiting.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
+import type { UpgradeRequest } from "../../src/hub/handshake.ts";
 import { createBench, refuse, type Bench, type TestLink, type TinyServer } from "./bench.ts";
 
 const HOUR_MS = 3_600_000;

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from "node:n
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
 import type { LinkOptions } from "../../src/hub/link.ts";
-import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
+import type { UpgradeRequest } from "../../src/hub/handshake.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { refuseUpgrade, resetAtConnect } from "../hub/faults.ts";
 import { startHub, type Hub, type HubOptions } from "../hub/server.ts";

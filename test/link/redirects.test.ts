@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
-import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
+import type { UpgradeRequest } from "../../src/hub/handshake.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { createBench, refuse, type Bench, type TinyServer } from "./bench.ts";
 

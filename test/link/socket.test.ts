@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import type { WebSocket } from "ws";
 import type { LinkOptions } from "../../src/hub/link.ts";
 import { MAX_FRAME_BYTES } from "../../src/hub/serializer.ts";
-import type { UpgradeRequest } from "../../src/hub/upgrade.ts";
+import type { UpgradeRequest } from "../../src/hub/handshake.ts";
 import { createBench, type Bench, type Peer, type TestLink, type TinyServerOptions } from "./bench.ts";
 
 const HEARTBEAT_MS = 30_000;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { openWebSocket } from "../../src/hub/upgrade.ts";
+import { openWebSocket } from "../../src/hub/handshake.ts";
 import { createBench, refuse, type Bench } from "./bench.ts";
 
 const HOUR_MS = 3_600_000;

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { createSecureContext, createServer, type Server } from "node:tls";
 import { explainConnectError } from "../../src/hub/connect-error.ts";
-import { openWebSocket, UpgradeRefused, type UpgradeRequest } from "../../src/hub/upgrade.ts";
+import { openWebSocket, UpgradeRefused, type UpgradeRequest } from "../../src/hub/handshake.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { type Authority, createAuthority, type Issued } from "../identity/authority.ts";
 import { missing, output } from "../identity/openssl.ts";

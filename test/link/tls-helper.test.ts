@@ -9,7 +9,7 @@ import { after, before, describe, it } from "node:test";
 import { WebSocketServer } from "ws";
 import { explainConnectError } from "../../src/hub/connect-error.ts";
 import { startTlsHelper, type HelperTls } from "../../src/hub/tls-helper.ts";
-import { openWebSocket, type OpenedWebSocket } from "../../src/hub/upgrade.ts";
+import { openWebSocket, type OpenedWebSocket } from "../../src/hub/handshake.ts";
 import { pkcs11Source } from "../../src/identity/pkcs11-source.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { systemClock } from "../../src/platform/clock.ts";

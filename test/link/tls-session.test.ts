@@ -6,7 +6,7 @@ import { createServer as createTcpServer, type AddressInfo, type Server as NetSe
 import { after, before, describe, it } from "node:test";
 import { createSecureContext, type SecureContext, TLSSocket, type SecureVersion } from "node:tls";
 import { type WebSocket, WebSocketServer } from "ws";
-import { openWebSocket } from "../../src/hub/upgrade.ts";
+import { openWebSocket } from "../../src/hub/handshake.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { type Authority, createAuthority } from "../identity/authority.ts";
 

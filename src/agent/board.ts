@@ -1,0 +1,93 @@
+import { openClockGuard, type ClockGuard } from "../board/clock-guard.ts";
+import { missingPrivileges } from "../board/privileges.ts";
+import type { Config } from "../config/schema.ts";
+import { openBoardFirmware, type BoardFirmware } from "../firmware/board-firmware.ts";
+import { fwupVersion, writesUnverified } from "../firmware/fwup.ts";
+import { openJournal, type Journal } from "../firmware/journal.ts";
+import { createUpdateHistory, type UpdateHistory } from "../update/history.ts";
+import type { Identity } from "../identity/identity.ts";
+import { loadTrust, type Trust } from "../identity/trust.ts";
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
+import { messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import { BUILD_DATE_MS } from "../version.ts";
+import { boardIdentity } from "./board-identity.ts";
+import { openBootRecord, type BootRecord } from "../care/boot-record.ts";
+
+export interface BoardOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The root folder, `/` on a board: where the kernel's files are read. */
+  readonly root: string;
+}
+
+/** What an agent finds on its board. */
+export interface Board {
+  readonly guard: ClockGuard;
+  /** The guard's; the agent's from here on. */
+  readonly clock: Clock;
+  readonly boot: BootRecord;
+  readonly identity: Identity;
+  readonly trust: Trust;
+  readonly journal: Journal;
+  readonly firmware: BoardFirmware;
+  readonly history: UpdateHistory;
+  /** fwup's version; undefined without a usable fwup. */
+  readonly fwup: string | undefined;
+}
+
+/**
+ * Reads what runs, who the board is and what it was doing, and tells the log what is wrong with it.
+ * @throws Failure when the identity or what is trusted can't be used; what is wrong with fwup or the slots is
+ *   logged, since a board that can be talked to can be helped
+ */
+export async function openBoard({ config, clock: systemClock, log, root }: BoardOptions): Promise<Board> {
+  const guard = await openClockGuard({
+    enabled: config.clock.guard,
+    stateDir: config.state.dir,
+    buildDateMs: BUILD_DATE_MS,
+    clock: systemClock,
+    root,
+    runCommand,
+    log: log.scope("clock"),
+  });
+  const { clock } = guard;
+  for (const missing of missingPrivileges(config, root)) log.warn(missing);
+  const boot = await openBootRecord({ stateDir: config.state.dir, root, clock, log });
+  const identity = await boardIdentity(config, root, clock, log.scope("identity"));
+  const trust = await loadTrust(config.hub.ca_file, root);
+  const journal = await openJournal(config.state.dir, log.scope("journal"));
+  const firmware = await openBoardFirmware({
+    config: config.firmware,
+    journal,
+    root,
+    clock,
+    log: log.scope("firmware"),
+  });
+  if (firmware.problem !== undefined) log.error(`no update can be installed: ${firmware.problem.message}`);
+  if (firmware.fellBack) log.error("the board fell back from the firmware that was installed last");
+  const history = createUpdateHistory(journal, clock);
+  if (history.interrupted !== undefined) {
+    // Joining without its uuid has the hub send it again, with a fresh URL: what is cached is not fetched twice.
+    if (history.interrupted === journal.installed?.uuid) await history.installed(history.interrupted);
+    else log.info("an update was interrupted; the hub will send it again", { uuid: history.interrupted });
+  }
+  if (firmware.fellBackFrom !== undefined)
+    await history.fellBack(firmware.fellBackFrom, journal.installed?.atMs ?? null);
+  const fwup = await fwupVersionOrNone(config.firmware.fwup, clock, log);
+  const unverified = config.update.verify_written && fwup !== undefined ? writesUnverified(fwup) : undefined;
+  if (unverified !== undefined) log.error(`no update can be installed: ${unverified}`);
+  return { guard, clock, boot, identity, trust, journal, firmware, history, fwup };
+}
+
+/** Without fwup the board still connects, and says what is missing. */
+async function fwupVersionOrNone(fwup: string, clock: Clock, log: Log): Promise<string | undefined> {
+  try {
+    return await fwupVersion({ fwup, clock });
+  } catch (error) {
+    log.error(`no update can be installed: ${messageOf(error)}`);
+    return undefined;
+  }
+}

@@ -1,0 +1,100 @@
+import type { Config } from "../config/schema.ts";
+import type { HealthFacts } from "../extensions/alarms.ts";
+import type { Extension } from "../extensions/extension.ts";
+import { createGeo } from "../extensions/geo.ts";
+import { boardMetadata } from "../extensions/health-metadata.ts";
+import { createMetrics, type Metrics } from "../extensions/health-metrics.ts";
+import { createHealth } from "../extensions/health.ts";
+import type { Logging } from "../extensions/logging.ts";
+import { createNetworkIdentity } from "../extensions/network-identity.ts";
+import type { LinkStatus } from "../hub/link.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { AgentStatus } from "../control/messages.ts";
+
+export interface ExtensionSources {
+  readonly facts: () => HealthFacts;
+  readonly applicationMetrics: () => Metrics;
+  /** Undefined where the log is not sent. */
+  readonly logging: Logging | undefined;
+  /** Undefined where no shell is opened. */
+  readonly localShell: Extension | undefined;
+  /** The root folder, `/` on a board. */
+  readonly root: string;
+  readonly clock: Clock;
+}
+
+/** The extensions that `[extensions]` turns on. */
+export function boardExtensions(config: Config, sources: ExtensionSources): Extension[] {
+  const { clock, root, logging, localShell } = sources;
+  const { health, geo, network_identity: networkIdentity } = config.extensions;
+  return [
+    ...(health
+      ? [
+          createHealth({
+            ...sources,
+            metrics: createMetrics({ root, diskPath: config.state.dir }),
+            boardMetadata: async () => boardMetadata(root),
+          }),
+        ]
+      : []),
+    ...(geo ? [createGeo({ source: config.geo.source, clock })] : []),
+    ...(logging === undefined ? [] : [logging.extension]),
+    ...(localShell === undefined ? [] : [localShell]),
+    ...(networkIdentity ? [createNetworkIdentity({ ...config.network_identity, clock })] : []),
+  ];
+}
+
+/** Counts how often the hub was lost. */
+export interface ConnectionLosses {
+  readonly count: number;
+  /** Why the last time. */
+  readonly reason: string | undefined;
+  /** Takes each status of the link. */
+  note(status: LinkStatus): void;
+}
+
+export function createConnectionLosses(): ConnectionLosses {
+  let count = 0;
+  let reason: string | undefined;
+  let connected = false;
+  return {
+    get count() {
+      return count;
+    },
+    get reason() {
+      return reason;
+    },
+    note({ connection, lastError }) {
+      if (connected && connection !== "connected") {
+        count += 1;
+        reason = lastError;
+      }
+      connected = connection === "connected";
+    },
+  };
+}
+
+/** What the health report says of the agent and its firmware. */
+export function healthFacts(
+  status: AgentStatus,
+  losses: ConnectionLosses,
+  firmwareProblem: string | undefined,
+): HealthFacts {
+  const { certificate } = status.identity;
+  return {
+    metadata: {
+      agent: `hublink ${status.agent_version}`,
+      agent_memory: `${status.rss_mib} MiB`,
+      agent_uptime: `${status.uptime_s} s`,
+      ...(status.slot !== null && { slot: status.slot }),
+      ...(status.last_reboot !== null && { last_reboot: status.last_reboot.reason }),
+    },
+    connectionsLost: losses.count,
+    lastLoss: losses.reason,
+    update: status.update ?? undefined,
+    pendingValidation: status.pending_validation,
+    reverted: status.auto_revert_detected,
+    firmwareProblem,
+    certificateEndsMs: certificate === null ? undefined : Date.parse(certificate.not_after),
+  };
+}

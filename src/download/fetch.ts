@@ -1,0 +1,139 @@
+import { CacheFailure, isCacheable, type CacheableFile, type FirmwareCache } from "./cache.ts";
+import type { CachedFile } from "./cached-file.ts";
+import { download, type DownloadOptions } from "./stream.ts";
+import { downloadParts } from "./parts.ts";
+import { createVerifier, VerificationFailure, type ExpectedFile, type Verifier } from "./verify.ts";
+
+export type FetchMode = "stream" | "cache" | "auto";
+
+export interface FetchOptions extends Omit<DownloadOptions, "url" | "verifier" | "version" | "end"> {
+  /** The URL to begin with; asked again for each part of the work, since it may have been renewed. */
+  readonly url: () => string;
+  readonly uuid: string;
+  readonly expected: ExpectedFile;
+  readonly mode: FetchMode;
+  readonly cache: FirmwareCache;
+  readonly connections: number;
+  /** Gets how many bytes are in the cache. */
+  readonly onCached?: (bytes: number) => void;
+}
+
+/** Read from the cache at a time. */
+const READ_BYTES = 64 * 1024;
+
+/**
+ * Fetches firmware: straight through, or first to the cache, and then it is complete and proven before the
+ * first byte is given. A cache that fails on the way is used as far as it goes, and the rest is fetched
+ * straight through.
+ * @throws DownloadFailure; VerificationFailure; the signal's reason; what `renewUrl` throws
+ */
+export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint8Array, void> {
+  const { expected, mode, log } = options;
+  const verifier = createVerifier(expected);
+  if (mode === "stream" || !isCacheable(expected)) {
+    if (mode === "cache") log.warn("not cached: the hub announces neither size nor checksums to prove it by");
+    yield* download({ ...options, url: options.url(), verifier });
+    return;
+  }
+  const file = await openCache(options, expected);
+  if (file === undefined) {
+    yield* download({ ...options, url: options.url(), verifier });
+    return;
+  }
+  try {
+    await fill(file, options);
+    yield* throughCache(file, verifier, options);
+  } catch (error) {
+    // Wrong though each part was right, or wrong as a whole: nothing of it is of use.
+    if (error instanceof VerificationFailure) await discard(file, options);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Undefined when it has to go without; the log says why. */
+async function openCache(options: FetchOptions, expected: CacheableFile): Promise<CachedFile | undefined> {
+  try {
+    return await options.cache.open(options.uuid, expected);
+  } catch (error) {
+    if (!(error instanceof CacheFailure)) throw error;
+    options.log.warn(`streaming the update: ${error.message}`);
+    return undefined;
+  }
+}
+
+async function fill(file: CachedFile, options: FetchOptions): Promise<void> {
+  const { log, uuid } = options;
+  const { onCached } = options;
+  if (file.bytes > 0) log.info("going on with what is in the cache", { uuid, bytes: file.bytes });
+  onCached?.(file.bytes);
+  try {
+    const onBytes = onCached === undefined ? {} : { onBytes: onCached };
+    await downloadParts({ ...options, ...onBytes, url: options.url(), file });
+    log.info("the update is in the cache, complete and proven", { uuid, bytes: file.bytes });
+  } catch (error) {
+    if (!(error instanceof CacheFailure)) throw error;
+    log.warn(`streaming the rest of the update: ${error.message}`, { uuid, bytes: file.bytes });
+  }
+}
+
+/** Gives the file: from the cache what is there, from the server what is not. */
+async function* throughCache(
+  file: CachedFile,
+  verifier: Verifier,
+  options: FetchOptions,
+): AsyncGenerator<Uint8Array, void> {
+  const { sizeBytes } = file.expected;
+  while (verifier.offset < sizeBytes) {
+    const { offset } = verifier;
+    const bytes = await readOrNothing(file, offset);
+    if (bytes.length > 0) {
+      try {
+        yield* verifier.push(bytes);
+      } catch (error) {
+        if (!(error instanceof VerificationFailure) || error.fault !== "part") throw error;
+        options.log.warn(`the cache has changed on the disk: ${error.message}`);
+        file.forgetPart(verifier.offset);
+      }
+    } else {
+      const end = nextInCache(file, offset);
+      yield* download({
+        ...options,
+        url: options.url(),
+        verifier,
+        version: file.version,
+        ...(end < sizeBytes && { end }),
+      });
+      if (end === sizeBytes) return;
+    }
+  }
+  yield* verifier.end();
+}
+
+/** A disk that can't be read any more is one that holds nothing. */
+async function readOrNothing(file: CachedFile, offset: number): Promise<Uint8Array> {
+  try {
+    return await file.read(offset, READ_BYTES);
+  } catch (error) {
+    if (!(error instanceof CacheFailure)) throw error;
+    file.forgetPart(offset);
+    return new Uint8Array();
+  }
+}
+
+/** Where the gap at `offset` ends. */
+function nextInCache(file: CachedFile, offset: number): number {
+  const { sizeBytes } = file.expected;
+  const gap = file.gap({ offset, end: sizeBytes });
+  return gap?.end ?? sizeBytes;
+}
+
+async function discard(file: CachedFile, { log }: FetchOptions): Promise<void> {
+  try {
+    await file.remove();
+  } catch (error) {
+    if (!(error instanceof CacheFailure)) throw error;
+    log.warn(error.message);
+  }
+}

@@ -1,0 +1,150 @@
+import { CHANGED, type CachedFile, type Stretch } from "./cached-file.ts";
+import { LineFault } from "./download-failure.ts";
+import { requestBytes, type Line } from "./request.ts";
+import type { DownloadOptions } from "./stream.ts";
+import { createRetries } from "./retries.ts";
+import { isAnother, openHttp, type FileVersion } from "./http-file.ts";
+import { PART_BYTES, VerificationFailure } from "./verify.ts";
+
+export interface PartsDownloadOptions extends Omit<DownloadOptions, "verifier" | "version" | "end"> {
+  readonly file: CachedFile;
+  /** How many requests may be under way at once; without announced parts there is one. */
+  readonly connections: number;
+  /** Waited for before each piece that comes is taken. */
+  readonly mayGoOn?: () => Promise<void>;
+  /** Gets how many bytes of the file are there, with each that comes. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
+/** With several connections, each fetches so many parts at a time at most. */
+const STRETCH_PARTS = 8;
+
+/**
+ * Fetches what is missing of a cached file, several stretches at once, and proves it. What interrupts a
+ * stretch is tried again from where it was, until too many attempts in a row bring no new byte to any.
+ * @throws DownloadFailure; VerificationFailure; CacheFailure; the signal's reason; what `renewUrl` throws
+ */
+export async function downloadParts(options: PartsDownloadOptions): Promise<void> {
+  const { file } = options;
+  for (let again = false; ; again = true) {
+    await fetchMissing(options, file.expected.parts === null ? 1 : options.connections);
+    try {
+      await file.prove();
+      return;
+    } catch (error) {
+      if (again || !(error instanceof VerificationFailure)) throw error;
+      options.log.warn(`fetching the firmware anew: ${error.message}`);
+    }
+  }
+}
+
+/** The server gives whole files only: several connections would each fetch all of it. */
+class NoRanges extends Error {}
+
+async function fetchMissing(options: PartsDownloadOptions, connections: number): Promise<void> {
+  try {
+    await fetchOver(options, connections);
+  } catch (error) {
+    if (!(error instanceof NoRanges)) throw error;
+    options.log.info("the server gives no ranges; going on with one connection");
+    await fetchOver(options, 1);
+  }
+}
+
+async function fetchOver(options: PartsDownloadOptions, connections: number): Promise<void> {
+  const { file } = options;
+  const stretches = split(file, connections);
+  if (stretches.length === 0) return;
+  // What ends one connection for good ends them all.
+  const over = new AbortController();
+  const onAbort = (): void => over.abort(options.signal?.reason);
+  options.signal?.addEventListener("abort", onAbort, { once: true });
+  const shared = { ...options, signal: over.signal };
+  const retries = createRetries(shared, options.url, file.bytes);
+  const http = await openHttp({ ...options, connections });
+  const line: Line = { ...shared, retries, http };
+  const work = async (): Promise<void> => {
+    for (let stretch = stretches.shift(); stretch !== undefined; stretch = stretches.shift()) {
+      await fetchStretch(line, { ...options, connections }, stretch);
+    }
+  };
+  try {
+    options.signal?.throwIfAborted();
+    const workers = Array.from({ length: connections }, async () => {
+      try {
+        await work();
+      } catch (error) {
+        over.abort(error);
+        throw error;
+      }
+    });
+    const ends = await Promise.allSettled(workers);
+    if (ends.some(({ status }) => status === "rejected")) throw over.signal.reason as Error;
+  } finally {
+    options.signal?.removeEventListener("abort", onAbort);
+    await http.close();
+  }
+}
+
+/** What is missing, cut so that all connections have something to do. */
+function split(file: CachedFile, connections: number): Stretch[] {
+  const whole: Stretch = { offset: 0, end: file.expected.sizeBytes };
+  if (file.gap(whole) === undefined) return [];
+  if (connections === 1) return [whole];
+  const missingParts = Math.ceil((whole.end - file.bytes) / PART_BYTES);
+  const bytes = Math.max(1, Math.min(STRETCH_PARTS, Math.ceil(missingParts / connections))) * PART_BYTES;
+  const stretches: Stretch[] = [];
+  for (let offset = 0; offset < whole.end; offset += bytes) {
+    stretches.push({ offset, end: Math.min(offset + bytes, whole.end) });
+  }
+  return stretches;
+}
+
+async function fetchStretch(line: Line, options: PartsDownloadOptions, stretch: Stretch): Promise<void> {
+  const { file } = options;
+  for (let gap = file.gap(stretch); gap !== undefined; gap = file.gap(stretch)) {
+    const { url } = line.retries;
+    try {
+      await fetchGap(line, options, url, gap);
+    } catch (error) {
+      await line.retries.next(error, url, file.bytes);
+    }
+  }
+}
+
+/** One request for one gap. */
+async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap: Stretch): Promise<void> {
+  const { file, connections } = options;
+  const joins = file.isUnproven(gap.offset);
+  const accept = async (version: FileVersion, start: number): Promise<number> => {
+    const changed = file.version !== null && isAnother(version, file.version);
+    if (changed) file.forgetUnproven();
+    await file.adopt(version);
+    if (changed && joins) throw new LineFault(CHANGED);
+    if (start < gap.offset && connections > 1) throw new NoRanges();
+    options.onVersion?.(version);
+    return gap.offset;
+  };
+  let at = gap.offset;
+  // A whole file is asked for as such: not every server gives ranges.
+  const end = gap.offset === 0 && gap.end === file.expected.sizeBytes ? null : gap.end;
+  try {
+    const request = { url, offset: gap.offset, end, version: joins ? file.version : null, accept };
+    for await (const chunk of requestBytes(line, request)) {
+      const wanted = chunk.subarray(0, gap.end - at);
+      if (wanted.length < chunk.length) throw tooLong(gap.end);
+      await options.mayGoOn?.();
+      await file.write(at, wanted);
+      at += wanted.length;
+      options.onBytes?.(file.bytes);
+    }
+  } catch (error) {
+    if (error instanceof LineFault && error.pastEnd) file.forgetUnproven();
+    throw error;
+  }
+  if (at < gap.end) throw new LineFault("the connection ended too early");
+}
+
+function tooLong(sizeBytes: number): VerificationFailure {
+  return new VerificationFailure("too-long", `the firmware is longer than the ${sizeBytes} bytes announced`);
+}

@@ -1,0 +1,121 @@
+import type { ProxyChoice } from "../platform/proxy.ts";
+import type { TokenBucket } from "../platform/token-bucket.ts";
+import { DownloadFailure, LineFault } from "./download-failure.ts";
+import { requestBytes, type Line } from "./request.ts";
+import { createRetries, type RetryOptions } from "./retries.ts";
+import { isAnother, openHttp, type FileVersion } from "./http-file.ts";
+import type { Verifier } from "./verify.ts";
+
+export interface DownloadOptions extends RetryOptions {
+  readonly url: string;
+  /** Where the bytes go through; the download starts, and after a fault goes on, at its `offset`. */
+  readonly verifier: Verifier;
+  /** PEM; whom to trust instead of Node's built-in list. */
+  readonly ca?: readonly string[];
+  /** Bytes; shared by all that the limit is for. */
+  readonly rateLimit?: TokenBucket;
+  readonly proxyFor?: ProxyChoice;
+  /** Sent to the URL's own origin only, not to where it redirects. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The state of the file that the bytes before the verifier's offset are of. */
+  readonly version?: FileVersion | null;
+  /** The position to stop at. Default: the file's end, and then the file is proven as a whole. */
+  readonly end?: number;
+  /** Gets the address of this end of each new connection. */
+  readonly onConnect?: (localAddress: string) => void;
+  /** Gets the state of the file as soon as the server has told it. */
+  readonly onVersion?: (version: FileVersion) => void;
+}
+
+/**
+ * Fetches a file over HTTP and gives its proven bytes (see {@link Verifier}, also for how long a chunk
+ * stays valid). Takes from the line only what the consumer asks for. What interrupts it is tried again
+ * from the position reached on, until too many attempts in a row bring no new byte.
+ * @throws DownloadFailure; VerificationFailure; the signal's reason; what `renewUrl` throws
+ */
+export async function* download(options: DownloadOptions): AsyncGenerator<Uint8Array, void> {
+  const { verifier, signal } = options;
+  signal?.throwIfAborted();
+  const retries = createRetries(options, options.url, verifier.offset);
+  const http = await openHttp(options);
+  const fetching: Fetching = { ...options, retries, http, version: options.version ?? null };
+  try {
+    for (;;) {
+      const { url } = retries;
+      try {
+        if (!isComplete(fetching)) yield* fetchRest(fetching, url);
+        if (options.end === undefined) yield* verifier.end();
+        return;
+      } catch (error) {
+        await retries.next(error, url, verifier.offset);
+      }
+    }
+  } finally {
+    await http.close();
+  }
+}
+
+interface Fetching extends Line, Pick<DownloadOptions, "onVersion" | "end"> {
+  readonly verifier: Verifier;
+  /** The state of the file that the bytes so far are of; null before the first answer. */
+  version: FileVersion | null;
+}
+
+function isComplete({ verifier, version, end }: Fetching): boolean {
+  const totalBytes = end ?? verifier.expected.sizeBytes ?? version?.totalBytes ?? null;
+  return totalBytes !== null && verifier.offset >= totalBytes;
+}
+
+/** One request, from the verifier's offset to the end. */
+async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Array, void> {
+  const { verifier } = fetching;
+  const { offset } = verifier;
+  // Proven bytes are those announced, whatever has become of the file on the server.
+  const allProven = verifier.expected.parts !== null && offset === verifier.verifiedBytes;
+  if (allProven) fetching.version = null;
+  const request = {
+    url,
+    offset,
+    end: fetching.end ?? null,
+    version: fetching.version,
+    accept: (version: FileVersion, start: number) => goOnWith(fetching, start, version),
+  };
+  try {
+    for await (const chunk of requestBytes(fetching, request)) yield* verifier.push(chunk);
+  } catch (error) {
+    if (error instanceof LineFault && error.pastEnd) startOverWithin(fetching);
+    throw error;
+  }
+  const { sizeBytes } = verifier.expected;
+  const untold = fetching.version?.totalBytes === null && fetching.end === undefined;
+  if (untold && sizeBytes !== null && verifier.offset < sizeBytes) {
+    throw new LineFault("the connection ended too early");
+  }
+}
+
+/** From where on the bytes to come are wanted, so that they continue those that came. */
+function goOnWith(fetching: Fetching, start: number, version: FileVersion): number {
+  const { verifier } = fetching;
+  const changed = fetching.version !== null && isAnother(version, fetching.version);
+  if (changed) startOverWithin(fetching);
+  if (start > verifier.offset || (changed && start < verifier.offset)) {
+    throw new LineFault("the file on the server has changed; going on after the last proven part");
+  }
+  fetching.version ??= version;
+  fetching.onVersion?.(version);
+  return verifier.offset;
+}
+
+/** The file is not the one that the bytes so far are of: keeps those that are proven. */
+function startOverWithin(fetching: Fetching): void {
+  const { verifier } = fetching;
+  fetching.version = null;
+  if (verifier.expected.parts !== null) {
+    verifier.dropUnproven();
+  } else if (verifier.passedBytes === 0) {
+    verifier.restart();
+  } else {
+    const text = "the file on the server has changed, and part of it is written already";
+    throw new DownloadFailure("file-changed", `${text}; start the update again`);
+  }
+}

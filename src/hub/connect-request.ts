@@ -1,0 +1,75 @@
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
+import { isDeepStrictEqual } from "node:util";
+import { UPGRADE_TIMEOUT_MS } from "./link.ts";
+import type { UpgradeRequest } from "./handshake.ts";
+import { chooseProxy } from "../platform/proxy.ts";
+import { engineContext } from "../identity/engine.ts";
+import type { ConnectionCredentials, Identity, TlsCredentials } from "../identity/identity.ts";
+
+/** `[hub]`, as far as it says where and how to connect. */
+export interface HubAddress {
+  /** ws:// or wss:// */
+  readonly url: string;
+  readonly compress: boolean;
+  /** Empty: the URL's host. */
+  readonly server_name: string;
+  /** Empty: that of the environment, if any. */
+  readonly proxy: string;
+}
+
+/** Makes the request of each attempt: its URL, its credentials of that moment, its TLS. */
+export function hubRequests(
+  hub: HubAddress,
+  identity: Identity,
+  ca: readonly string[],
+): (signingTimeMs: number, vsn: string) => Promise<UpgradeRequest> {
+  const secureContextOf = reusedContext(ca);
+  const proxyFor = chooseProxy(hub.proxy, process.env);
+  return async (signingTimeMs, vsn) => {
+    const credentials = await identity.connection(Math.floor(signingTimeMs / 1000));
+    const url = socketUrl(hub.url, credentials.path, vsn);
+    const { tls } = credentials;
+    const servername = hub.server_name === "" ? {} : { servername: hub.server_name };
+    return {
+      url,
+      headers: credentials.headers,
+      tls:
+        tls.kind === "helper"
+          ? { ...tls, ca, ...servername }
+          : { kind: "direct", secureContext: secureContextOf(tls), ...servername },
+      proxyFor,
+      compress: hub.compress,
+      timeoutMs: UPGRADE_TIMEOUT_MS,
+    };
+  };
+}
+
+/** Path and query follow from the way of authenticating; what the configuration gives is kept. */
+export function socketUrl(base: string, path: ConnectionCredentials["path"], vsn: string): URL {
+  const url = new URL(base);
+  if (url.pathname === "/") url.pathname = path;
+  if (!url.searchParams.has("vsn")) url.searchParams.set("vsn", vsn);
+  return url;
+}
+
+type OwnTls = Exclude<TlsCredentials, { readonly kind: "helper" }>;
+
+function reusedContext(ca: readonly string[]): (tls: OwnTls) => SecureContext {
+  let last: { readonly tls: OwnTls; readonly context: SecureContext } | undefined;
+  return (tls) => {
+    if (last === undefined || !isDeepStrictEqual(last.tls, tls)) last = { tls, context: contextOf(tls, ca) };
+    return last.context;
+  };
+}
+
+function contextOf(tls: OwnTls, ca: readonly string[]): SecureContext {
+  const options: SecureContextOptions = { ca: [...ca], minVersion: "TLSv1.2" };
+  switch (tls.kind) {
+    case "none":
+      return createSecureContext(options);
+    case "direct":
+      return createSecureContext({ ...options, cert: tls.cert, key: tls.key });
+    case "engine":
+      return engineContext(tls.key, { ...options, cert: tls.cert });
+  }
+}

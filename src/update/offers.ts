@@ -1,0 +1,147 @@
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { connect } from "node:net";
+import type { Readable } from "node:stream";
+import { isDeepStrictEqual } from "node:util";
+import { interfaceTowards } from "../board/network-interface.ts";
+import type { FirmwareCache } from "../download/cache.ts";
+import { DownloadFailure } from "../download/download-failure.ts";
+import type { RetryPolicy } from "../download/retries.ts";
+import { download } from "../download/stream.ts";
+import type { Offer } from "./engine.ts";
+import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
+import { createVerifier, type ExpectedFile } from "../download/verify.ts";
+import type { Update } from "../hub/device-messages.ts";
+import { within, type Clock } from "../platform/clock.ts";
+import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
+import type { TokenBucket } from "../platform/token-bucket.ts";
+import type { UpdateAgain } from "./fresh-url.ts";
+
+/** What fetching firmware needs. */
+export interface OfferDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly retry: RetryPolicy;
+  /** In bytes. */
+  readonly rateLimit?: TokenBucket;
+  readonly proxyFor: ProxyChoice;
+  /** PEM; whom to trust as a server of firmware. */
+  readonly ca: readonly string[];
+}
+
+/** What fetching the hub's firmware needs: the hub says enough of it to cache it. */
+export interface HubOfferDeps extends OfferDeps {
+  readonly mode: FetchMode;
+  readonly cache: FirmwareCache;
+  readonly connections: number;
+}
+
+/**
+ * The offer of a hub's `update` message.
+ * @param again how to come by a fresh URL
+ */
+export function hubOffer(update: Update, deps: HubOfferDeps, again: UpdateAgain): Offer {
+  const { uuid } = update.firmware_meta;
+  let latest = update;
+  const renewUrl = async (signal: AbortSignal): Promise<string> => {
+    const before = expectedOf(latest);
+    latest = await again.ask(uuid, signal);
+    if (isDeepStrictEqual(expectedOf(latest), before)) return latest.firmware_url;
+    throw new DownloadFailure("file-changed", "the hub sends another file for the same firmware by now");
+  };
+  return {
+    origin: "hub",
+    announced: update.firmware_meta,
+    sizeBytes: update.size,
+    deploymentId: update.deployment_id,
+    networkInterface: async () => wayTo(update.firmware_url, deps),
+    open: (signal, onCached) => {
+      const url = (): string => latest.firmware_url;
+      return fetchFirmware({ ...deps, uuid, url, expected: expectedOf(latest), renewUrl, signal, onCached });
+    },
+  };
+}
+
+/** Longer no update waits for a name server, which its download will hear of. */
+const WAY_TIMEOUT_MS = 2000;
+
+/** The network interface of a download; NervesHub takes it with `started` only, before there is a connection. */
+async function wayTo(url: string, { proxyFor, clock, log }: OfferDeps): Promise<string | undefined> {
+  const target = new URL(url);
+  const host = proxyFor(target)?.host ?? hostOf(target.hostname);
+  const found = interfaceTowards(host).catch((error: unknown) => {
+    log.debug(`by which interface ${host} is reached is not known: ${messageOf(error)}`);
+    return undefined;
+  });
+  return await within(clock, WAY_TIMEOUT_MS, found, undefined);
+}
+
+function expectedOf(update: Update): ExpectedFile {
+  return { sizeBytes: update.size, checksum: update.checksum, parts: update.partials_checksums };
+}
+
+const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
+
+/**
+ * The offer of `hublink apply SOURCE`.
+ * @param source an http(s) URL, `unix:PATH` of a socket that sends the file, or the path of a file
+ * @throws Failure when there is no such file
+ */
+export async function localOffer(source: string, deps: OfferDeps): Promise<Offer> {
+  const offer = { origin: "local", announced: {}, deploymentId: null } as const;
+  if (/^https?:\/\//i.test(source)) {
+    const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
+      download({ ...deps, url: source, verifier: createVerifier(UNANNOUNCED), signal });
+    return { ...offer, sizeBytes: null, open };
+  }
+  if (source.startsWith("unix:")) {
+    const path = source.slice("unix:".length);
+    return { ...offer, sizeBytes: null, open: (signal) => readable(connect(path), path, signal) };
+  }
+  const sizeBytes = await fileSize(source);
+  return { ...offer, sizeBytes, open: (signal) => readable(createReadStream(source), source, signal) };
+}
+
+/** The offer of a stream of this process, such as standard input. */
+export function streamOffer(stream: Readable): Offer {
+  return {
+    origin: "local",
+    announced: {},
+    sizeBytes: null,
+    deploymentId: null,
+    open: (signal) => readable(stream, "-", signal),
+  };
+}
+
+async function* readable(
+  stream: Readable,
+  name: string,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void> {
+  const onAbort = (): void => {
+    stream.destroy(signal.reason as Error);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    for await (const chunk of stream) yield chunk as Buffer; // no encoding is set, so no strings
+  } catch (error) {
+    signal.throwIfAborted();
+    throw fileFailure("firmware", name, error);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+async function fileSize(path: string): Promise<number> {
+  let stats: Awaited<ReturnType<typeof stat>>;
+  try {
+    stats = await stat(path);
+  } catch (error) {
+    throw fileFailure("firmware", path, error);
+  }
+  if (!stats.isFile()) throw new Failure("no-input", `firmware ${path} is not a file`);
+  return stats.size;
+}

@@ -1,0 +1,409 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, describe, it } from "node:test";
+import { connectToDaemon } from "../../src/control/client.ts";
+import type { Release } from "../hub/releases.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
+import { controlPeer, type ControlPeer, type Message } from "./control-peer.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+
+/** What the hub was told. */
+interface Status {
+  readonly status: string;
+  readonly reason?: string;
+  readonly delay_for?: number;
+}
+
+describe("deciding on an update", () => {
+  let board: TestBoard;
+  let release: Release;
+  /** The agent's time. */
+  let clock: FakeClock;
+  /** The hub's: it jumps, so that none of its own timers run. */
+  let hubClock: FakeClock;
+  let peers: ControlPeer[] = [];
+  afterEach(async () => {
+    for (const peer of peers) await peer.close();
+    peers = [];
+    await board.remove();
+    assert.equal(clock.pending, 0, "no timer is left behind");
+  });
+
+  const setUp = async (
+    config: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+    agentTimeMs?: number,
+  ): Promise<void> => {
+    clock = new FakeClock(agentTimeMs);
+    hubClock = new FakeClock();
+    board = await setUpBoard({
+      // No test moves the clock by so much: a heartbeat's answer that is on its way then would count as missed.
+      config: { hub: { heartbeat_s: 3600 }, ...config },
+      hub: { clock: hubClock },
+      clock,
+    });
+    const v2 = await board.firmware("2.0.0");
+    release = await board.hub.publish(v2.path, v2.meta);
+  };
+  const online = async (): Promise<void> => board.hub.until(() => board.hub.device(IDENTIFIER).online);
+  const start = async (): Promise<void> => {
+    await board.start();
+    await online();
+  };
+  /** The hub's next word of that kind about an update, from its `from`th message on. */
+  const told = async (status: string, from = 0): Promise<Status> => {
+    const isIt = ({ event, payload }: { event: unknown; payload: unknown }): boolean =>
+      event === "status_update" && (payload as Status).status === status;
+    return (await board.hub.waitFor(IDENTIFIER, isIt, 15_000, from)).payload as Status;
+  };
+  const heard = (): number => board.hub.device(IDENTIFIER).received.length;
+  const words = (): string[] => board.hub.device(IDENTIFIER).statuses.map(({ status }) => status);
+  const rebooting = async (): Promise<unknown> =>
+    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+  const pass = async (ms: number): Promise<void> => {
+    hubClock.jump(ms);
+    await clock.advance(ms);
+  };
+  const application = async (hello: object = { role: "controller" }): Promise<ControlPeer> => {
+    const peer = await controlPeer(board.config().state.control_socket, hello);
+    peers.push(peer);
+    assert.equal((await peer.next())["type"], "welcome");
+    return peer;
+  };
+  /** The next question to the application. */
+  const question = async (peer: ControlPeer, method: string): Promise<Message> => {
+    const message = await peer.next();
+    assert.equal(message["method"], method);
+    return message;
+  };
+  const answer = (peer: ControlPeer, { id }: Message, result: unknown): void =>
+    peer.send({ type: "response", id, result });
+  /** A window that opens in so many minutes by the hub's clock, and lasts one hour. */
+  const windowIn = (minutes: number): string => {
+    const time = (ms: number): string => new Date(ms).toTimeString().slice(0, 5);
+    const opens = new FakeClock().now() + minutes * MINUTE;
+    return `${time(opens)}-${time(opens + HOUR)}`;
+  };
+
+  describe("outside the update window", () => {
+    it("asks 36: the hub is told when to send it again, and is joined anew then", async () => {
+      await setUp({ update: { window: [windowIn(30)] } });
+      await start();
+      board.hub.deploy(release);
+      const { reason, delay_for = 0 } = await told("rescheduled");
+      assert.match(reason ?? "", /outside the board's update window/);
+      assert.ok(delay_for >= 30 * MINUTE && delay_for <= 36 * MINUTE, String(delay_for));
+      await pass(delay_for - 1);
+      assert.equal(board.hub.device(IDENTIFIER).joins.length, 1);
+      await pass(10_001);
+      await told("completed");
+      await rebooting();
+      assert.deepEqual(words(), ["received", "rescheduled", "received", "started", "completed"]);
+      assert.equal(board.hub.device(IDENTIFIER).joins.length, 2);
+      assert.equal(board.hub.device(IDENTIFIER).connections, 1, "the connection was kept");
+      assert.deepEqual(board.hub.device(IDENTIFIER).crashes, []);
+    });
+
+    it("asks 36: the next agent asks for it then, when this one ends before", async () => {
+      await setUp({ update: { window: [windowIn(30)] } });
+      await start();
+      board.hub.deploy(release);
+      const { delay_for = 0 } = await told("rescheduled");
+      const from = heard();
+      await board.restart();
+      const { joins } = board.hub.device(IDENTIFIER);
+      const joined = ({ event }: { event: unknown }): boolean => event === "report_network_interface";
+      await board.hub.waitFor(IDENTIFIER, joined, 15_000, from); // time may pass: the agent knows that it has joined
+      await pass(delay_for - 1);
+      assert.equal(joins.length, 2);
+      await pass(10_001);
+      await told("completed");
+      await rebooting();
+      assert.equal(joins.length, 3);
+    });
+
+    it("a board whose own clock is in 1970 goes by the hub's", async () => {
+      await setUp({ update: { window: [windowIn(0)] } }, 0);
+      await start();
+      board.hub.deploy(release);
+      await told("completed");
+      await rebooting();
+    });
+
+    it("a person at the board applies a file all the same, and nobody is asked", async () => {
+      await setUp({
+        update: { window: [windowIn(30)], policy_command: "exit 1", allow_downgrade: false },
+        app: { update: "ask", on_no_controller: "ignore" },
+      });
+      await start();
+      const old = await board.firmware("0.9.0");
+      const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+      await daemon?.request("apply", { source: old.path });
+      daemon?.close();
+      assert.equal((await board.environment()).get("b.nerves_fw_version"), "0.9.0");
+      assert.deepEqual(words(), []);
+    });
+  });
+
+  describe("with a policy command", () => {
+    it("it gets the update on its standard input, and may put it off", async () => {
+      await setUp({});
+      const file = join(board.dir, "question");
+      await board.start({
+        update: { policy_command: `cat > ${file}; echo 90; echo the harvest is on; exit 75` },
+      });
+      await online();
+      const { id } = board.hub.deploy(release);
+      assert.deepEqual(await told("rescheduled"), {
+        status: "rescheduled",
+        delay_for: 90 * MINUTE,
+        reason: "the harvest is on",
+      });
+      const { uuid, version, product, platform, architecture } = release.meta;
+      assert.deepEqual(JSON.parse(await readFile(file, "utf8")), {
+        firmware: { uuid, version, product, platform, architecture },
+        size: release.sizeBytes,
+        deployment_id: id,
+        running: { uuid: board.v1.uuid, version: "1.0.0", product, platform, architecture },
+      });
+    });
+
+    it("it may refuse it, and the hub is told why", async () => {
+      await setUp({ update: { policy_command: "echo this board is a museum piece; exit 1" } });
+      await start();
+      board.hub.deploy(release);
+      assert.deepEqual(await told("ignored"), { status: "ignored", reason: "this board is a museum piece" });
+      assert.deepEqual(board.hub.downloads, []);
+    });
+  });
+
+  describe("with an application that is asked", () => {
+    const ASK = { app: { update: "ask", on_no_controller: "ignore", on_timeout: "ignore" } };
+
+    it("it hears what the update is, and lets it be installed", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      const { id } = board.hub.deploy(release);
+      const asked = await question(app, "update_available");
+      const { uuid, version, product, platform, architecture } = release.meta;
+      assert.deepEqual(asked["params"], {
+        firmware: { uuid, version, product, platform, architecture },
+        size: release.sizeBytes,
+        deployment_id: id,
+      });
+      assert.deepEqual(words(), ["received"]);
+      answer(app, asked, { action: "apply" });
+      await told("completed");
+      await rebooting();
+    });
+
+    it("asks 36: it puts it off, and is asked again then", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      const asked = await question(app, "update_available");
+      answer(app, asked, { action: "reschedule", delay_ms: 7 * MINUTE, reason: "milking" });
+      assert.deepEqual(await told("rescheduled"), {
+        status: "rescheduled",
+        delay_for: 7 * MINUTE,
+        reason: "milking",
+      });
+      await pass(7 * MINUTE + 10_000);
+      answer(app, await question(app, "update_available"), { action: "ignore", reason: "never mind" });
+      assert.deepEqual(await told("ignored"), { status: "ignored", reason: "never mind" });
+    });
+
+    it("asks 22: when it goes away in the middle the update ends at once, as the configuration says", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      await question(app, "update_available");
+      await app.close();
+      assert.deepEqual(await told("ignored"), {
+        status: "ignored",
+        reason: "no application is there to answer",
+      });
+    });
+
+    it("asks 22: when it does not answer the update ends in time, as the configuration says", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      await question(app, "update_available");
+      await pass(30_000);
+      assert.match((await told("ignored")).reason ?? "", /no answer in 30 s/);
+    });
+
+    it("a second application that wants to be the controller is refused, and the first is asked", async () => {
+      await setUp(ASK);
+      await start();
+      const first = await application();
+      const second = await controlPeer(board.config().state.control_socket, { role: "controller" });
+      peers.push(second);
+      assert.equal(((await second.next())["error"] as Message)["code"], "controller_taken");
+      board.hub.deploy(release);
+      answer(first, await question(first, "update_available"), { action: "ignore", reason: "mine" });
+      assert.equal((await told("ignored")).reason, "mine");
+    });
+
+    it("asks 24: a hub that is joined anew meanwhile hears which update is being decided on", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      const asked = await question(app, "update_available");
+      board.hub.crashChannel(IDENTIFIER, "device");
+      await board.saw(/joining again/);
+      await clock.advance(2000);
+      await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
+      const join = board.hub.device(IDENTIFIER).joins.at(-1) as Record<string, unknown>;
+      assert.equal(join["currently_downloading_uuid"], release.meta.uuid);
+      answer(app, asked, { action: "ignore", reason: "no" });
+      await told("ignored");
+    });
+
+    it("another update waits until the first is decided, and the same one again is dropped", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      const v3 = await board.firmware("3.0.0");
+      const third = await board.hub.publish(v3.path, v3.meta);
+      board.hub.pushUpdate(IDENTIFIER, release);
+      const asked = await question(app, "update_available");
+      board.hub.pushUpdate(IDENTIFIER, release);
+      board.hub.pushUpdate(IDENTIFIER, third);
+      await board.saw(/another update waits/);
+      answer(app, asked, { action: "ignore", reason: "not that one" });
+      const next = await question(app, "update_available");
+      assert.equal(((next["params"] as Message)["firmware"] as Message)["version"], "3.0.0");
+      answer(app, next, { action: "ignore", reason: "nor that one" });
+      await board.hub.until(() => words().filter((word) => word === "ignored").length === 2);
+      assert.deepEqual(words(), ["received", "ignored", "received", "ignored"]);
+    });
+
+    it("a reboot that the hub asks for does not wait for the answer", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      await question(app, "update_available");
+      board.hub.reboot(IDENTIFIER);
+      await rebooting();
+    });
+
+    it("the agent stops in the middle of a question, and the hub is told nothing untrue", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      await question(app, "update_available");
+      await board.restart();
+      await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
+      assert.ok(!words().includes("failed"));
+    });
+  });
+
+  it("asks 19, 23, 37: firmware on trial is not replaced; once it is good the update comes", async () => {
+    await setUp({ validation: { mode: "manual" } });
+    await board.setEnvironment({ nerves_fw_validated: "0" });
+    await start();
+    const { joins } = board.hub.device(IDENTIFIER);
+    const { meta } = joins[0] as Record<string, unknown>;
+    assert.deepEqual(meta, { firmware_validated: false, firmware_auto_revert_detected: false });
+    board.hub.pushUpdate(IDENTIFIER, release);
+    const { reason, delay_for } = await told("rescheduled");
+    assert.match(reason ?? "", /not validated yet/);
+    assert.equal(delay_for, 5 * MINUTE);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), undefined);
+
+    await (await application({})).request("mark_valid");
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
+    board.hub.deploy(release);
+    await told("completed");
+    await rebooting();
+  });
+
+  describe("the reboot into an installed update", () => {
+    const ASK = { app: { reboot: "ask", max_defer_s: 3000 } };
+
+    it("asks 36: is put off by the application, seen in the status, and comes after max_defer_s in any case", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application({ role: "controller", subscribe: ["reboot_pending"] });
+      board.hub.deploy(release);
+      const { uuid, version, product, platform, architecture } = release.meta;
+      const asked = await question(app, "reboot_request");
+      assert.deepEqual(asked["params"], { firmware: { uuid, version, product, platform, architecture } });
+      answer(app, asked, { action: "defer", delay_ms: 25 * MINUTE, reason: "milking" });
+      const pending = { deferred_until_ms: clock.now() + 25 * MINUTE };
+      assert.deepEqual(await app.next(), { type: "event", event: "reboot_pending", payload: pending });
+      const { result } = await app.request("status");
+      assert.deepEqual((result as Message)["pending_reboot"], pending);
+
+      const v3 = await board.firmware("3.0.0");
+      board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v3.path, v3.meta));
+      assert.match((await told("rescheduled")).reason ?? "", /waits for its reboot/);
+
+      await pass(25 * MINUTE);
+      answer(app, await question(app, "reboot_request"), { action: "defer", delay_ms: 9 * HOUR });
+      assert.equal((await app.next())["event"], "reboot_pending");
+      await pass(25 * MINUTE);
+      await rebooting();
+    });
+
+    it("an operator's reboot does not wait for the application", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      answer(app, await question(app, "reboot_request"), { action: "defer", delay_ms: 25 * MINUTE });
+      await board.saw(/the reboot is put off: the application says so/);
+      board.hub.reboot(IDENTIFIER);
+      await rebooting();
+    });
+
+    it("an agent that is started again asks again, and takes no other update before", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      answer(app, await question(app, "reboot_request"), { action: "defer", delay_ms: 25 * MINUTE });
+      await board.saw(/the reboot is put off/);
+      await pass(MINUTE);
+      const from = heard();
+      await board.restart();
+      await online();
+      board.hub.pushUpdate(IDENTIFIER, release); // an operator sees a board that runs the old firmware
+      assert.match((await told("rescheduled", from)).reason ?? "", /waits for its reboot/);
+      const back = await application();
+      await pass(30_000);
+      const asked = await question(back, "reboot_request");
+      assert.equal(((asked["params"] as Message)["firmware"] as Message)["uuid"], release.meta.uuid);
+      answer(back, asked, { action: "reboot" });
+      await rebooting();
+    });
+
+    it("is left to the application when the configuration says never", async () => {
+      await setUp({ app: { reboot: "never" } });
+      await start();
+      const app = await application();
+      board.hub.deploy(release);
+      await told("completed");
+      await board.saw(/its reboot is left to the application/);
+      await pass(50 * MINUTE);
+      assert.deepEqual(((await app.request("status"))["result"] as Message)["pending_reboot"], {
+        deferred_until_ms: null,
+      });
+      assert.ok(!board.hub.device(IDENTIFIER).received.some(({ event }) => event === "rebooting"));
+      await app.request("reboot");
+      await rebooting();
+    });
+  });
+});

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { openBootRecord, type BootRecord } from "../../src/care/boot-record.ts";
+import { recordingLog } from "../board/recording-log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+
+describe("why the board was booted", () => {
+  let root: string;
+  let lines: string[];
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "hublink-boots-"));
+    await mkdir(join(root, "proc/sys/kernel/random"), { recursive: true });
+    lines = [];
+  });
+  afterEach(async () => rm(root, { recursive: true }));
+  const boot = async (id: string): Promise<BootRecord> => {
+    await writeFile(join(root, "proc/sys/kernel/random/boot_id"), `${id}\n`);
+    return openBootRecord({
+      stateDir: join(root, "state"),
+      root,
+      clock: new FakeClock(),
+      log: recordingLog(lines),
+    });
+  };
+
+  it("is not known at the first start", async () => {
+    const { cause } = await boot("1");
+    assert.deepEqual([cause, lines], [null, []]);
+  });
+
+  it("is the agent's reason, with the method that was tried last", async () => {
+    const first = await boot("1");
+    await first.note("the hub asked for it", null);
+    await first.note("the hub asked for it", "reboot -f");
+    const { cause } = await boot("2");
+    assert.deepEqual(cause, {
+      reason: "the hub asked for it",
+      method: "reboot -f",
+      at: "2026-01-01T00:00:00.000Z",
+    });
+    assert.match(
+      lines.join(),
+      /^warn the board was rebooted by the agent reason=the hub asked for it method=reboot -f/,
+    );
+  });
+
+  it("is still told after the agent was started anew in the same boot", async () => {
+    await (await boot("1")).note("the hub asked for it", "reboot");
+    await boot("2");
+    assert.equal((await boot("2")).cause?.reason, "the hub asked for it");
+    assert.equal(lines.length, 1);
+  });
+
+  it("is somebody else's doing where the agent did not ask for it", async () => {
+    await (await boot("1")).note("the hub asked for it", "reboot");
+    await boot("2");
+    assert.equal((await boot("3")).cause, null);
+    assert.match(lines.at(-1) ?? "", /^warn the board was started anew, not by the agent: a power cut/);
+  });
+
+  it("is not known after the record was damaged", async () => {
+    await boot("1");
+    await writeFile(join(root, "state/reboot.json"), "{");
+    assert.equal((await boot("2")).cause, null);
+    assert.match(lines.join(), /^warn the record of the last reboot is damaged/);
+  });
+
+  it("is no reason not to run where the state folder can't be written", async () => {
+    await writeFile(join(root, "state"), "a file");
+    const record = await boot("1");
+    await record.note("the hub asked for it", null);
+    assert.match(lines.at(-1) ?? "", /^warn why the board is rebooted can't be kept: (ENOTDIR|EEXIST)/);
+  });
+});

@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { describe, it } from "node:test";
+import { createConnectivity, type Connectivity } from "../../src/care/connectivity.ts";
+import type { runCommand } from "../../src/platform/command.ts";
+import { recordingLog } from "../board/recording-log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { IDENTIFIER, setUpBoard } from "../agent/board.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+/** A board whose policy waits an hour, on a clock that stands still. */
+function board(config: { command?: string; per_day?: number } = {}, rebootsMs: readonly number[] = []) {
+  const clock = new FakeClock();
+  const seen = {
+    runs: 0,
+    reconnects: 0,
+    reboots: [] as string[],
+    kept: rebootsMs,
+    lines: [] as string[],
+    writable: true,
+    onKeep: (): void => undefined,
+    onTrial: false,
+  };
+  /** Ends the command's present run, which else ends at once. */
+  const command = { hangs: false, end: (): void => undefined };
+  const run: typeof runCommand = async (_line, { signal }) => {
+    seen.runs += 1;
+    if (command.hangs)
+      await new Promise<void>((resolve) => {
+        command.end = resolve;
+        signal?.addEventListener("abort", () => resolve());
+      });
+    return { exitCode: 0, stdout: "", stdoutBytes: Buffer.alloc(0), stderr: "", timedOut: false };
+  };
+  const connectivity: Connectivity = createConnectivity({
+    config: { after_s: 3600, command: "", per_day: 4, ...config },
+    rebootsMs,
+    keep: async (kept) => {
+      seen.onKeep();
+      if (seen.writable) seen.kept = kept;
+      return Promise.resolve(seen.writable);
+    },
+    onTrial: () => seen.onTrial,
+    reconnect: () => (seen.reconnects += 1),
+    reboot: (reason) => seen.reboots.push(reason),
+    clock,
+    runCommand: run,
+    log: recordingLog(seen.lines),
+  });
+  return { clock, seen, command, connectivity };
+}
+
+describe("a board without its hub", () => {
+  it("is rebooted after the time that was set, and not before", async () => {
+    const { clock, seen, connectivity } = board();
+    connectivity.note(false);
+    await clock.advance(HOUR_MS - 1);
+    assert.deepEqual(seen.reboots, []);
+    connectivity.note(false); // another attempt that failed: the time goes on
+    await clock.advance(1);
+    assert.deepEqual(seen.reboots, ["no hub for 3600 s"]);
+    assert.deepEqual(seen.kept, [clock.now()]);
+    await connectivity.stop();
+    assert.equal(clock.pending, 0);
+  });
+
+  it("waits anew after each time that the hub was there", async () => {
+    const { clock, seen, connectivity } = board();
+    for (let times = 0; times < 5; times += 1) {
+      connectivity.note(false);
+      await clock.advance(HOUR_MS - 1);
+      connectivity.note(true);
+      await clock.advance(HOUR_MS);
+    }
+    assert.deepEqual(seen.reboots, []);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("runs the command first, connects at once, and is left alone when that has helped", async () => {
+    const { clock, seen, connectivity } = board({ command: "modem reset" });
+    connectivity.note(false);
+    await clock.advance(HOUR_MS);
+    assert.deepEqual([seen.runs, seen.reconnects, seen.reboots.length], [1, 1, 0]);
+    await clock.advance(59_999);
+    connectivity.note(true);
+    await clock.advance(DAY_MS);
+    assert.deepEqual(seen.reboots, []);
+  });
+
+  it("is rebooted a minute after a command that has not helped", async () => {
+    const { clock, seen, connectivity } = board({ command: "modem reset" });
+    connectivity.note(false);
+    await clock.advance(HOUR_MS + 60_000);
+    assert.deepEqual(seen.reboots, ["no hub for 3600 s"]);
+    await connectivity.stop();
+  });
+
+  it("lets a command end that still runs when the hub is back, and does nothing more for it", async () => {
+    const { clock, seen, command, connectivity } = board({ command: "modem reset" });
+    command.hangs = true;
+    connectivity.note(false);
+    await clock.advance(HOUR_MS);
+    connectivity.note(true);
+    connectivity.note(false);
+    await clock.advance(HOUR_MS);
+    assert.equal(seen.runs, 1, "one after the other");
+    command.end();
+    await clock.advance(0);
+    assert.deepEqual([seen.reconnects, seen.reboots.length], [0, 0]);
+    await clock.advance(HOUR_MS);
+    assert.equal(seen.runs, 2);
+    await connectivity.stop(); // ends the second
+    assert.equal(clock.pending, 0);
+  });
+
+  it("stays up when the hub comes back in the very moment", async () => {
+    const { clock, seen, connectivity } = board();
+    seen.onKeep = () => connectivity.note(true);
+    connectivity.note(false);
+    await clock.advance(HOUR_MS);
+    assert.deepEqual([seen.kept.length, seen.reboots.length], [1, 0]);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("is rebooted no more often in a day than was set, but the command is run", async () => {
+    const { clock, seen, connectivity } = board({ command: "modem reset", per_day: 2 });
+    connectivity.note(false);
+    await clock.advance(DAY_MS - HOUR_MS);
+    assert.equal(seen.reboots.length, 2);
+    assert.equal(seen.runs, 22); // each an hour and a minute after the one before
+    assert.ok(seen.lines.some((line) => line.includes("often enough today per_day=2")));
+    await clock.advance(4 * HOUR_MS);
+    assert.equal(seen.reboots.length, 4, "the first ones are a day ago");
+    await connectivity.stop();
+  });
+
+  it("counts the reboots of earlier boots, also by a clock that was set back, but not of another age", async () => {
+    const { clock } = board();
+    const now = clock.now();
+    for (const [past, allowed] of [
+      [[now - HOUR_MS, now - 2 * HOUR_MS], false],
+      [[now - HOUR_MS, now + 5 * HOUR_MS], false],
+      [[now - HOUR_MS, now - DAY_MS], true],
+      [[now - HOUR_MS, now + 5000 * DAY_MS], true],
+    ] as const) {
+      const { clock: own, seen, connectivity } = board({ per_day: 2 }, past);
+      connectivity.note(false);
+      await own.advance(HOUR_MS);
+      assert.equal(seen.reboots.length, allowed ? 1 : 0, JSON.stringify(past));
+      await connectivity.stop();
+    }
+  });
+
+  it("is not rebooted when the reboot can't be counted, nor while new firmware has its own deadline", async () => {
+    const { clock, seen, connectivity } = board({ per_day: 1 });
+    seen.writable = false;
+    connectivity.note(false);
+    await clock.advance(HOUR_MS);
+    seen.writable = true;
+    seen.onTrial = true;
+    await clock.advance(HOUR_MS);
+    assert.deepEqual(seen.reboots, []);
+    seen.onTrial = false;
+    await clock.advance(HOUR_MS);
+    assert.equal(seen.reboots.length, 1);
+    await connectivity.stop();
+  });
+
+  it("is left alone where nothing was set", async () => {
+    const clock = new FakeClock();
+    const seen: string[] = [];
+    const connectivity = createConnectivity({
+      config: { after_s: 0, command: "x", per_day: 4 },
+      rebootsMs: [],
+      keep: async () => Promise.resolve(true),
+      onTrial: () => false,
+      reconnect: () => seen.push("reconnect"),
+      reboot: (reason) => seen.push(reason),
+      clock,
+      runCommand: async () => Promise.reject(new Error("not to be run")),
+      log: recordingLog(seen),
+    });
+    connectivity.note(false);
+    await clock.advance(DAY_MS);
+    assert.deepEqual(seen, []);
+  });
+});
+
+describe("an agent without its hub", () => {
+  it("runs the command, reboots the board, and has the next boot know why and how often", async () => {
+    const board = await setUpBoard();
+    try {
+      const ran = `${board.dir}/ran`;
+      const config = {
+        hub: { url: "wss://localhost:9" },
+        connectivity: { after_s: 0.02, command: `echo x >> ${ran}`, per_day: 1 },
+      };
+      await board.start(config);
+      await board.untilRebooted(1);
+      await board.saw(/connectivity\.command is run/);
+      await board.reboot(config);
+      await board.saw(/rebooted by the agent .*no hub for 0\.02 s/);
+      await board.saw(/often enough today/);
+      assert.equal(await readFile(`${board.dir}/reboots`, "utf8"), "x\n");
+      await board.reboot({ connectivity: config.connectivity });
+      await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    } finally {
+      await board.remove();
+    }
+  });
+});

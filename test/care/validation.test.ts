@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { createValidation, type ValidationConfig } from "../../src/care/validation.ts";
+import type { CommandResult, runCommand } from "../../src/platform/command.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+
+/** A slot on trial, on a clock that stands still; `exits` are the exit codes of the command's runs. */
+function onTrial(config: Partial<ValidationConfig> = {}, exits: number[] = [], pending = true) {
+  const clock = new FakeClock();
+  const seen = { validated: 0, deadline: 0, runs: 0, failures: 0 };
+  const run: typeof runCommand = async () => {
+    seen.runs += 1;
+    const result: CommandResult = {
+      exitCode: exits.shift() ?? 0,
+      stdout: "",
+      stderr: "",
+      stdoutBytes: Buffer.alloc(0),
+      timedOut: false,
+    };
+    return Promise.resolve(result);
+  };
+  const validation = createValidation({
+    config: { mode: "auto", command: "", deadline_s: 600, ...config },
+    pending,
+    validate: async () => {
+      if (seen.failures > 0) {
+        seen.failures -= 1;
+        return Promise.reject(new Error("the disk is busy"));
+      }
+      return Promise.resolve();
+    },
+    onValidated: () => (seen.validated += 1),
+    onDeadline: () => (seen.deadline += 1),
+    clock,
+    runCommand: run,
+    log: silentLog,
+  });
+  return { clock, seen, validation };
+}
+
+describe("firmware on trial", () => {
+  it("is good once the hub was joined", async () => {
+    const { clock, seen, validation } = onTrial();
+    assert.equal(validation.pending, true);
+    validation.joined();
+    await clock.advance(0);
+    assert.deepEqual([validation.pending, seen.validated], [false, 1]);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("is good once the command has succeeded as well, which is asked again and again", async () => {
+    const { clock, seen, validation } = onTrial({ command: "check" }, [1, 1, 0]);
+    validation.joined();
+    await clock.advance(10_000);
+    assert.deepEqual([seen.runs, seen.validated], [2, 0]);
+    validation.joined(); // a second join starts no second row of runs
+    await clock.advance(10_000);
+    assert.deepEqual([seen.runs, seen.validated], [3, 1]);
+    await clock.advance(1_000_000);
+    assert.deepEqual([seen.runs, seen.deadline], [3, 0]);
+  });
+
+  it("is not good by a join alone in manual mode", async () => {
+    const { clock, seen, validation } = onTrial({ mode: "manual" });
+    validation.joined();
+    await clock.advance(10);
+    assert.equal(seen.validated, 0);
+    await validation.markValid();
+    await validation.markValid();
+    assert.deepEqual([validation.pending, seen.validated, clock.pending], [false, 1, 0]);
+  });
+
+  it("falls when it has not proven good by the deadline", async () => {
+    const { clock, seen } = onTrial();
+    await clock.advance(599_999);
+    assert.equal(seen.deadline, 0);
+    await clock.advance(1);
+    assert.equal(seen.deadline, 1);
+  });
+
+  it("is tried again when it can't be marked", async () => {
+    const { clock, seen, validation } = onTrial();
+    seen.failures = 1;
+    validation.joined();
+    await clock.advance(0);
+    assert.equal(validation.pending, true);
+    await clock.advance(10_000);
+    assert.equal(validation.pending, false);
+  });
+
+  it("leaves nothing behind when the agent stops", async () => {
+    const { clock, seen, validation } = onTrial({ command: "check" }, [1, 1, 1]);
+    validation.joined();
+    await clock.advance(0);
+    const stopped = validation.stop();
+    await clock.advance(0);
+    await stopped;
+    assert.deepEqual([clock.pending, seen.validated, seen.deadline], [0, 0, 0]);
+  });
+
+  it("is none where the slot is validated already", async () => {
+    const { clock, seen, validation } = onTrial({}, [], false);
+    validation.joined();
+    await validation.markValid();
+    assert.deepEqual([clock.pending, seen.validated], [0, 0]);
+  });
+});

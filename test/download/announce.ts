@@ -1,0 +1,20 @@
+import { createCipheriv, createHash } from "node:crypto";
+import { PART_BYTES } from "../../src/download/verify.ts";
+
+/** Bytes that look random and are the same for the same `seed`. */
+export function someBytes(sizeBytes: number, seed = 0): Buffer {
+  const key = createHash("sha256").update(String(seed)).digest();
+  return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(sizeBytes));
+}
+
+/** What the hub announces of a file. */
+export function announce(bytes: Uint8Array): { sizeBytes: number; checksum: string; parts: string[] } {
+  const parts: string[] = [];
+  for (let at = 0; at < bytes.length; at += PART_BYTES)
+    parts.push(sha256(bytes.subarray(at, at + PART_BYTES)));
+  return { sizeBytes: bytes.length, checksum: sha256(bytes), parts };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

@@ -1,0 +1,357 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { mkdir, mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { createFirmwareCache } from "../../src/download/cache.ts";
+import { fetchFirmware, type FetchOptions } from "../../src/download/fetch.ts";
+import { PART_BYTES, VerificationFailure, type ExpectedFile } from "../../src/download/verify.ts";
+import { recordingLog } from "../board/recording-log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { announce, someBytes } from "./announce.ts";
+import { give, serve, status, type Answer, type FileServer } from "./file-server.ts";
+import { eventually, watchForLeftovers } from "./left-behind.ts";
+
+const FILE = someBytes(6 * PART_BYTES + 300_000);
+const ANNOUNCED = announce(FILE);
+const WHOLE: ExpectedFile = { ...ANNOUNCED, parts: null };
+
+describe("firmware fetched through the cache", () => {
+  let dir: string;
+  let folder: string;
+  let clock: FakeClock;
+  let lines: string[];
+  let servers: FileServer[];
+  let nothingIsLeft: () => Promise<void>;
+
+  beforeEach(async () => {
+    await import("undici"); // what it loads and keeps is not a leftover
+    dir = await mkdtemp(join(tmpdir(), "hublink-cache-"));
+    folder = join(dir, "firmware");
+    nothingIsLeft = watchForLeftovers();
+    clock = new FakeClock();
+    lines = [];
+    servers = [];
+  });
+
+  afterEach(async () => {
+    await Promise.all(servers.map(async (server) => server.close()));
+    assert.equal(clock.pending, 0, "a timer was left behind");
+    await nothingIsLeft();
+    await rm(dir, { recursive: true });
+  });
+
+  const server = async (...answers: Answer[]): Promise<FileServer> => {
+    const started = await serve(answers);
+    servers.push(started);
+    return started;
+  };
+
+  const open_ = ({ origin }: FileServer, changes: Partial<FetchOptions> = {}): AsyncGenerator<Uint8Array> =>
+    fetchFirmware({
+      url: () => `${origin}/fw?sig=secret`,
+      uuid: "u2",
+      expected: ANNOUNCED,
+      mode: "cache",
+      cache: createFirmwareCache(folder, clock),
+      connections: 1,
+      clock,
+      retry: { attempts: 3, delay_s: 15, idle_timeout_s: 60, total_timeout_s: 86_400, min_rate_bytes_s: 0 },
+      log: recordingLog(lines),
+      random: () => 0,
+      onRetry: ({ delayMs }) => void clock.advance(delayMs),
+      ...changes,
+    });
+  const fetchFrom = async (origin: FileServer, changes?: Partial<FetchOptions>): Promise<Buffer> => {
+    const out: Buffer[] = [];
+    for await (const chunk of open_(origin, changes)) out.push(Buffer.from(chunk));
+    return Buffer.concat(out);
+  };
+  /** The agent is stopped once so many bytes are in the cache. */
+  const stopAt = async (
+    origin: FileServer,
+    bytes: number,
+    changes: Partial<FetchOptions> = {},
+  ): Promise<number> => {
+    const abort = new AbortController();
+    let there = 0;
+    const onCached = (count: number): void => {
+      there = count;
+      if (count >= bytes) abort.abort(new Error("stop"));
+    };
+    await assert.rejects(fetchFrom(origin, { ...changes, signal: abort.signal, onCached }), /stop/);
+    return there;
+  };
+  const flip = async (offset: number): Promise<void> => {
+    const file = await open(join(folder, "u2.fw.part"), "r+");
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, offset);
+    await file.write(Buffer.from([buffer.readUInt8() ^ 0xff]), 0, 1, offset);
+    await file.close();
+  };
+  const ranges = ({ requests }: FileServer): (string | undefined)[] =>
+    requests.map(({ headers }) => headers.range);
+
+  it("is complete and proven before its first byte is given", async () => {
+    const origin = await server(give(FILE));
+    const seen: number[] = [];
+    const bytes = open_(origin, { onCached: (count) => seen.push(count) });
+    await bytes.next();
+    assert.equal(seen.at(-1), FILE.length);
+    await bytes.return(undefined);
+    assert.ok((await fetchFrom(origin)).equals(FILE));
+    assert.equal(origin.requests.length, 1, "what is in the cache is not fetched again");
+  });
+
+  it("comes over several connections at once, each part once", async () => {
+    const origin = await server(give(FILE));
+    assert.ok((await fetchFrom(origin, { connections: 3 })).equals(FILE));
+    assert.ok(origin.requests.length >= 3);
+    const bytes = ranges(origin).reduce((sum, range) => {
+      const [, first = "0", last = "0"] = /^bytes=(\d+)-(\d+)$/.exec(range ?? "") ?? [];
+      return sum + Number(last) + 1 - Number(first);
+    }, 0);
+    assert.equal(bytes, FILE.length);
+  });
+
+  it("comes over one connection after all when the server gives no ranges", async () => {
+    const origin = await server(give(FILE, { ranges: false }));
+    assert.ok((await fetchFrom(origin, { connections: 3 })).equals(FILE));
+    assert.match(lines.join("\n"), /gives no ranges/);
+  });
+
+  it("asks 11, 34: pays for each byte once under 20 cuts, half of them stops of the agent", async () => {
+    const big = someBytes(24 * PART_BYTES);
+    const cutAfter = 1_100_000;
+    let served = 0;
+    let cuts = 0;
+    const origin = await server((response, request) => {
+      const left = big.length - Number(/\d+/.exec(request.headers.range ?? "")?.[0] ?? 0);
+      cuts += 1;
+      served += cuts <= 20 ? Math.min(cutAfter, left) : left;
+      (cuts <= 20 ? give(big, { stopAfter: cutAfter, stop: "end" }) : give(big))(response, request);
+    });
+    const expected = announce(big);
+    for (let stop = 1; stop <= 10; stop += 1) {
+      const abort = new AbortController();
+      const onRetry = ({ delayMs }: { delayMs: number }): void => {
+        if (cuts >= 2 * stop) abort.abort(new Error("stop"));
+        void clock.advance(delayMs);
+      };
+      await assert.rejects(fetchFrom(origin, { expected, signal: abort.signal, onRetry }), /stop/);
+    }
+    assert.ok((await fetchFrom(origin, { expected })).equals(big));
+    assert.ok(cuts > 20);
+    const ratio = served / big.length;
+    assert.ok(ratio <= 1.05, `${ratio} bytes were fetched for each byte needed`);
+  });
+
+  it("asks 34: pays for each byte once under 20 cuts, also of a small file", async () => {
+    const small = someBytes(6_600_000);
+    const cutAfter = 300_000;
+    let served = 0;
+    const origin = await server((response, request) => {
+      const left = small.length - Number(/\d+/.exec(request.headers.range ?? "")?.[0] ?? 0);
+      const cut = origin.requests.length <= 20;
+      served += cut ? cutAfter : left;
+      (cut ? give(small, { stopAfter: cutAfter, stop: "end" }) : give(small))(response, request);
+    });
+    assert.ok((await fetchFrom(origin, { expected: announce(small) })).equals(small));
+    assert.equal(origin.requests.length, 21);
+    const ratio = served / small.length;
+    assert.ok(ratio <= 1.01, `${ratio} bytes were fetched for each byte needed`);
+  });
+
+  it("asks 9: goes on after a restart with what is proven on the disk, not with what the file's size says", async () => {
+    const origin = await server(give(FILE, { stopAfter: 3 * PART_BYTES + 1000, stop: "stall" }), give(FILE));
+    await stopAt(origin, 3 * PART_BYTES + 1000);
+    await flip(PART_BYTES + 7); // the power cut left garbage
+    assert.ok((await fetchFrom(origin)).equals(FILE));
+    assert.deepEqual(ranges(origin).slice(1), [
+      `bytes=${PART_BYTES}-${2 * PART_BYTES - 1}`,
+      `bytes=${3 * PART_BYTES + 1000}-${FILE.length - 1}`,
+    ]);
+    assert.equal(origin.requests[1]?.headers["if-range"], undefined);
+    assert.equal(origin.requests[2]?.headers["if-range"], '"one"');
+  });
+
+  it("goes on after a restart though the rest of its part was garbage, by fetching that part again", async () => {
+    const origin = await server(give(FILE, { stopAfter: PART_BYTES + 5000, stop: "stall" }), give(FILE));
+    await stopAt(origin, PART_BYTES + 5000);
+    await flip(PART_BYTES + 7);
+    assert.ok((await fetchFrom(origin)).equals(FILE));
+    const end = FILE.length - 1;
+    assert.deepEqual(ranges(origin).slice(1), [
+      `bytes=${PART_BYTES + 5000}-${end}`,
+      `bytes=${PART_BYTES}-${end}`,
+    ]);
+  });
+
+  it("asks 10: keeps what is proven when the file's ETag changes, and drops what is not", async () => {
+    const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
+    const origin = await server(give(FILE, stop), give(FILE, { etag: '"two"' }));
+    assert.ok((await fetchFrom(origin)).equals(FILE));
+    assert.equal(origin.requests[1]?.headers["if-range"], '"one"');
+    assert.equal(ranges(origin)[2], `bytes=${PART_BYTES}-${FILE.length - 1}`);
+    assert.equal(origin.requests.length, 3);
+  });
+
+  it("asks 4: goes on with a fresh URL where it was", async () => {
+    const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
+    const origin = await server(give(FILE, stop), status(403), give(FILE));
+    const renewUrl = async (): Promise<string> => Promise.resolve(`${origin.origin}/fresh?sig=secret`);
+    assert.ok((await fetchFrom(origin, { renewUrl })).equals(FILE));
+    assert.ok(Number(/\d+/.exec(ranges(origin)[2] ?? "")?.[0]) > PART_BYTES);
+    assert.equal(origin.requests[2]?.path, "/fresh?sig=secret");
+  });
+
+  it("fails when a part is wrong on the server, or the file is too long", async () => {
+    const wrong = Buffer.from(FILE);
+    wrong.writeUInt8(wrong.readUInt8(9) ^ 1, 9);
+    for (const [bytes, fault] of [
+      [wrong, "part"],
+      [Buffer.concat([FILE, Buffer.alloc(PART_BYTES)]), "too-long"],
+    ] as const) {
+      const origin = await server(give(bytes));
+      await assert.rejects(
+        fetchFrom(origin),
+        (error) => error instanceof VerificationFailure && error.fault === fault,
+      );
+    }
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
+  describe("without announced parts", () => {
+    it("goes on after a restart on condition that it is the same file", async () => {
+      const origin = await server(give(FILE, { stopAfter: PART_BYTES + 5000, stop: "stall" }), give(FILE));
+      // What was flushed counts: so the clock has to move on.
+      const onCached = (): void => void clock.advance(6000);
+      const abort = new AbortController();
+      const stopped = fetchFrom(origin, {
+        expected: WHOLE,
+        signal: abort.signal,
+        onCached: (count) => {
+          onCached();
+          if (count >= PART_BYTES) abort.abort(new Error("stop"));
+        },
+      });
+      await assert.rejects(stopped, /stop/);
+      assert.ok((await fetchFrom(origin, { expected: WHOLE })).equals(FILE));
+      assert.equal(origin.requests[1]?.headers["if-range"], '"one"');
+      assert.ok(Number(/\d+/.exec(origin.requests[1].headers.range ?? "")?.[0]) > 0);
+    });
+
+    it("starts over when it has changed, and once when it proves wrong as a whole", async () => {
+      const other = someBytes(FILE.length, 1);
+      const stop = { stopAfter: PART_BYTES + 5000, stop: "end" } as const;
+      const changed = await server(give(other, { ...stop, etag: '"old"' }), give(FILE));
+      assert.ok((await fetchFrom(changed, { expected: WHOLE })).equals(FILE));
+      await rm(folder, { recursive: true });
+      const once = await server(give(other), give(FILE));
+      assert.ok((await fetchFrom(once, { expected: WHOLE })).equals(FILE));
+      await rm(folder, { recursive: true });
+      const wrong = await server(give(other));
+      await assert.rejects(fetchFrom(wrong, { expected: WHOLE }), /SHA-256 is not the one/);
+      assert.equal(wrong.requests.length, 2);
+    });
+  });
+
+  describe("when the disk does not play along", () => {
+    it("asks 30: is streamed instead from a folder that can't be made, and it is said why", async () => {
+      await writeFile(folder, "");
+      for (const mode of ["cache", "auto"] as const) {
+        const origin = await server(give(FILE));
+        assert.ok((await fetchFrom(origin, { mode })).equals(FILE));
+      }
+      assert.match(lines.join("\n"), /warn streaming the update: .*can't keep the download/);
+    });
+
+    it("is streamed when its size or its checksums are not known", async () => {
+      const origin = await server(give(FILE));
+      const expected = { sizeBytes: null, checksum: null, parts: null };
+      assert.ok((await fetchFrom(origin, { expected })).equals(FILE));
+      assert.ok(!existsSync(folder));
+    });
+
+    it("asks 30, 31: a disk that fills on the way costs nothing twice, and serves again once there is room", async (t) => {
+      const disk = join(dir, "disk");
+      await mkdir(disk);
+      try {
+        execFileSync("mount", ["-t", "tmpfs", "-o", "size=14m", "tmpfs", disk], { stdio: "ignore" });
+      } catch {
+        t.skip("a small disk can't be mounted here");
+        return;
+      }
+      try {
+        const cache = createFirmwareCache(join(disk, "firmware"), clock);
+        const stop = { stopAfter: 3 * PART_BYTES + 500_000, stop: "end" } as const;
+        const origin = await server(give(FILE, stop), give(FILE));
+        const onRetry = ({ delayMs }: { delayMs: number }): void => {
+          execFileSync("sh", ["-c", `cat /dev/zero > ${disk}/other 2>&1 || true`], { stdio: "ignore" });
+          void clock.advance(delayMs);
+        };
+        assert.ok((await fetchFrom(origin, { cache, onRetry })).equals(FILE));
+        assert.match(lines.join("\n"), /streaming the rest of the update: .*ENOSPC/);
+        assert.match(ranges(origin).at(-1) ?? "", new RegExp(`^bytes=${3 * PART_BYTES}-`));
+
+        const full = await server(give(FILE));
+        assert.ok((await fetchFrom(full, { cache, uuid: "u3" })).equals(FILE));
+        assert.match(lines.at(-1) ?? "", /streaming the update: .* MiB free, .* needed/);
+
+        await rm(join(disk, "other"));
+        const roomy = await server(give(FILE));
+        assert.ok((await fetchFrom(roomy, { cache, uuid: "u3" })).equals(FILE));
+        assert.ok((await fetchFrom(roomy, { cache, uuid: "u3" })).equals(FILE));
+        assert.equal(roomy.requests.length, 1);
+      } finally {
+        execFileSync("umount", [disk]);
+      }
+    });
+
+    it("fetches again what has changed in the cache after it was proven", async () => {
+      const origin = await server(give(FILE));
+      const chunks: Buffer[] = [];
+      const bytes = open_(origin);
+      chunks.push(Buffer.from((await bytes.next()).value as Uint8Array));
+      await flip(4 * PART_BYTES + 7);
+      for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
+      assert.ok(Buffer.concat(chunks).equals(FILE));
+      assert.deepEqual(ranges(origin), [undefined, `bytes=${4 * PART_BYTES}-${5 * PART_BYTES - 1}`]);
+    });
+  });
+
+  describe("keeps its folder", () => {
+    it("to one firmware, and to its own files", async () => {
+      const origin = await server(give(FILE));
+      await fetchFrom(origin);
+      await writeFile(join(folder, "notes.txt"), "mine");
+      await fetchFrom(origin, { uuid: "u3" });
+      assert.deepEqual(readdirSync(folder).sort(), ["notes.txt", "u3.fw.json", "u3.fw.part"]);
+      await createFirmwareCache(folder, clock).remove("u3");
+      assert.deepEqual(readdirSync(folder), ["notes.txt"]);
+    });
+
+    it("whatever a uuid looks like", async () => {
+      const origin = await server(give(FILE));
+      await fetchFrom(origin, { uuid: "../../escaped" });
+      assert.deepEqual(readdirSync(dir), ["firmware"]);
+    });
+
+    it("when its sidecar is damaged or of another file", async () => {
+      const origin = await server(give(FILE));
+      await fetchFrom(origin);
+      await writeFile(join(folder, "u2.fw.json"), "{");
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      const other = someBytes(2 * PART_BYTES, 3);
+      assert.ok((await fetchFrom(await server(give(other)), { expected: announce(other) })).equals(other));
+      assert.equal(origin.requests.length, 2);
+    });
+  });
+
+  it("is called off while it comes", async () => {
+    const origin = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
+    await stopAt(origin, 100_000, { connections: 3 });
+    await eventually(() => origin.connections === 0, "its connections are closed");
+  });
+});

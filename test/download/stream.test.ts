@@ -1,0 +1,713 @@
+import assert from "node:assert/strict";
+import type { ServerResponse } from "node:http";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { DownloadFailure, LineFault, type DownloadFault } from "../../src/download/download-failure.ts";
+import type { Retry, RetryPolicy } from "../../src/download/retries.ts";
+import { download, type DownloadOptions } from "../../src/download/stream.ts";
+import {
+  createVerifier,
+  PART_BYTES,
+  VerificationFailure,
+  type ExpectedFile,
+  type Verifier,
+} from "../../src/download/verify.ts";
+import { recordingLog } from "../board/recording-log.ts";
+import { createTokenBucket } from "../../src/platform/token-bucket.ts";
+import { createAuthority } from "../identity/authority.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { announce, someBytes } from "./announce.ts";
+import { give, serve, status, type Answer, type FileServer } from "./file-server.ts";
+import { eventually, watchForLeftovers } from "./left-behind.ts";
+
+const FILE = someBytes(2 * PART_BYTES + 300_000);
+const NOTHING: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
+const RETRY: RetryPolicy = {
+  attempts: 3,
+  delay_s: 15,
+  idle_timeout_s: 60,
+  total_timeout_s: 86_400,
+  min_rate_bytes_s: 1000,
+};
+
+describe("a download", () => {
+  let clock: FakeClock;
+  let lines: string[];
+  let retries: Retry[];
+  let servers: FileServer[];
+  let nothingIsLeft: () => Promise<void>;
+
+  beforeEach(async () => {
+    await import("undici"); // what it loads and keeps is not a leftover
+    nothingIsLeft = watchForLeftovers();
+    clock = new FakeClock();
+    lines = [];
+    retries = [];
+    servers = [];
+  });
+
+  afterEach(async () => {
+    await eventually(
+      () => servers.every(({ connections }) => connections === 0),
+      "its connections are closed",
+    );
+    await Promise.all(servers.map(async (server) => server.close()));
+    assert.equal(clock.pending, 0, "a timer was left behind");
+    await nothingIsLeft();
+    assert.doesNotMatch(lines.join("\n"), /secret/);
+  });
+
+  async function server(...answers: Answer[]): Promise<FileServer> {
+    const started = await serve(answers);
+    servers.push(started);
+    return started;
+  }
+
+  function open(
+    url: string,
+    verifier: Verifier,
+    changes: Partial<DownloadOptions> = {},
+  ): AsyncGenerator<Uint8Array> {
+    return download({
+      url: `${url}?sig=secret`,
+      verifier,
+      clock,
+      retry: RETRY,
+      log: recordingLog(lines),
+      random: () => 0,
+      onRetry(retry) {
+        retries.push(retry);
+        void clock.advance(retry.delayMs);
+      },
+      ...changes,
+    });
+  }
+
+  /** Fetches all of it; returns what was handed out, copied as its memory is used again. */
+  async function fetchFrom(
+    { origin }: FileServer,
+    expected: ExpectedFile = announce(FILE),
+    changes: Partial<DownloadOptions> = {},
+  ): Promise<Buffer> {
+    const out: Buffer[] = [];
+    for await (const chunk of open(`${origin}/fw`, createVerifier(expected), changes))
+      out.push(Buffer.from(chunk));
+    return Buffer.concat(out);
+  }
+
+  async function fails(work: Promise<unknown>, fault: DownloadFault, message?: RegExp): Promise<void> {
+    await assert.rejects(work, (error) => {
+      assert.ok(error instanceof DownloadFailure, String(error));
+      assert.equal(error.fault, fault);
+      assert.doesNotMatch(error.message, /secret/);
+      if (message !== undefined) assert.match(error.message, message);
+      return true;
+    });
+  }
+
+  const ranges = ({ requests }: FileServer): (string | undefined)[] =>
+    requests.map(({ headers }) => headers.range);
+
+  it("gives the file", async () => {
+    const addresses: string[] = [];
+    const versions: unknown[] = [];
+    const origin = await server(give(FILE));
+    const out = await fetchFrom(origin, announce(FILE), {
+      onConnect: (address) => addresses.push(address),
+      onVersion: (version) => versions.push(version),
+    });
+    assert.ok(out.equals(FILE));
+    assert.deepEqual(addresses, ["127.0.0.1"]);
+    assert.deepEqual(versions, [{ etag: '"one"', totalBytes: FILE.length }]);
+    assert.equal(origin.requests[0]?.path, "/fw?sig=secret");
+    assert.equal(origin.requests[0].headers["accept-encoding"], "identity");
+  });
+
+  it("gives a file of which the server does not say the length", async () => {
+    const headers = { "content-length": undefined, etag: undefined };
+    assert.ok((await fetchFrom(await server(give(FILE, { headers })))).equals(FILE));
+    assert.ok((await fetchFrom(await server(give(FILE, { headers })), NOTHING)).equals(FILE));
+  });
+
+  it("asks for nothing when it is complete already", async () => {
+    const verifier = createVerifier(announce(FILE));
+    for (const chunk of verifier.push(FILE)) assert.ok(chunk.length > 0);
+    const origin = await server(status(500));
+    const rest = await collect(open(origin.origin, verifier));
+    assert.ok(rest.length > 0 && rest.equals(FILE.subarray(-rest.length)));
+    assert.equal(origin.requests.length, 0);
+  });
+
+  describe("goes on where it was", () => {
+    it("after a reset, on condition that the file is the same", async () => {
+      const origin = await server(
+        give(FILE, { stopAfter: 1_200_000 }),
+        give(FILE, { stopAfter: 500_000 }),
+        give(FILE),
+      );
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      assert.deepEqual(
+        origin.requests.map(({ headers }) => [headers.range, headers["if-range"]]),
+        [
+          [undefined, undefined],
+          [`bytes=${retries[0]?.bytes}-`, '"one"'],
+          [`bytes=${retries[1]?.bytes}-`, '"one"'],
+        ],
+      );
+      assert.ok((retries[0]?.bytes ?? 0) > 0);
+      assert.match(
+        lines[0] ?? "",
+        /^warn download interrupted, trying again: .* bytes=\d+ failures=1 delay_s=15$/,
+      );
+    });
+
+    it("after the connection ended too early, with or without a length", async () => {
+      for (const headers of [{}, { "content-length": undefined }]) {
+        const origin = await server(give(FILE, { stopAfter: 100_000, stop: "end", headers }), give(FILE));
+        assert.ok((await fetchFrom(origin)).equals(FILE));
+        assert.deepEqual(ranges(origin), [undefined, "bytes=100000-"]);
+      }
+    });
+
+    it("after a silence, at any stage", async () => {
+      const silent: Answer = () => undefined;
+      const origin = await server(silent, give(FILE, { stopAfter: 100_000, stop: "stall" }), give(FILE));
+      const verifier = createVerifier(announce(FILE));
+      const work = collect(open(origin.origin, verifier));
+      await eventually(() => origin.requests.length === 1, "asked");
+      await clock.advance(60_000);
+      await eventually(() => verifier.offset === 100_000, "the first bytes came");
+      await clock.advance(59_999);
+      assert.equal(retries.length, 1);
+      await clock.advance(1);
+      assert.ok((await work).equals(FILE));
+      assert.deepEqual(
+        retries.map(({ reason, failures }) => [reason, failures]),
+        [
+          ["no byte came for 60 s", 1],
+          ["no byte came for 60 s", 1],
+        ],
+      );
+    });
+
+    it("however often it is interrupted, as long as each attempt brings something", async () => {
+      const origin = await server(
+        ...Array.from({ length: 8 }, () => give(FILE, { stopAfter: 50_000, stop: "end" })),
+        give(FILE),
+      );
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      assert.equal(origin.requests.length, 9);
+    });
+
+    it("with an offset that earlier bytes were verified up to, and their version", async () => {
+      const verifier = createVerifier(announce(FILE));
+      for (const chunk of verifier.push(FILE.subarray(0, 1_500_000))) assert.ok(chunk.length > 0);
+      const origin = await server(give(FILE));
+      const out = await collect(
+        open(origin.origin, verifier, { version: { etag: '"one"', totalBytes: null } }),
+      );
+      assert.ok(out.equals(FILE.subarray(FILE.length - out.length)));
+      assert.equal(origin.requests[0]?.headers.range, "bytes=1500000-");
+      assert.equal(origin.requests[0].headers["if-range"], '"one"');
+    });
+
+    it("though the server gives no ranges: what is there already is left out", async () => {
+      for (const expected of [announce(FILE), NOTHING]) {
+        const stop = { stopAfter: 1_200_000, stop: "end" } as const;
+        const origin = await server(give(FILE, stop), give(FILE, { ranges: false }));
+        assert.ok((await fetchFrom(origin, expected)).equals(FILE));
+        assert.equal(origin.requests.length, 2);
+      }
+    });
+
+    it("without If-Range when the ETag is weak", async () => {
+      const etag = 'W/"one"';
+      const origin = await server(
+        give(FILE, { etag, stopAfter: 100_000, stop: "end" }),
+        give(FILE, { etag }),
+      );
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      assert.equal(origin.requests[1]?.headers["if-range"], undefined);
+    });
+
+    it("and asks no more when only the end of the answer was lost", async () => {
+      const headers = { "content-length": String(FILE.length + 10) };
+      const origin = await server(give(FILE, { stopAfter: FILE.length, stop: "end", headers }));
+      const verifier = createVerifier({ ...announce(FILE), parts: null });
+      assert.ok((await collect(open(origin.origin, verifier))).equals(FILE));
+      assert.equal(retries.length, 1);
+      assert.equal(origin.requests.length, 1);
+    });
+  });
+
+  describe("fetches a wrong part again", () => {
+    const corrupted = Buffer.from(FILE);
+    corrupted.writeUInt8(corrupted.readUInt8(PART_BYTES + 9) ^ 1, PART_BYTES + 9);
+
+    it("from the part's start", async () => {
+      const origin = await server(give(corrupted), give(FILE));
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      assert.deepEqual(ranges(origin), [undefined, `bytes=${PART_BYTES}-`]);
+      assert.match(retries[0]?.reason ?? "", /part 2 of 3/);
+    });
+
+    it("but not for ever", async () => {
+      const origin = await server(give(corrupted));
+      const retry = { ...RETRY, attempts: 10 };
+      await assert.rejects(
+        fetchFrom(origin, announce(FILE), { retry }),
+        (error) => error instanceof VerificationFailure && error.fault === "part",
+      );
+      assert.equal(origin.requests.length, 3);
+    });
+  });
+
+  it("fails when the file is shorter or longer than announced", async () => {
+    for (const [bytes, fault] of [
+      [FILE.subarray(0, -1), "too-short"],
+      [Buffer.concat([FILE, Buffer.alloc(1)]), "too-long"],
+    ] as const) {
+      const origin = await server(give(bytes));
+      await assert.rejects(
+        fetchFrom(origin, { ...announce(FILE), parts: null }),
+        (error) => error instanceof VerificationFailure && error.fault === fault,
+      );
+      assert.equal(origin.requests.length, 1);
+    }
+  });
+
+  describe("whose file changes on the way", () => {
+    const part = { stopAfter: 200_000, stop: "end" } as const;
+    const other = someBytes(FILE.length, 1);
+
+    for (const [what, answer] of [
+      ["an ETag says so", give(FILE, { etag: '"two"' })],
+      ["If-Range brings all of another", give(other, { etag: '"two"', ranges: false })],
+      ["its length differs", give(Buffer.concat([FILE, FILE]), {})],
+    ] as const) {
+      it(`fails once bytes were handed out: ${what}`, async () => {
+        const origin = await server(give(FILE, part), answer);
+        await fails(fetchFrom(origin, NOTHING), "file-changed");
+        assert.equal(origin.requests.length, 2);
+      });
+    }
+
+    it("fails once bytes were handed out: there is no such range any more (asks 10)", async () => {
+      const origin = await server(give(FILE, part), status(416));
+      await fails(fetchFrom(origin, NOTHING), "file-changed");
+      assert.equal(origin.requests.length, 2);
+    });
+
+    it("goes on after the last proven part where parts are announced, whatever the ETag", async () => {
+      const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
+      for (const answer of [
+        give(FILE, { etag: '"two"' }),
+        give(FILE, { etag: '"two"', ranges: false }),
+        status(416),
+      ]) {
+        const origin = await server(give(FILE, stop), answer, give(FILE, { etag: '"two"' }));
+        assert.ok((await fetchFrom(origin)).equals(FILE));
+        assert.deepEqual(ranges(origin), [
+          undefined,
+          `bytes=${PART_BYTES + 500_000}-`,
+          `bytes=${PART_BYTES}-`,
+        ]);
+        assert.equal(origin.requests[2]?.headers["if-range"], undefined);
+      }
+    });
+
+    it("starts over while none was handed out", async () => {
+      const few = { stopAfter: 1000, stop: "end", etag: '"old"' } as const;
+      for (const answer of [give(FILE, { ranges: false }), give(FILE)]) {
+        const origin = await server(give(other, few), answer);
+        const out = await fetchFrom(origin, { ...NOTHING, checksum: announce(FILE).checksum });
+        assert.ok(out.equals(FILE));
+      }
+    });
+  });
+
+  describe("whose URL has expired (asks 4)", () => {
+    const stop = { stopAfter: 1_200_000, stop: "end" } as const;
+
+    for (const code of [401, 403, 404, 410]) {
+      it(`HTTP ${code}: goes on with a fresh one where it was`, async () => {
+        const fresh = await server(give(FILE));
+        const origin = await server(give(FILE, stop), status(code));
+        const asked: AbortSignal[] = [];
+        const renewUrl = async (signal: AbortSignal): Promise<string> => {
+          asked.push(signal);
+          return Promise.resolve(`${fresh.origin}/fresh?sig=secret`);
+        };
+        assert.ok((await fetchFrom(origin, announce(FILE), { renewUrl })).equals(FILE));
+        assert.equal(asked.length, 1);
+        assert.deepEqual(ranges(fresh), ["bytes=1200000-"]);
+      });
+    }
+
+    it("fails when fresh ones bring nothing either (asks 12)", async () => {
+      const origin = await server(give(FILE, stop), status(404));
+      const renewUrl = async (): Promise<string> => Promise.resolve(`${origin.origin}/?sig=secret`);
+      await fails(fetchFrom(origin, announce(FILE), { renewUrl }), "expired-or-gone");
+      assert.equal(origin.requests.length, 2 + 3);
+    });
+
+    it("gets a fresh one as often as it needs, as long as each brings something", async () => {
+      const bit = { stopAfter: 100_000, stop: "end" } as const;
+      const answers = Array.from({ length: 8 }, () => [give(FILE, bit), status(403)]).flat();
+      const origin = await server(...answers, give(FILE));
+      const renewUrl = async (): Promise<string> => Promise.resolve(origin.origin);
+      assert.ok((await fetchFrom(origin, announce(FILE), { renewUrl })).equals(FILE));
+    });
+
+    it("asks again when no fresh one came, and gives up at last", async () => {
+      const origin = await server(status(403));
+      let asked = 0;
+      const renewUrl = async (): Promise<string> => {
+        asked += 1;
+        return Promise.reject(new LineFault("no fresh URL came"));
+      };
+      await fails(fetchFrom(origin, NOTHING, { renewUrl }), "gave-up", /no fresh URL came/);
+      assert.equal(asked, 3);
+    });
+
+    it("gives up waiting for a fresh one when it takes too long in all, or is called off", async () => {
+      const origin = await server(status(403));
+      const never = async (signal: AbortSignal): Promise<string> =>
+        new Promise((_, reject) => {
+          signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+        });
+      const late = fails(fetchFrom(origin, NOTHING, { renewUrl: never }), "timed-out");
+      await eventually(() => lines.length === 1, "asked");
+      await clock.advance(86_400_000);
+      await late;
+
+      const abort = new AbortController();
+      const stopped = fetchFrom(origin, NOTHING, { renewUrl: never, signal: abort.signal });
+      await eventually(() => lines.length === 2, "asked again");
+      abort.abort(new Error("stop"));
+      await assert.rejects(stopped, /stop/);
+    });
+  });
+
+  describe("ends at once when trying again can't help", () => {
+    for (const code of [401, 403, 404, 410]) {
+      it(`HTTP ${code}: the URL has expired or the file is gone`, async () => {
+        const origin = await server(status(code));
+        await fails(fetchFrom(origin), "expired-or-gone", new RegExp(`answers HTTP ${code}`));
+        assert.equal(origin.requests.length, 1);
+      });
+    }
+
+    for (const [what, answer] of [
+      ["HTTP 400", status(400)],
+      ["HTTP 204", status(204)],
+      ["HTTP 304", status(304)],
+      ["a content-encoding", give(FILE, { headers: { "content-encoding": "gzip" } })],
+      ["a redirect to nowhere", status(302)],
+      ["a redirect to another protocol", status(302, { location: "file:///etc/passwd?secret" })],
+      ["redirects in a circle", status(302, { location: "/fw?secret" })],
+    ] as const) {
+      it(what, async () => {
+        const origin = await server(answer);
+        await fails(fetchFrom(origin), "refused");
+        assert.ok(origin.requests.length <= 6);
+      });
+    }
+
+    it("a URL that is none", async () => {
+      for (const url of ["secret", "ftp://host/secret", ""]) {
+        await fails(collect(open(url, createVerifier(NOTHING), { url })), "refused");
+      }
+    });
+  });
+
+  describe("is tried again", () => {
+    for (const code of [408, 416, 425, 429, 500, 502, 503]) {
+      it(`after HTTP ${code}`, async () => {
+        const origin = await server(status(code), give(FILE));
+        assert.ok((await fetchFrom(origin)).equals(FILE));
+        assert.match(retries[0]?.reason ?? "", new RegExp(`^127\\.0\\.0\\.1:\\d+ answers HTTP ${code}$`));
+      });
+    }
+
+    it("after another range than was asked for, or a range that was not", async () => {
+      const lie = { headers: { "content-range": `bytes 5-${FILE.length - 1}/${FILE.length}` } };
+      const origin = await server(
+        give(FILE, { status: 206 }),
+        give(FILE, { stopAfter: 100_000, stop: "end" }),
+        give(FILE, lie),
+        give(FILE, { headers: { "content-range": undefined } }),
+        give(FILE),
+      );
+      assert.ok((await fetchFrom(origin, announce(FILE), { retry: { ...RETRY, attempts: 4 } })).equals(FILE));
+      assert.deepEqual(
+        retries.map(({ reason }) => reason.replace(/^\S+ /, "")),
+        [
+          "sends another range than it was asked for",
+          "side closed",
+          "sends another range than it was asked for",
+          "sends another range than it was asked for",
+        ],
+      );
+    });
+
+    it("with delays that double and are spread, until it gives up", async () => {
+      const origin = await server(status(500));
+      const retry = { ...RETRY, attempts: 8 };
+      await fails(
+        fetchFrom(origin, NOTHING, { retry, random: () => 0.5 }),
+        "gave-up",
+        /no further in 8 attempts; .* HTTP 500/,
+      );
+      assert.deepEqual(
+        retries.map(({ delayMs }) => delayMs / 1000),
+        [15, 30, 60, 120, 240, 480, 600].map((seconds) => seconds * 1.25),
+      );
+    });
+
+    it("no sooner than the server asks, but within an hour", async () => {
+      const date = "Thu, 01 Jan 2026 00:00:00 GMT";
+      const origin = await server(
+        status(503, { "retry-after": "120" }),
+        status(503, { "retry-after": "Thu, 01 Jan 2026 00:10:00 GMT", date }),
+        status(429, { "retry-after": "1000000" }),
+        status(503, { "retry-after": "soon" }),
+        status(500),
+      );
+      clock.jump(-1e12); // the board's clock is wrong, the server's date counts
+      await fails(fetchFrom(origin, NOTHING, { retry: { ...RETRY, attempts: 5 } }), "gave-up");
+      assert.deepEqual(
+        retries.map(({ delayMs }) => delayMs / 1000),
+        [120, 600, 3600, 120],
+      );
+    });
+
+    it("when nobody listens", async () => {
+      const origin = await server(give(FILE));
+      await origin.close();
+      await fails(fetchFrom(origin), "gave-up", /ECONNREFUSED/);
+    });
+  });
+
+  describe("that takes too long in all", () => {
+    it("fails instead of waiting for another attempt", async () => {
+      const origin = await server(status(500));
+      const retry = { ...RETRY, attempts: 100, total_timeout_s: 100 };
+      await fails(fetchFrom(origin, NOTHING, { retry }), "timed-out", /100 s in all.*HTTP 500/);
+      assert.equal(origin.requests.length, 3);
+    });
+
+    it("fails while it waits for bytes, though the wall clock jumps", async () => {
+      const origin = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
+      const verifier = createVerifier(NOTHING);
+      const failed = fails(
+        collect(open(origin.origin, verifier, { retry: { ...RETRY, total_timeout_s: 50 } })),
+        "timed-out",
+      );
+      await eventually(() => verifier.offset === 100_000, "the first bytes came");
+      clock.jump(1e10);
+      await clock.advance(49_999);
+      assert.equal(clock.pending, 1);
+      await clock.advance(1);
+      await failed;
+    });
+  });
+
+  it("fails when its consumer took longer than it may take in all", async () => {
+    const origin = await server(give(FILE));
+    const slowly = async (): Promise<void> => {
+      const retry = { ...RETRY, total_timeout_s: 100 };
+      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)), { retry })) {
+        assert.ok(chunk.length > 0);
+        await clock.advance(60_000);
+      }
+    };
+    await fails(slowly(), "timed-out");
+  });
+
+  describe("over a slow line", () => {
+    it("asks 15: changes the connection, and gives up if that does not help", async () => {
+      const drips: ServerResponse[] = [];
+      const origin = await server((response, request) => {
+        const start = Number(/\d+/.exec(request.headers.range ?? "")?.[0] ?? 0);
+        const range = `bytes ${start}-${FILE.length - 1}/${FILE.length}`;
+        response.writeHead(start === 0 ? 200 : 206, { etag: '"one"', "content-range": range });
+        response.flushHeaders();
+        drips.push(response);
+      });
+      const verifier = createVerifier(announce(FILE));
+      const failed = fails(
+        collect(open(origin.origin, verifier, { retry: { ...RETRY, attempts: 2 } })),
+        "gave-up",
+        /the server gave 500 bytes\/s, at least 1000 are wanted/,
+      );
+      for (const attempt of [1, 2]) {
+        await eventually(() => drips.length === attempt && clock.pending === 1, "connected");
+        const start = verifier.offset;
+        for (const count of [1, 2, 3]) {
+          drips[attempt - 1]?.write(FILE.subarray(verifier.offset, verifier.offset + 10_000));
+          await eventually(() => verifier.offset === start + count * 10_000, "the drip came");
+          await clock.advance(19_000);
+        }
+        await clock.advance(3000);
+      }
+      await failed;
+      assert.equal(verifier.offset, 60_000);
+    });
+
+    it("does not blame the line for a slow consumer", async () => {
+      const origin = await server(give(FILE));
+      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)))) {
+        assert.ok(chunk.length > 0);
+        await clock.advance(600_000);
+      }
+      assert.equal(retries.length, 0);
+    });
+
+    it("is held to a limit, which is not taken for a slow line", async () => {
+      const origin = await server(give(FILE));
+      const rateLimit = createTokenBucket({ perSecond: 500, burst: 50 }, clock);
+      const retry = { ...RETRY, idle_timeout_s: 5 };
+      const arrival = new AbortController();
+      const fetching = fetchFrom(origin, announce(FILE), { rateLimit, retry }).finally(() => arrival.abort());
+      const startMs = clock.monotonic();
+      while (!arrival.signal.aborted) {
+        // A wait for the line ends by itself; one for the limit when its time has passed.
+        const { nextDelay } = clock;
+        if (nextDelay !== undefined && nextDelay !== retry.idle_timeout_s * 1000)
+          await clock.advance(nextDelay);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.ok((await fetching).equals(FILE));
+      const seconds = (clock.monotonic() - startMs) / 1000;
+      assert.ok(Math.abs(seconds - (FILE.length - 50) / 500) < 1, `${seconds} s`);
+      assert.equal(retries.length, 0);
+    });
+  });
+
+  it("asks 17: takes no more from the line than its consumer does", async () => {
+    const BIG_BYTES = 256 * 1024 * 1024;
+    let given = 0;
+    const origin = await server((response) => {
+      response.writeHead(200, { "content-length": BIG_BYTES });
+      const more = (): void => {
+        while (given < BIG_BYTES) {
+          given += PART_BYTES;
+          if (!response.write(Buffer.alloc(PART_BYTES))) return;
+        }
+      };
+      response.on("drain", more);
+      more();
+    });
+    const bytes = open(origin.origin, createVerifier(NOTHING));
+    await bytes.next();
+    // Until the line is full: it has not moved in many rounds of the event loop.
+    for (let still = 0, last = -1; still < 2000; still += 1) {
+      await eventually(() => true, "");
+      await new Promise((resolve) => setImmediate(resolve));
+      if (given !== last) still = 0;
+      last = given;
+    }
+    assert.ok(given < BIG_BYTES / 4, `${given} bytes are under way`);
+    await bytes.return(undefined);
+  });
+
+  describe("that is called off", () => {
+    const reason = new Error("stop");
+
+    it("ends while it waits for bytes, for its next attempt, and before it began", async () => {
+      const stalled = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
+      const abort = new AbortController();
+      const verifier = createVerifier(NOTHING);
+      const work = collect(open(stalled.origin, verifier, { signal: abort.signal }));
+      await eventually(() => verifier.offset === 100_000, "the first bytes came");
+      abort.abort(reason);
+      await assert.rejects(work, (error) => error === reason);
+
+      const failing = await server(status(500));
+      const again = new AbortController();
+      const onRetry = (): void => again.abort(reason);
+      await assert.rejects(
+        fetchFrom(failing, NOTHING, { signal: again.signal, onRetry }),
+        (error) => error === reason,
+      );
+
+      const signal = AbortSignal.abort(reason);
+      await assert.rejects(fetchFrom(failing, NOTHING, { signal }), (error) => error === reason);
+      assert.equal(failing.requests.length, 1);
+    });
+
+    it("ends when its consumer wants no more", async () => {
+      const origin = await server(give(FILE));
+      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)))) {
+        assert.ok(chunk.length > 0);
+        break;
+      }
+    });
+  });
+
+  describe("that is redirected", () => {
+    it("follows, relative locations too, and keeps its headers from others", async () => {
+      const elsewhere = await server(give(FILE));
+      const origin = await server(
+        status(302, { location: "../other?secret" }),
+        status(307, { location: `${elsewhere.origin}/there` }),
+      );
+      const out = await fetchFrom(origin, announce(FILE), { headers: { "x-board": "one" } });
+      assert.ok(out.equals(FILE));
+      assert.deepEqual(
+        [...origin.requests, ...elsewhere.requests].map(({ path, headers }) => [path, headers["x-board"]]),
+        [
+          ["/fw?sig=secret", "one"],
+          ["/other?secret", "one"],
+          ["/there", undefined],
+        ],
+      );
+    });
+
+    it("starts from the first URL again after a fault, as a redirect may expire", async () => {
+      const elsewhere = await server(give(FILE, { stopAfter: 100_000, stop: "end" }), give(FILE));
+      const origin = await server(status(302, { location: `${elsewhere.origin}/there` }));
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      assert.equal(origin.requests.length, 2);
+      assert.deepEqual(ranges(elsewhere), [undefined, "bytes=100000-"]);
+    });
+  });
+
+  describe("over TLS", () => {
+    async function tlsServer(...answers: Answer[]): Promise<{ origin: FileServer; ca: string[] }> {
+      const authority = await createAuthority();
+      const issued = await authority.issue({ subject: "CN=localhost", dnsName: "localhost" });
+      const key = issued.key.export({ type: "pkcs8", format: "pem" }) as string;
+      const origin = await serve(answers, { cert: issued.pem, key });
+      servers.push(origin);
+      return { origin, ca: [authority.pem] };
+    }
+
+    it("trusts the given authorities, and no others", async () => {
+      const { origin, ca } = await tlsServer(give(FILE));
+      assert.ok((await fetchFrom(origin, announce(FILE), { ca })).equals(FILE));
+      const stranger = await createAuthority("CN=Stranger");
+      await fails(fetchFrom(origin, announce(FILE), { ca: [stranger.pem] }), "gave-up", /certificate/);
+      await fails(fetchFrom(origin), "gave-up", /certificate/);
+      assert.equal(origin.requests.length, 1);
+    });
+
+    it("goes on after a reset", async () => {
+      const { origin, ca } = await tlsServer(give(FILE, { stopAfter: 100_000 }), give(FILE));
+      assert.ok((await fetchFrom(origin, announce(FILE), { ca })).equals(FILE));
+    });
+
+    it("never follows to a plain connection", async () => {
+      const plain = await server(give(FILE));
+      const { origin, ca } = await tlsServer(status(302, { location: plain.origin }));
+      await fails(fetchFrom(origin, announce(FILE), { ca }), "refused", /from https: to http:/);
+      assert.equal(plain.requests.length, 0);
+    });
+  });
+});
+
+async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const out: Buffer[] = [];
+  for await (const chunk of chunks) out.push(Buffer.from(chunk));
+  return Buffer.concat(out);
+}

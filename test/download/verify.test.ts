@@ -1,0 +1,182 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import {
+  createVerifier,
+  PART_BYTES,
+  TAIL_BYTES,
+  VerificationFailure,
+  verified,
+  type ExpectedFile,
+  type VerificationFault,
+} from "../../src/download/verify.ts";
+import { announce, someBytes } from "./announce.ts";
+
+const NOTHING: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
+
+/** Passes `bytes` through in pieces; returns what came out, copied as its memory is used again. */
+async function pass(
+  bytes: Uint8Array,
+  expected: ExpectedFile,
+  pieceBytes = 60_000,
+): Promise<{ out: Buffer; failure: VerificationFailure | undefined }> {
+  const out: Buffer[] = [];
+  let failure: VerificationFailure | undefined;
+  try {
+    for await (const chunk of verified(pieces(bytes, pieceBytes), createVerifier(expected))) {
+      out.push(Buffer.from(chunk));
+    }
+  } catch (error) {
+    assert.ok(error instanceof VerificationFailure);
+    failure = error;
+  }
+  return { out: Buffer.concat(out), failure };
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- a stream, made of what is there
+async function* pieces(bytes: Uint8Array, pieceBytes: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
+}
+
+async function faultOf(bytes: Uint8Array, expected: ExpectedFile): Promise<VerificationFault | undefined> {
+  return (await pass(bytes, expected)).failure?.fault;
+}
+
+describe("a file that is proven while it passes", () => {
+  const file = someBytes(2 * PART_BYTES + 300_000);
+  const expected = announce(file);
+
+  for (const [what, announced] of [
+    ["with size, checksum and parts", expected],
+    ["with upper-case checksums", { ...expected, checksum: expected.checksum.toUpperCase() }],
+    ["with upper-case parts", { ...expected, parts: expected.parts.map((part) => part.toUpperCase()) }],
+    ["with parts only", { ...NOTHING, parts: expected.parts }],
+    ["with checksum only", { ...NOTHING, checksum: expected.checksum }],
+    ["with nothing announced", NOTHING],
+  ] as const) {
+    it(`comes out as it went in: ${what}`, async () => {
+      const { out, failure } = await pass(file, announced);
+      assert.equal(failure, undefined);
+      assert.ok(out.equals(file));
+    });
+  }
+
+  it("comes out the same however it is cut, whatever its length", async () => {
+    const length = fc.constantFrom(1, TAIL_BYTES, TAIL_BYTES + 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1);
+    await fc.assert(
+      fc.asyncProperty(length, fc.integer({ min: 900, max: 2 * PART_BYTES }), async (size, pieceBytes) => {
+        const bytes = file.subarray(0, size);
+        const { out, failure } = await pass(bytes, announce(bytes), pieceBytes);
+        assert.equal(failure, undefined);
+        assert.ok(out.equals(bytes));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it("is an empty file, when that was announced", async () => {
+    assert.deepEqual(await pass(Buffer.alloc(0), announce(Buffer.alloc(0))), {
+      out: Buffer.alloc(0),
+      failure: undefined,
+    });
+  });
+
+  it("never lets out a byte of a part that is not proven", async () => {
+    for (const at of [0, PART_BYTES - 1, PART_BYTES, 2 * PART_BYTES, file.length - 1]) {
+      const bad = flipped(file, at);
+      const { out, failure } = await pass(bad, { ...expected, checksum: null });
+      assert.equal(failure?.fault, "part");
+      const proven = at - (at % PART_BYTES);
+      assert.equal(out.length, Math.max(0, proven - TAIL_BYTES));
+      assert.ok(out.equals(file.subarray(0, out.length)));
+    }
+  });
+
+  it("withholds the last 64 KiB until the whole file is proven", async () => {
+    for (const announced of [
+      expected,
+      { ...expected, parts: null },
+      { ...NOTHING, checksum: expected.checksum },
+    ]) {
+      const wrong = { ...announced, checksum: createHash("sha256").digest("hex") };
+      const { out, failure } = await pass(file, wrong);
+      assert.equal(failure?.fault, "checksum");
+      assert.ok(out.length <= file.length - TAIL_BYTES);
+    }
+  });
+
+  it("tells wrong sizes apart", async () => {
+    const longer = Buffer.concat([file, Buffer.alloc(1)]);
+    assert.equal(await faultOf(longer, expected), "too-long");
+    assert.equal(await faultOf(longer, { ...expected, parts: null }), "too-long");
+    assert.equal(
+      await faultOf(someBytes(3 * PART_BYTES + 1), { ...NOTHING, parts: expected.parts }),
+      "too-long",
+    );
+    const shorter = file.subarray(0, -1);
+    assert.equal(await faultOf(shorter, expected), "too-short");
+    assert.equal(await faultOf(shorter, { ...expected, parts: null }), "too-short");
+    const twoParts = file.subarray(0, 2 * PART_BYTES);
+    assert.equal(await faultOf(twoParts, { ...NOTHING, parts: expected.parts }), "too-short");
+  });
+
+  it("refuses an announcement whose parts do not fit its size", () => {
+    assert.throws(
+      () => createVerifier({ ...expected, parts: expected.parts.slice(1) }),
+      (error) => error instanceof VerificationFailure && error.fault === "announced",
+    );
+  });
+
+  it("goes on from the start of a part that was wrong", () => {
+    const verifier = createVerifier(expected);
+    const out: Buffer[] = [];
+    const push = (bytes: Uint8Array): void => {
+      for (const chunk of verifier.push(bytes)) out.push(Buffer.from(chunk));
+    };
+    assert.throws(() => push(flipped(file, PART_BYTES + 5)), VerificationFailure);
+    assert.equal(verifier.offset, PART_BYTES);
+    assert.equal(verifier.verifiedBytes, PART_BYTES);
+    push(file.subarray(verifier.offset));
+    assert.equal(verifier.offset, file.length);
+    assert.equal(verifier.verifiedBytes, 2 * PART_BYTES);
+    assert.equal(verifier.proven, false);
+    for (const chunk of verifier.end()) out.push(Buffer.from(chunk));
+    assert.equal(verifier.proven, true);
+    assert.ok(Buffer.concat(out).equals(file));
+    assert.equal(verifier.passedBytes, file.length);
+  });
+
+  it("goes on from the last part's start too, which shows only at the end", () => {
+    const verifier = createVerifier(expected);
+    drain(verifier.push(flipped(file, file.length - 1)));
+    assert.throws(() => drain(verifier.end()), VerificationFailure);
+    assert.equal(verifier.offset, 2 * PART_BYTES);
+    drain(verifier.push(file.subarray(verifier.offset)));
+    drain(verifier.end());
+    assert.ok(verifier.proven);
+  });
+
+  it("starts over while nothing was handed out, and not after", () => {
+    for (const announced of [expected, { ...expected, parts: null }]) {
+      const verifier = createVerifier(announced);
+      drain(verifier.push(someBytes(TAIL_BYTES, 9)));
+      verifier.restart();
+      assert.equal(verifier.offset, 0);
+      drain(verifier.push(file));
+      assert.throws(() => verifier.restart(), /handed out/);
+      drain(verifier.end());
+      assert.ok(verifier.proven);
+    }
+  });
+});
+
+function drain(chunks: Iterable<Uint8Array>): void {
+  for (const chunk of chunks) assert.ok(chunk.length >= 0);
+}
+
+function flipped(bytes: Uint8Array, at: number): Buffer {
+  const copy = Buffer.from(bytes);
+  copy.writeUInt8(copy.readUInt8(at) ^ 1, at);
+  return copy;
+}

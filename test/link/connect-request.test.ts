@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import { before, describe, it } from "node:test";
+import { hubRequests, socketUrl, type HubAddress } from "../../src/hub/connect-request.ts";
+import { checkConfig } from "../../src/config/check.ts";
+import type { ConnectionCredentials, Identity } from "../../src/identity/identity.ts";
+import { createAuthority, type Authority } from "../hub/certificates.ts";
+
+const HUB: HubAddress = { url: "wss://hub.example.com", compress: true, server_name: "", proxy: "" };
+
+/** An identity with whatever credentials it is given. */
+function identityOf(
+  credentials: (timeS: number) => ConnectionCredentials,
+  path: ConnectionCredentials["path"] = "/socket/websocket",
+): Identity {
+  return {
+    identifier: "board-1",
+    describe: () => ({ identifier: "board-1", source: "test", warnings: [] }),
+    connection: async (timeS) => Promise.resolve({ ...credentials(timeS), path }),
+  };
+}
+
+const NONE = (): ConnectionCredentials => ({ path: "/socket/websocket", tls: { kind: "none" }, headers: {} });
+
+describe("the request of an attempt", () => {
+  let authority: Authority;
+  before(async () => {
+    authority = await createAuthority("hub CA");
+  });
+
+  it("goes to the path that the way of authenticating has", async () => {
+    const mutual = await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0");
+    assert.equal(mutual.url.href, "wss://hub.example.com/socket/websocket?vsn=2.0.0");
+    const secret = await hubRequests(HUB, identityOf(NONE, "/device-socket/websocket"), [])(0, "2.0.0");
+    assert.equal(secret.url.href, "wss://hub.example.com/device-socket/websocket?vsn=2.0.0");
+  });
+
+  const urls: readonly (readonly [configured: string, url: string])[] = [
+    ["devices.example.com", "wss://devices.example.com/socket/websocket?vsn=2.0.0"],
+    ["https://devices.example.com:8443/", "wss://devices.example.com:8443/socket/websocket?vsn=2.0.0"],
+    ["ws://localhost:4000", "ws://localhost:4000/socket/websocket?vsn=2.0.0"],
+    ["wss://h/my/own/path", "wss://h/my/own/path?vsn=2.0.0"],
+    ["wss://h/my/own/path?vsn=1.0.0&a=b", "wss://h/my/own/path?vsn=1.0.0&a=b"],
+    ["wss://h?a=b", "wss://h/socket/websocket?a=b&vsn=2.0.0"],
+    ["wss://[::1]:4001", "wss://[::1]:4001/socket/websocket?vsn=2.0.0"],
+  ];
+  for (const [configured, url] of urls) {
+    it(`goes to ${url} when the configuration says ${configured}`, () => {
+      const identity = { source: "shared-secret", shared_secret: { key: "nhp_1", secret_file: "/secret" } };
+      const { config } = checkConfig({ hub: { url: configured }, identity }, {}, "test");
+      assert.equal(socketUrl(config.hub.url, "/socket/websocket", "2.0.0").href, url);
+    });
+  }
+
+  it("is signed for the time given, in whole seconds, and carries the identity's headers", async () => {
+    const times: number[] = [];
+    const identity = identityOf((timeS) => {
+      times.push(timeS);
+      return { ...NONE(), headers: { "x-nh-time": String(timeS) } };
+    });
+    const request = hubRequests(HUB, identity, []);
+    assert.deepEqual((await request(1_700_000_000_999, "2.0.0")).headers, { "x-nh-time": "1700000000" });
+    assert.deepEqual((await request(1_700_000_001_000, "2.0.0")).headers, { "x-nh-time": "1700000001" });
+    assert.deepEqual(times, [1_700_000_000, 1_700_000_001], "made anew each time");
+  });
+
+  it("expects the name in hub.server_name, else the host's", async () => {
+    const named = { ...HUB, server_name: "hub.internal" };
+    const request = await hubRequests(named, identityOf(NONE), [])(0, "2.0.0");
+    assert.equal(request.tls?.servername, "hub.internal");
+    const plain = await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0");
+    assert(plain.tls !== undefined && !("servername" in plain.tls));
+  });
+
+  it("makes TLS's context once, and anew when certificate or key has changed", async () => {
+    const [first, second] = [await authority.device("board-1"), await authority.device("board-1")];
+    let current = first;
+    const identity = identityOf(() => ({
+      ...NONE(),
+      tls: { kind: "direct", cert: current.cert, key: current.key },
+    }));
+    const request = hubRequests(HUB, identity, [authority.cert]);
+    const contextOf = async () => {
+      const { tls } = await request(0, "2.0.0");
+      return tls?.kind === "direct" ? tls.secureContext : undefined;
+    };
+    const context = await contextOf();
+    assert(context !== undefined);
+    assert.equal(await contextOf(), context);
+    current = { ...first };
+    assert.equal(await contextOf(), context, "the same words in another object");
+    current = second;
+    const renewed = await contextOf();
+    assert.notEqual(renewed, context);
+    assert.equal(await contextOf(), renewed);
+  });
+
+  it("has its TLS ready for ws:// too, which may be redirected, and compresses as configured", async () => {
+    const bench = { ...HUB, url: "ws://127.0.0.1:4000", compress: false };
+    const request = await hubRequests(bench, identityOf(NONE), [])(0, "2.0.0");
+    assert.ok(request.tls?.kind === "direct" && request.tls.secureContext);
+    assert.equal(request.compress, false);
+    assert.equal((await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0")).compress, true);
+    assert.equal(request.timeoutMs, 30_000);
+  });
+});

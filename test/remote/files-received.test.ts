@@ -1,0 +1,221 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { createReceivedFiles, type ReceivedFiles } from "../../src/remote/files-received.ts";
+import type { Account } from "../../src/remote/account.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+
+describe("files that are sent to the board", () => {
+  let root: string;
+  let dir: string;
+  let clock: FakeClock;
+  let told: string[];
+  let files: ReceivedFiles;
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "hublink-files-"));
+    dir = join(root, "uploads");
+    clock = new FakeClock();
+    told = [];
+    files = receiver();
+  });
+  afterEach(async () => {
+    files.abort("the test is over");
+    await files.settled();
+    await rm(root, { recursive: true });
+  });
+  const receiver = (options: { maxBytes?: number; at?: string; owner?: Account } = {}): ReceivedFiles =>
+    createReceivedFiles({
+      dir: options.at ?? dir,
+      maxBytes: options.maxBytes ?? 1024,
+      owner: () => options.owner,
+      tell: (text) => told.push(text),
+      clock,
+    });
+  const send = async (name: string, ...pieces: readonly string[]): Promise<void> => {
+    files.begin(name);
+    pieces.forEach((piece, number) => files.add(name, number, Buffer.from(piece)));
+    files.complete(name);
+    await files.settled();
+  };
+  const left = async (at = dir): Promise<string[]> => (existsSync(at) ? readdir(at) : []);
+
+  it("are in the folder when they are complete, and not before", async () => {
+    files.begin("a.txt");
+    files.add("a.txt", 0, Buffer.from("hello "));
+    files.add("a.txt", 1, Buffer.from("world"));
+    assert.equal(existsSync(join(dir, "a.txt")), false);
+    files.complete("a.txt");
+    await files.settled();
+    assert.equal(await readFile(join(dir, "a.txt"), "utf8"), "hello world");
+    assert.deepEqual(told, [`received a.txt, 11 bytes, in ${dir}`]);
+    assert.deepEqual(await left(), ["a.txt"]);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("may be empty, hidden, and have spaces in their names", async () => {
+    await send("empty");
+    await send(".profile", "x");
+    await send("über uns.txt", "y");
+    assert.deepEqual((await left()).sort(), [".profile", "empty", "über uns.txt"]);
+  });
+
+  it("replace one of the same name, and never what a link there leads to", async () => {
+    await send("a", "old");
+    await send("a", "new");
+    assert.equal(await readFile(join(dir, "a"), "utf8"), "new");
+    await writeFile(join(root, "passwd"), "root");
+    await symlink(join(root, "passwd"), join(dir, "link"));
+    await send("link", "evil");
+    assert.equal(await readFile(join(root, "passwd"), "utf8"), "root");
+    assert.equal(await readFile(join(dir, "link"), "utf8"), "evil");
+  });
+
+  it("come in blocks that the hub's page counts from 0 each", async () => {
+    files.begin("big");
+    for (const number of [0, 1, 2, 0, 1, 0]) files.add("big", number, Buffer.from(String(number)));
+    files.complete("big");
+    await files.settled();
+    assert.equal(await readFile(join(dir, "big"), "utf8"), "012010");
+  });
+
+  for (const name of [
+    "../evil",
+    "/etc/passwd",
+    "a/b",
+    "..",
+    ".",
+    "",
+    "a\0b",
+    "a\nb",
+    "\u009b2J",
+    "..\\evil",
+    "x".repeat(256),
+    ".hublink-part-0",
+  ]) {
+    it(`never leave the folder: ${JSON.stringify(name.slice(0, 20))} is refused`, async () => {
+      await send(name, "evil");
+      assert.deepEqual(await left(), []);
+      assert.deepEqual(await left(root), []);
+      assert.equal(told.length, 1);
+      assert.match(told[0] ?? "", /is not received: its name is/);
+      assert.doesNotMatch(told[0] ?? "", /[\u0000-\u001f]/, "what is shown on a terminal holds no controls");
+    });
+  }
+
+  it("are dropped when a piece is missing", async () => {
+    files.begin("a");
+    files.add("a", 0, Buffer.from("x"));
+    files.add("a", 2, Buffer.from("z"));
+    files.complete("a");
+    await files.settled();
+    assert.deepEqual(told, ["a is not received: piece 2 came after 0; send it again"]);
+    assert.deepEqual(await left(), []);
+  });
+
+  it("are dropped when they get too large", async () => {
+    await send("a", ...Array.from({ length: 40 }, () => "x".repeat(100)));
+    assert.deepEqual(told, [
+      "a is not received: it is larger than console.max_upload_mib allows (1024 bytes)",
+    ]);
+    assert.deepEqual(await left(), []);
+  });
+
+  it("are dropped when the connection is lost, and when the rest never comes", async () => {
+    for (const name of ["a", "b"]) {
+      files.begin(name);
+      files.add(name, 0, Buffer.from("x"));
+    }
+    files.abort("the connection to the hub was lost");
+    await files.settled();
+    files.begin("c");
+    files.add("c", 0, Buffer.from("x"));
+    await clock.advance(60_000);
+    await files.settled();
+    assert.equal(told.length, 3);
+    assert.match(told[2] ?? "", /c is not received: the rest of it never came/);
+    assert.deepEqual(await left(), []);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("are dropped when the same one begins anew, which is received", async () => {
+    files.begin("a");
+    files.add("a", 0, Buffer.from("old"));
+    await send("a", "new");
+    assert.equal(await readFile(join(dir, "a"), "utf8"), "new");
+    assert.deepEqual(await left(), ["a"]);
+  });
+
+  it("are few at a time", async () => {
+    for (let n = 1; n <= 1000; n += 1) files.begin(`file-${n}`);
+    assert.equal(told.length, 996);
+    assert.match(told[0] ?? "", /file-5 is not received: too many at once/);
+    files.abort("enough");
+    await files.settled();
+    assert.deepEqual(await left(), []);
+  });
+
+  it("are not what came without a beginning", async () => {
+    files.add("a", 0, Buffer.from("x"));
+    files.complete("a");
+    await files.settled();
+    assert.deepEqual(await left(), []);
+  });
+
+  it(
+    "belong to the console's user",
+    { skip: process.getuid?.() !== 0 && "only root can give files away" },
+    async () => {
+      files = receiver({ owner: { name: "nobody", uid: 65_534, gid: 65_534 } });
+      await send("a", "x");
+      const { uid, gid, mode } = await stat(join(dir, "a"));
+      assert.deepEqual([uid, gid, mode & 0o777], [65_534, 65_534, 0o600]);
+    },
+  );
+
+  it("that a power cut has left unfinished are removed", async () => {
+    await mkdir(dir);
+    await writeFile(join(dir, ".hublink-part-0123"), "half");
+    await writeFile(join(dir, "kept"), "whole");
+    await send("a", "x");
+    assert.deepEqual((await left()).sort(), ["a", "kept"]);
+  });
+
+  it("that find no folder to be in say so", async () => {
+    await writeFile(join(root, "file"), "");
+    files = receiver({ at: join(root, "file/uploads") });
+    await send("a", "x");
+    assert.match(told.join(), /^a is not received: ENOTDIR/);
+  });
+
+  it(
+    "leave a full disk as it was",
+    { skip: !canMount() && "only root can mount a small file system" },
+    async () => {
+      await mkdir(dir);
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", dir]);
+      try {
+        files = receiver({ maxBytes: 1024 * 1024 });
+        await send("a", "x".repeat(200_000), "y");
+        assert.deepEqual(told, [`a is not received: no space is left in ${dir}`]);
+        assert.deepEqual(await left(), []);
+        await send("b", "fits");
+        assert.deepEqual(await left(), ["b"]);
+      } finally {
+        execFileSync("umount", [dir]);
+      }
+    },
+  );
+});
+
+function canMount(): boolean {
+  try {
+    execFileSync("unshare", ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}

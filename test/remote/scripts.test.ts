@@ -1,0 +1,157 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { createScripts, type Scripts, type ScriptsOptions } from "../../src/remote/scripts.ts";
+import type { ScriptResult } from "../../src/hub/device-messages.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { untilGone } from "./shell-on.ts";
+
+describe("support scripts", () => {
+  let scripts: Scripts;
+  let answers: Map<string, ScriptResult>;
+  let wake: () => void;
+  let dir: string;
+  beforeEach(() => {
+    answers = new Map();
+    wake = () => undefined;
+    dir = mkdtempSync(join(tmpdir(), "hublink-scripts-"));
+    setUp();
+  });
+  afterEach(async () => {
+    await scripts.stop();
+    rmSync(dir, { recursive: true });
+  });
+  const setUp = (config: Partial<ScriptsOptions["config"]> = {}, clock = systemClock): void => {
+    scripts = createScripts({
+      config: { enabled: true, interpreter: ["/bin/sh"], timeout_s: 10, max_output_kib: 1, ...config },
+      environment: () => ({ HUBLINK_IDENTIFIER: "board-1", HUBLINK_FIRMWARE_VERSION: "1.0.0" }),
+      answer(result) {
+        answers.set(result.ref, result);
+        wake();
+      },
+      clock,
+      log: silentLog,
+    });
+  };
+  const answered = async (ref: string): Promise<ScriptResult> => {
+    for (;;) {
+      const answer = answers.get(ref);
+      if (answer !== undefined) return answer;
+      await new Promise<void>((resolve) => (wake = resolve));
+    }
+  };
+  let lastRef = 0;
+  const run = async (text: string, timeoutMs?: number): Promise<ScriptResult> => {
+    const ref = `ref-${++lastRef}`;
+    scripts.run({ ref, text, timeoutMs });
+    return answered(ref);
+  };
+
+  it("answer with what they print, both outputs in their order", async () => {
+    const { result, output, return: returned } = await run("echo one; echo two >&2; echo three");
+    assert.deepEqual([result, output, returned], ["completed", "one\ntwo\nthree\n", ""]);
+  });
+
+  it("answer how they failed, after what they printed", async () => {
+    const answer = await run("echo so far; exit 3");
+    assert.deepEqual(
+      { ...answer, ref: "" },
+      { ref: "", result: "error", output: "so far\n", return: "exit code 3", reason: "exit code 3" },
+    );
+  });
+
+  it("know the board and its firmware", async () => {
+    const { output } = await run("echo $HUBLINK_IDENTIFIER $HUBLINK_FIRMWARE_VERSION");
+    assert.equal(output, "board-1 1.0.0\n");
+  });
+
+  it("are read by what their #! line names, else by the interpreter that is configured", async () => {
+    assert.equal((await run("#!/usr/bin/env node\nconsole.log(1 + 1)")).output, "2\n");
+    assert.equal((await run("#! /bin/sh -e\r\nfalse\necho never\n")).return, "exit code 1");
+    setUp({ interpreter: [process.execPath, "--no-warnings"] });
+    assert.equal((await run("console.log(process.execArgv[0])")).output, "--no-warnings\n");
+    assert.match((await run("#!/no/such/tool\n")).output, /\/no\/such\/tool/);
+  });
+
+  it("lose what they print past the limit, and are told so", async () => {
+    const { result, output } = await run("head -c 1000000 /dev/zero | tr '\\0' x");
+    assert.equal(result, "completed");
+    assert.equal(output, `${"x".repeat(1024)}\n[output cut after 1 KiB]`);
+  });
+
+  it("are ended with all that they started, when their time is up", async () => {
+    const nap = `sleep 3${process.pid}`;
+    const { output, reason } = await run(`echo begun; ${nap} & ${nap}`, 500);
+    assert.deepEqual([output, reason], ["begun\n", "ended after 0.5 s"]);
+    await untilGone(nap);
+  });
+
+  it("have no more time than the hub has patience, but for the connecting code", async () => {
+    const clock = new FakeClock();
+    setUp({ timeout_s: 60 }, clock);
+    const fifo = join(dir, "begun");
+    writeFileSync(fifo, "");
+    scripts.run({ ref: "a", text: "sleep 1000", timeoutMs: 30_000 });
+    scripts.run({ ref: "connecting_code", text: "sleep 1000", timeoutMs: undefined });
+    while (clock.pending < 2) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(14_000);
+    assert.equal((await answered("a")).reason, "ended after 14 s");
+    await clock.advance(46_000);
+    assert.equal((await answered("connecting_code")).reason, "ended after 60 s");
+  });
+
+  it("that are Elixir are not run by a shell, which says so", async () => {
+    const touched = join(dir, "touched");
+    for (const text of [
+      `File.touch("${touched}")\nIO.puts("hello")`,
+      'Nerves.Runtime.KV.get("a_nerves_fw_version") |> IO.inspect()',
+      "defmodule A do\n  def b(c), do: c\nend",
+      "VintageNet.info",
+      ":os.type",
+      "Application.get_env(:app, :key)",
+    ]) {
+      const { result, reason } = await run(text);
+      assert.equal(result, "error", text);
+      assert.match(reason ?? "", /looks like Elixir, which this board does not have: .* \/bin\/sh/, text);
+    }
+    assert.deepEqual(readdirSync(dir), []);
+  });
+
+  it("that are no Elixir are not taken for it", async () => {
+    for (const text of ["if true; then echo (; fi", "no-such-command", "exit 127"]) {
+      assert.doesNotMatch((await run(text)).reason ?? "", /Elixir/, text);
+    }
+    const { output } = await run('case "A.b |> :c.d" in *) echo "IO.puts (1)";; esac');
+    assert.equal(output, "IO.puts (1)\n");
+  });
+
+  it("are few at a time, and one for each ref", async () => {
+    for (let n = 0; n < 1000; n += 1)
+      scripts.run({ ref: `flood-${n % 10}`, text: "sleep 1000", timeoutMs: 500 });
+    const { reason } = await answered("flood-9");
+    assert.match(reason ?? "", /4 scripts are running already; try again later/);
+    assert.deepEqual(
+      [...answers.keys()].sort(),
+      [4, 5, 6, 7, 8, 9].map((n) => `flood-${n}`),
+    );
+    assert.equal((await answered("flood-0")).reason, "ended after 0.5 s");
+  });
+
+  it("are answered where they are not enabled", async () => {
+    setUp({ enabled: false });
+    const { result, reason } = await run("echo x");
+    assert.deepEqual([result, reason], ["error", "scripts are not enabled on this board"]);
+  });
+
+  it("end with the agent", async () => {
+    const nap = `sleep 2${process.pid}`;
+    scripts.run({ ref: "a", text: nap, timeoutMs: undefined });
+    await scripts.stop();
+    await untilGone(nap);
+    assert.equal(answers.size, 0);
+  });
+});

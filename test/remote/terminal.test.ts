@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, describe, it } from "node:test";
+import { systemClock } from "../../src/platform/clock.ts";
+import { Failure } from "../../src/platform/failure.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { accountOf } from "../../src/remote/account.ts";
+import { findTerminalWay } from "../../src/remote/find-terminal-way.ts";
+import { shellOn, untilGone, waysHere, type OpenShell } from "./shell-on.ts";
+
+const isRoot = process.getuid?.() === 0;
+
+for (const { way, skip } of waysHere()) {
+  describe(`a shell by ${way.name}`, { skip }, () => {
+    let shell: OpenShell;
+    afterEach(async () => shell.terminal.end());
+
+    it("runs what is typed, and tells how it ended", async () => {
+      shell = await shellOn(way);
+      shell.terminal.type("echo on$((40 + 2))\r");
+      await shell.shows(/on42/);
+      shell.terminal.type("exit 7\r");
+      assert.equal(await shell.exited, 7);
+    });
+
+    it("is interrupted by Ctrl-C, and goes on", async () => {
+      shell = await shellOn(way);
+      shell.terminal.type("sh -c 'echo be$((1))gin; exec sleep 1000'; echo code $?\r");
+      await shell.shows(/be1gin/);
+      shell.terminal.type("\u0003");
+      await shell.shows(/\^C[^]*[#$] $/); // the kernel drops what is typed before it is done with that
+      shell.terminal.type("echo st$((1))ill\r");
+      await shell.shows(/st1ill/);
+    });
+
+    it("takes 10 kB at once", async () => {
+      shell = await shellOn(way);
+      const lines = Array.from({ length: 200 }, (_, n) => `line ${n} ${"x".repeat(42)}`);
+      shell.terminal.type(`cat > /dev/null; echo en$((1))d\r`);
+      shell.terminal.type(`${lines.join("\r")}\r\u0004`);
+      await shell.shows(/en1d/);
+    });
+
+    it("has no secrets of the agent, and is at home", async () => {
+      process.env["HUBLINK_SECRET"] = "secret";
+      shell = await shellOn(way);
+      delete process.env["HUBLINK_SECRET"];
+      shell.terminal.type('echo "[$HUBLINK_SECRET|$TERM|$HOME|$(pwd)]"\r');
+      const [, secret, term, home, folder] = await shell.shows(/\[([^|$]*)\|(.*)\|(.*)\|(.*)\]\r$/m);
+      assert.equal(secret, "");
+      assert.equal(term, "xterm-256color");
+      assert.equal(folder, home);
+    });
+
+    it("waits with its output when nobody reads, and hears Ctrl-C all the same", async () => {
+      shell = await shellOn(way);
+      shell.terminal.type("yes\r");
+      await shell.shows(/y\r\ny/);
+      shell.terminal.pause();
+      shell.terminal.type("\u0003");
+      shell.terminal.resume();
+      await shell.shows(/\^C[^]*[#$] $/);
+    });
+
+    it("takes everything that runs in it with it", async () => {
+      shell = await shellOn(way);
+      const nap = `sleep 8${process.pid}`;
+      const stubborn = `sleep 9${process.pid}`;
+      shell.terminal.type(`(trap '' HUP TERM; exec ${stubborn}) & ${nap} & echo st$((1))arted; ${nap}\r`);
+      await shell.shows(/st1arted/);
+      await shell.terminal.end();
+      await untilGone(nap);
+      await untilGone(stubborn);
+      await shell.exited;
+    });
+
+    it("takes its jobs with it when it ends by itself", async () => {
+      shell = await shellOn(way);
+      const nap = `sleep 7${process.pid}`;
+      shell.terminal.type(`${nap} &\r`);
+      shell.terminal.type("exit\r");
+      await shell.exited;
+      await untilGone(nap);
+    });
+
+    it("leaves nothing behind in the file system", async () => {
+      const folders = (): string[] =>
+        readdirSync(tmpdir()).filter((name) => name.startsWith("hublink-shell-"));
+      const before = folders();
+      shell = await shellOn(way);
+      shell.terminal.type("exit\r");
+      await shell.exited;
+      assert.deepEqual(folders(), before);
+    });
+
+    it("runs as another user, with home and groups", { skip: !isRoot && "only root can" }, async () => {
+      shell = await shellOn(way, { account: accountOf("nobody") });
+      shell.terminal.type('echo "[$(id -un)|$(id -Gn)]"\r');
+      assert.equal((await shell.shows(/\[([^$]*)\]\r$/m))[1], "nobody|nogroup");
+      shell.terminal.type("exit 3\r");
+      assert.equal(await shell.exited, 3);
+    });
+
+    if (way.isTerminal) {
+      it("knows the window's size from its first line on, and each that follows", async () => {
+        shell = await shellOn(way);
+        shell.terminal.type("stty size\r");
+        await shell.shows(/30 100\r/);
+        for (let rows = 1; rows <= 50; rows += 1) shell.terminal.resize({ rows, columns: 132 });
+        shell.terminal.type("until stty size | grep -q 50; do sleep 0.1; done; stty size\r");
+        await shell.shows(/50 132\r/);
+      });
+
+      it("has job control", async () => {
+        shell = await shellOn(way);
+        shell.terminal.type("sh -c 'echo be$((1))gin; exec sleep 1000'\r");
+        await shell.shows(/be1gin/);
+        shell.terminal.type("\u001a");
+        await shell.shows(/Stopped/);
+        shell.terminal.type("kill %1; echo code $?\r");
+        await shell.shows(/code 0/);
+      });
+    }
+  });
+}
+
+describe("where a shell comes from", () => {
+  let path: string | undefined;
+  let bin: string;
+  before(async () => {
+    bin = await mkdtemp(join(tmpdir(), "hublink-bin-"));
+    path = process.env["PATH"];
+  });
+  afterEach(() => (process.env["PATH"] = path));
+  after(async () => rm(bin, { recursive: true }));
+  const onlyWith = async (...tools: readonly string[]): Promise<string> => {
+    for (const tool of tools) {
+      const at = execFileSync("sh", ["-c", `command -v ${tool}`], { encoding: "utf8" }).trim();
+      if (!existsSync(join(bin, tool))) await symlink(at, join(bin, tool));
+    }
+    process.env["PATH"] = bin;
+    return (await findTerminalWay({ clock: systemClock, log: silentLog })).name;
+  };
+
+  it("is pipes when the board has nothing else", async () => assert.equal(await onlyWith(), "pipes"));
+  for (const { way, skip } of waysHere().reverse()) {
+    if (!way.isTerminal) continue;
+    const tool = way.name.split(" ")[0] ?? "";
+    it(`is ${way.name} as soon as that is there`, { skip }, async () => {
+      assert.equal(await onlyWith(tool, "stty"), way.name);
+    });
+  }
+
+  it("can't be a user that doesn't exist", () => {
+    assert.throws(
+      () => accountOf("no-such-user"),
+      (error) =>
+        error instanceof Failure && /console\.user: there is no user no-such-user/.test(error.message),
+    );
+    assert.equal(accountOf(""), undefined);
+    assert.match(readFileSync("/etc/passwd", "utf8"), /^nobody:/m);
+  });
+});

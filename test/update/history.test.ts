@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { openJournal } from "../../src/firmware/journal.ts";
+import { createUpdateHistory, type UpdateHistory } from "../../src/update/history.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+
+describe("firmware that failed", () => {
+  let dir: string;
+  let clock: FakeClock;
+  let history: UpdateHistory;
+
+  /** The agent starts; `rebooted`, with the clock it then has, when the board did too. */
+  const start = async (rebooted?: FakeClock): Promise<void> => {
+    clock = rebooted ?? clock;
+    history = createUpdateHistory(await openJournal(dir, silentLog), clock);
+  };
+  const fail = async (reason = "fwup error: bad signature"): Promise<void> => {
+    await history.started("u2");
+    await history.failed("u2", reason, "firmware");
+  };
+  const hours = (): number => (history.backOff("u2")?.delayMs ?? 0) / HOUR;
+
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), "hublink-history-"));
+    clock = new FakeClock();
+    await start();
+  });
+  afterEach(async () => rm(dir, { recursive: true }));
+
+  it("asks 20: is left alone for an hour, doubling up to a day, and it is said why", async () => {
+    for (const expected of [1, 2, 4, 8, 16, 24, 24]) {
+      await fail();
+      assert.equal(hours(), expected);
+      assert.match(history.backOff("u2")?.reason ?? "", /the last try failed: fwup error: bad signature/);
+      await clock.advance(expected * HOUR - 1);
+      assert.ok(hours() > 0);
+      await clock.advance(1);
+      assert.equal(history.backOff("u2"), undefined);
+    }
+  });
+
+  it("is the only one", async () => {
+    await fail();
+    assert.equal(history.backOff("u3"), undefined);
+  });
+
+  it("asks 38: or that the board fell back from, counts once for each installation", async () => {
+    await history.fellBack("u2", 7);
+    await start();
+    await history.fellBack("u2", 7); // told at each start of the agent
+    assert.equal(hours(), 1);
+    assert.match(history.backOff("u2")?.reason ?? "", /fell back from this firmware/);
+    await history.fellBack("u2", 8);
+    assert.equal(hours(), 2);
+    await history.fellBack("u2", null);
+    assert.equal(hours(), 2);
+  });
+
+  it("is not forgotten by a restart, nor by a reboot", async () => {
+    await fail();
+    await clock.advance(20 * MINUTE);
+    await start();
+    assert.equal(hours(), 40 / 60);
+    await start(new FakeClock(clock.now() + 10 * MINUTE));
+    assert.equal(hours(), 30 / 60);
+  });
+
+  it("is left alone though a clock without battery starts in 1970 and jumps once it is set", async () => {
+    await start(new FakeClock(0));
+    await fail();
+    clock.jump(Date.UTC(2026, 5));
+    assert.equal(hours(), 1);
+    await start(new FakeClock(0)); // an agent that starts anew can't tell how long ago it was
+    assert.equal(hours(), 1);
+    clock.jump(Date.UTC(2026, 5));
+    await clock.advance(30 * MINUTE);
+    assert.equal(hours(), 0.5);
+  });
+
+  it("is not left alone for longer than it would have been though the clock was far ahead", async () => {
+    clock.jump(10 * 365 * 24 * HOUR);
+    await fail();
+    await start(new FakeClock());
+    assert.equal(hours(), 1);
+    await clock.advance(HOUR);
+    assert.equal(hours(), 0);
+  });
+
+  it("through the network's fault is tried again at once, and then each five minutes", async () => {
+    await history.failed("u2", "no line", "circumstances");
+    assert.equal(history.backOff("u2"), undefined);
+    for (let times = 0; times < 5; times += 1) {
+      await history.failed("u2", "no line", "circumstances");
+      assert.equal(history.backOff("u2")?.delayMs, 5 * MINUTE);
+    }
+  });
+
+  it("and works after all is forgiven", async () => {
+    await fail();
+    await history.installed("u2");
+    assert.equal(history.backOff("u2"), undefined);
+  });
+
+  it("is remembered as interrupted when neither end nor failure was noted", async () => {
+    await history.started("u2");
+    await start();
+    assert.equal(history.interrupted, "u2");
+    await fail();
+    await start();
+    assert.equal(history.interrupted, undefined);
+  });
+
+  it("and brings the board down each time it is written waits a little longer each time, an hour at most", async () => {
+    const goesDown = async (): Promise<void> => {
+      await history.started("u2");
+      await history.writing("u2");
+      await start();
+    };
+    for (const expected of [0, 0, 5, 10, 20, 40, 60, 60]) {
+      await goesDown();
+      assert.equal((history.backOff("u2")?.delayMs ?? 0) / MINUTE, expected);
+      await clock.advance(expected * MINUTE);
+      assert.equal(history.backOff("u2"), undefined);
+    }
+    assert.equal(history.backOff("u3"), undefined);
+    await history.failed("u2", "no line", "circumstances");
+    await goesDown();
+    assert.equal(history.backOff("u2"), undefined, "it had ended, so the count began anew");
+  });
+
+  it("is not blamed for a board whose power fails while it is fetched", async () => {
+    for (let count = 0; count < 9; count += 1) {
+      await history.started("u2");
+      await start();
+      assert.equal(history.backOff("u2"), undefined);
+    }
+  });
+
+  it("waits by the wall clock too, for a board that is never on for long", async () => {
+    for (let count = 0; count < 3; count += 1) {
+      await history.started("u2");
+      await history.writing("u2");
+      await start();
+    }
+    await start(new FakeClock(clock.now() + 5 * MINUTE));
+    assert.equal(history.backOff("u2"), undefined);
+  });
+
+  it("takes no more room than the last few need, and a journal of before is read", async () => {
+    await writeFile(join(dir, "journal.json"), '{"format":1,"installed":null}');
+    await start();
+    for (let count = 0; count < 20; count += 1)
+      await history.failed(`u${count}`, "x".repeat(9999), "firmware");
+    const { attempts } = await openJournal(dir, silentLog);
+    assert.deepEqual(
+      attempts.map(({ uuid }) => uuid),
+      [12, 13, 14, 15, 16, 17, 18, 19].map((count) => `u${count}`),
+    );
+    assert.ok(JSON.stringify(attempts).length < 8000);
+  });
+});

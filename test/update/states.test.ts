@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { TRANSITIONS, transition, type UpdateEvent, type UpdateState } from "../../src/update/states.ts";
+
+const states = Object.keys(TRANSITIONS) as UpdateState[];
+const eventsOf = (state: UpdateState): UpdateEvent[] => Object.keys(TRANSITIONS[state]) as UpdateEvent[];
+
+describe("the update machine", () => {
+  it("leads from every state to an end that the hub hears of", () => {
+    const ends = (state: UpdateState, seen: readonly UpdateState[]): boolean =>
+      eventsOf(state).every((event) => {
+        const { to, announce } = transition(state, event);
+        if (to === "idle" || to === "installed") return announce !== undefined;
+        // Begun anew, which the engine does once, it has been through there already.
+        return event === "restarted" || (!seen.includes(to) && ends(to, [...seen, to]));
+      });
+    for (const state of states) assert.ok(ends(state, [state]), state);
+  });
+
+  it("can fail in every state in which something is under way", () => {
+    for (const state of states.filter((name) => name !== "idle" && name !== "installed")) {
+      assert.deepEqual(transition(state, "failed"), { to: "idle", announce: "failed" }, state);
+    }
+  });
+
+  it("writes nothing before the file is known to be the announced one and the other slot is cleared", () => {
+    const path: UpdateState[] = ["idle"];
+    for (const event of ["offered", "accepted", "matches", "cleared", "proven", "installed"] as const) {
+      path.push(transition(path.at(-1) ?? "idle", event).to);
+    }
+    assert.deepEqual(path, ["idle", "deciding", "checking", "clearing", "writing", "finishing", "installed"]);
+  });
+
+  it("takes a step that the table does not have for a defect", () => {
+    assert.throws(() => transition("idle", "installed"), /nothing is installed while idle/);
+    assert.throws(() => transition("installed", "offered"), /while installed/);
+  });
+});
