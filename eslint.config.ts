@@ -22,6 +22,8 @@ const FLOORS = [
   "platform",
 ];
 
+type Rule = ["error", object];
+
 const importOnlyDownwards = FLOORS.slice(1).map((folder, index) => {
   const above = FLOORS.slice(0, index + 1);
   const message = `src/${folder} may import only what stands below it: ${FLOORS.slice(index + 2).join(", ") || "nothing"}`;
@@ -29,13 +31,13 @@ const importOnlyDownwards = FLOORS.slice(1).map((folder, index) => {
     files: [`src/${folder}/**`],
     rules: {
       "no-restricted-imports": [
-        "error" as const,
+        "error",
         { patterns: [{ group: above.map((name) => `**/${name}/*`), message }] },
-      ],
+      ] satisfies Rule,
       "no-restricted-syntax": [
-        "error" as const,
+        "error",
         { selector: `ImportExpression[source.value=/\\u002F(${above.join("|")})\\u002F/]`, message },
-      ],
+      ] satisfies Rule,
     },
   };
 });

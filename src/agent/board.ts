@@ -1,19 +1,21 @@
-import { openClockGuard, type ClockGuard } from "../board/clock-guard.ts";
+import { type ClockGuard, openClockGuard } from "../board/clock-guard.ts";
 import { missingPrivileges } from "../board/privileges.ts";
+import { serialNumber } from "../board/serial-number.ts";
+import { type BootRecord, openBootRecord } from "../care/boot-record.ts";
 import type { Config } from "../config/schema.ts";
-import { openBoardFirmware, type BoardFirmware } from "../firmware/board-firmware.ts";
+import { type BoardFirmware, openBoardFirmware } from "../firmware/board-firmware.ts";
 import { fwupVersion, writesUnverified } from "../firmware/fwup.ts";
-import { openJournal, type Journal } from "../firmware/journal.ts";
-import { createUpdateHistory, type UpdateHistory } from "../update/history.ts";
-import type { Identity } from "../identity/identity.ts";
+import { type Journal, openJournal } from "../firmware/journal.ts";
+import { readEnvironment } from "../firmware/uboot-environment.ts";
+import type { Identity, IdentityDeps } from "../identity/identity.ts";
+import { loadIdentity } from "../identity/load.ts";
 import { loadTrust, type Trust } from "../identity/trust.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { createUpdateHistory, type UpdateHistory } from "../update/history.ts";
 import { BUILD_DATE_MS } from "../version.ts";
-import { boardIdentity } from "./board-identity.ts";
-import { openBootRecord, type BootRecord } from "../care/boot-record.ts";
 
 export interface BoardOptions {
   readonly config: Config;
@@ -90,4 +92,63 @@ async function fwupVersionOrNone(fwup: string, clock: Clock, log: Log): Promise<
     log.error(`no update can be installed: ${messageOf(error)}`);
     return undefined;
   }
+}
+
+/**
+ * Loads the identity that the configuration names, with what this board knows of itself.
+ * @param root the root folder, `/` on a board
+ * @throws Failure that names the file, variable or setting at fault
+ */
+export async function boardIdentity(config: Config, root: string, clock: Clock, log: Log): Promise<Identity> {
+  return await loadIdentity(config.identity, identityDeps(config, root, clock, log));
+}
+
+/** What this board knows of itself, for its identity. */
+export function identityDeps(config: Config, root: string, clock: Clock, log: Log): IdentityDeps {
+  return {
+    clock,
+    log,
+    root,
+    takeVariable,
+    serialNumber: async () => serialNumber(root, clock),
+    ubootVariables: async () => readEnvironment(config.firmware.uboot_env_config),
+  };
+}
+
+const taken = new Map<string, string>();
+
+function takeVariable(name: string): string | undefined {
+  const value = process.env[name];
+  if (value !== undefined) taken.set(name, value);
+  Reflect.deleteProperty(process.env, name);
+  return taken.get(name);
+}
+
+/** `[firmware]`, as far as it says whose signatures count. */
+export interface KeysConfig {
+  /** Base64 Ed25519. */
+  readonly public_keys: readonly string[];
+  readonly trust_hub_keys: boolean;
+}
+
+/** The keys by which firmware is verified. */
+export interface PublicKeys {
+  /** Those that count now; none means that every update is refused. */
+  readonly usable: () => readonly string[];
+  /** Takes the hub's; an empty list never clears keys already held. */
+  readonly fromHub: (keys: readonly string[]) => void;
+}
+
+/** Pinned keys count alone; without them the hub's do, if they are trusted. */
+export function createPublicKeys(config: KeysConfig): PublicKeys {
+  let hubKeys: readonly string[] = [];
+  return {
+    usable() {
+      if (config.public_keys.length > 0) return config.public_keys;
+      return config.trust_hub_keys ? hubKeys : [];
+    },
+    fromHub(keys) {
+      if (keys.length > 0) hubKeys = keys;
+    },
+  };
 }

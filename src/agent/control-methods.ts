@@ -1,21 +1,21 @@
 import * as v from "valibot";
-import type { ApplicationMetrics } from "../extensions/application-metrics.ts";
-import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { Updater } from "../update/engine.ts";
-import { Failure } from "../platform/failure.ts";
-import type { ConsoleTopic } from "../remote/console.ts";
+import type { Rebooter } from "../care/rebooter.ts";
+import type { Validation } from "../care/validation.ts";
 import {
+  type AgentStatus,
   ApplyParams,
   ControlError,
   MetricsParams,
   summaryOf,
   UploadParams,
-  type AgentStatus,
 } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";
+import type { ApplicationMetrics } from "../extensions/health.ts";
+import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import { Failure } from "../platform/failure.ts";
+import type { ConsoleTopic } from "../remote/console.ts";
+import type { Updater } from "../update/engine.ts";
 import { localOffer, type OfferDeps } from "../update/offers.ts";
-import type { Rebooter } from "../care/rebooter.ts";
-import type { Validation } from "../care/validation.ts";
 
 export interface ControlDeps {
   readonly status: () => AgentStatus;

@@ -1,15 +1,15 @@
+import { createRebootRequest, type RebootRequest } from "../care/reboot-into-update.ts";
+import type { Rebooter } from "../care/rebooter.ts";
 import type { Config } from "../config/schema.ts";
+import type { ControlServer } from "../control/server.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { UpdateHistory } from "../update/history.ts";
-import type { UpdaterOptions } from "../update/engine.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import type { Log } from "../platform/log.ts";
 import { createApplication } from "../update/application.ts";
-import type { ControlServer } from "../control/server.ts";
-import { createDecider } from "../update/decider.ts";
-import { createRebootRequest, type RebootRequest } from "../care/reboot-into-update.ts";
-import type { Rebooter } from "../care/rebooter.ts";
+import { createDecider } from "../update/decide.ts";
+import type { UpdaterOptions } from "../update/engine.ts";
+import type { UpdateHistory } from "../update/history.ts";
 import { untilWindowMs } from "../update/window.ts";
 
 export interface DecidingOptions {

@@ -1,15 +1,13 @@
 import type { Config } from "../config/schema.ts";
-import type { HealthFacts } from "../extensions/alarms.ts";
+import type { AgentStatus } from "../control/messages.ts";
 import type { Extension } from "../extensions/extension.ts";
 import { createGeo } from "../extensions/geo.ts";
-import { boardMetadata } from "../extensions/health-metadata.ts";
 import { createMetrics, type Metrics } from "../extensions/health-metrics.ts";
-import { createHealth } from "../extensions/health.ts";
+import { boardMetadata, createHealth, type HealthFacts } from "../extensions/health.ts";
 import type { Logging } from "../extensions/logging.ts";
 import { createNetworkIdentity } from "../extensions/network-identity.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { AgentStatus } from "../control/messages.ts";
 
 export interface ExtensionSources {
   readonly facts: () => HealthFacts;

@@ -1,15 +1,15 @@
-import type { ExtensionsTopic } from "../extensions/extensions-topic.ts";
-import type { Updater } from "../update/engine.ts";
-import type { HubMessage } from "../hub/device-messages.ts";
-import type { Log } from "../platform/log.ts";
-import type { Archives } from "../update/archives.ts";
-import type { DeviceTopic } from "../hub/device-topic.ts";
-import { hubOffer, type HubOfferDeps } from "../update/offers.ts";
 import type { Identify } from "../care/identify.ts";
-import type { PublicKeys } from "./public-keys.ts";
 import type { Rebooter } from "../care/rebooter.ts";
+import type { ExtensionsTopic } from "../extensions/extensions-topic.ts";
+import type { HubMessage } from "../hub/device-messages.ts";
+import type { DeviceTopic } from "../hub/device-topic.ts";
+import type { Log } from "../platform/log.ts";
 import type { Scripts } from "../remote/scripts.ts";
+import type { Archives } from "../update/archives.ts";
+import type { Updater } from "../update/engine.ts";
 import type { UpdateAgain } from "../update/fresh-url.ts";
+import { hubOffer, type HubOfferDeps } from "../update/offers.ts";
+import type { PublicKeys } from "./board.ts";
 
 export interface HubMessageDeps {
   readonly device: DeviceTopic;

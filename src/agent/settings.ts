@@ -1,7 +1,11 @@
 import type { Config } from "../config/schema.ts";
+import type { LinkOptions } from "../hub/link.ts";
+import { loadMsgpackSerializer } from "../hub/msgpack.ts";
+import { jsonSerializer } from "../hub/serializer.ts";
 import type { Clock } from "../platform/clock.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { createTokenBucket } from "../platform/token-bucket.ts";
+import type { UpdaterOptions } from "../update/engine.ts";
 import type { OfferDeps } from "../update/offers.ts";
 
 /** A limit evens out over so much time. */
@@ -20,4 +24,36 @@ export function downloadSettings(
   if (kibPerSecond === 0) return settings;
   const perSecond = kibPerSecond * 1024;
   return { ...settings, rateLimit: createTokenBucket({ perSecond, burst: perSecond * BURST_S }, clock) };
+}
+
+/** How the configuration has fwup run for an update. */
+export function fwupSettings({
+  firmware,
+  update,
+}: Config): Pick<UpdaterOptions, "fwup" | "fwupArgs" | "fwupEnv" | "task" | "stallMs"> {
+  return {
+    fwup: firmware.fwup,
+    fwupArgs: [...(update.verify_written ? ["--verify-writes"] : []), ...firmware.fwup_args],
+    fwupEnv: firmware.fwup_env,
+    task: firmware.task,
+    stallMs: update.stall_s * 1000,
+  };
+}
+
+/** How the configuration has the hub spoken to. */
+export async function linkSettings({
+  serializer,
+  reconnect,
+  heartbeat_s,
+}: Config["hub"]): Promise<Pick<LinkOptions, "serializer" | "fallback" | "reconnect" | "heartbeatMs">> {
+  return {
+    serializer: serializer === "msgpack" ? await loadMsgpackSerializer() : jsonSerializer,
+    fallback: jsonSerializer,
+    reconnect: {
+      minMs: reconnect.min_s * 1000,
+      maxMs: reconnect.max_s * 1000,
+      jitter: reconnect.jitter,
+    },
+    heartbeatMs: heartbeat_s * 1000,
+  };
 }

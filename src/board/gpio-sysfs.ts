@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import type { GpioChip, GpioDeps, GpioLine } from "./gpio-line.ts";
+import type { GpioChip, GpioDeps, GpioLine } from "./gpio-chip.ts";
 
 /**
  * The chips that the kernel shows in sysfs.

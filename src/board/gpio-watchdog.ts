@@ -1,7 +1,8 @@
-import { sleep, type Clock } from "../platform/clock.ts";
+import { type Clock, sleep } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { findLine, type GpioDeps } from "./gpio-line.ts";
+import type { GpioDeps } from "./gpio-chip.ts";
+import { findLine } from "./gpio-line.ts";
 
 /** `[watchdog.gpio]` */
 export interface GpioWatchdogConfig {

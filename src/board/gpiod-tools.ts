@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import type { GpioChip, GpioDeps, GpioLine } from "./gpio-line.ts";
+import type { GpioChip, GpioDeps, GpioLine } from "./gpio-chip.ts";
 
 const TIMEOUT_MS = 5000;
 

@@ -1,19 +1,17 @@
 import type { Config } from "../config/schema.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { Journal } from "../firmware/journal.ts";
-import type { Updater } from "../update/engine.ts";
+import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import type { Log } from "../platform/log.ts";
+import type { Updater } from "../update/engine.ts";
 import { createApplicationCheck } from "./application-check.ts";
 import type { BootRecord } from "./boot-record.ts";
 import { createConnectivity } from "./connectivity.ts";
-import type { DeviceTopic } from "../hub/device-topic.ts";
-import { createRebooter, type Rebooter } from "./rebooter.ts";
-import { awaitUpdate } from "./update-before-reboot.ts";
+import { awaitUpdate, createRebooter, type Rebooter } from "./rebooter.ts";
 import { createValidation, type Validation } from "./validation.ts";
-import { vitalsOf } from "./vitals.ts";
-import { createWatchdogs, type Watchdogs } from "./watchdogs.ts";
+import { createWatchdogs, vitalsOf, type Watchdogs } from "./watchdogs.ts";
 
 export interface BoardCareOptions {
   readonly config: Config;

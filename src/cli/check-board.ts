@@ -7,7 +7,7 @@ import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { ownAccount } from "../remote/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
-import type { Report } from "./check.ts";
+import type { Report } from "./check-report.ts";
 
 /** What the agent needs of the board itself. Nothing is opened: a watchdog is armed by that, and a line driven. */
 export async function checkBoard(config: Config, report: Report): Promise<void> {

@@ -3,7 +3,7 @@ import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
-import type { Report } from "./check.ts";
+import type { Report } from "./check-report.ts";
 
 /** The command lines that the configuration has a use for, by setting. */
 function commandsOf(config: Config): [setting: string, line: string][] {

@@ -1,9 +1,9 @@
-import { boardIdentity, identityDeps } from "../agent/board-identity.ts";
-import { hubRequests } from "../hub/connect-request.ts";
+import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
 import { explainConnectError } from "../hub/connect-error.ts";
-import { jsonSerializer } from "../hub/serializer.ts";
+import { hubRequests } from "../hub/connect-request.ts";
 import { openWebSocket } from "../hub/handshake.ts";
+import { jsonSerializer } from "../hub/serializer.ts";
 import { dateWarning } from "../identity/certificate.ts";
 import type { Identity, IdentityFacts } from "../identity/identity.ts";
 import { credentialSource } from "../identity/load.ts";
@@ -13,7 +13,7 @@ import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
-import type { Report } from "./check.ts";
+import type { Report } from "./check-report.ts";
 
 const STUNNEL_TIMEOUT_MS = 10_000;
 

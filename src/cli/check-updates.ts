@@ -1,9 +1,9 @@
-import { untilWindowMs } from "../update/window.ts";
 import type { Config } from "../config/schema.ts";
 import { CacheFailure, cacheRoom } from "../download/cache.ts";
 import { usablePublicKeys } from "../firmware/fwup.ts";
 import { systemClock } from "../platform/clock.ts";
-import type { Report } from "./check.ts";
+import { untilWindowMs } from "../update/window.ts";
+import type { Report } from "./check-report.ts";
 
 const MIB = 1024 * 1024;
 

@@ -9,32 +9,19 @@ import {
 } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
-import { Failure, messageOf, type FailureKind } from "../platform/failure.ts";
-import { chooseProxy } from "../platform/proxy.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
+import { chooseProxy } from "../platform/proxy.ts";
 import { accountOf, ownAccount } from "../remote/account.ts";
-import { findTerminalWay } from "../remote/find-terminal-way.ts";
-import { checkConnection, checkIdentity } from "./check-identity.ts";
+import { findTerminalWay } from "../remote/terminal-ways.ts";
 import { checkBoard } from "./check-board.ts";
 import { checkCommands, checkExecutable } from "./check-commands.ts";
+import { checkConnection, checkIdentity } from "./check-identity.ts";
+import { createReport, type Report } from "./check-report.ts";
 import { checkArchives, checkUpdates } from "./check-updates.ts";
 import { checkedConfig } from "./config.ts";
 import { openSlots } from "./slots.ts";
-import { columnsOf, wrap, type CommandContext } from "./terminal.ts";
-
-type Mark = "ok" | "warn" | "FAIL";
-
-/** Prints findings as they come, and keeps the first that is an error. */
-export interface Report {
-  add(mark: Mark, subject: string, text: string): void;
-  /** @param setting where in the configuration it may be put right */
-  fail(subject: string, setting: string, error: unknown): void;
-  /** @throws Failure that stands for the first thing that is wrong, if anything is */
-  end(): void;
-}
-
-const MARK_WIDTH = 5;
-const SUBJECT_WIDTH = 15;
+import type { CommandContext } from "./terminal.ts";
 
 /**
  * `hublink check`: reads everything the daemon will need and says what it found.
@@ -163,28 +150,4 @@ function checkScripts({ scripts }: Config, report: Report): void {
 function checkExtensions({ extensions }: Config, report: Report): void {
   const on = Object.entries(extensions).flatMap(([name, isOn]) => (isOn ? [name] : []));
   report.add("ok", "extensions", on.length === 0 ? "off" : on.join(", "));
-}
-
-function createReport({ terminal }: CommandContext): Report {
-  const indent = MARK_WIDTH + SUBJECT_WIDTH;
-  const failures: { readonly kind: FailureKind; readonly text: string }[] = [];
-  const add = (mark: Mark, subject: string, text: string): void => {
-    const value = wrap(text, indent, columnsOf(terminal.stdout));
-    terminal.stdout.write(`${mark.padEnd(MARK_WIDTH)}${subject.padEnd(SUBJECT_WIDTH)}${value}\n`);
-  };
-  return {
-    add,
-    fail(subject, setting, error) {
-      const message = messageOf(error);
-      const text = message.includes(setting) ? message : `${message} (see ${setting})`;
-      failures.push({ kind: error instanceof Failure ? error.kind : "other", text });
-      add("FAIL", subject, text);
-    },
-    end() {
-      const [first, ...more] = failures;
-      if (first === undefined) return;
-      const rest = more.length === 0 ? "" : ` (and ${more.length} more)`;
-      throw new Failure(first.kind, `${first.text}${rest}`);
-    },
-  };
 }

@@ -1,10 +1,9 @@
-import { boardIdentity, identityDeps } from "../agent/board-identity.ts";
+import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
-import { certificateRequestOf } from "../identity/certificate-request.ts";
 import { generateKey } from "../identity/generate.ts";
 import { systemClock } from "../platform/clock.ts";
 import { quietLog, readConfig } from "./config.ts";
-import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
+import { columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
 export interface IdentityOptions {
   /** Make the device's key first. */
@@ -23,6 +22,8 @@ export async function identity(context: CommandContext, { generate, csr }: Ident
   }
   if (csr) {
     const deps = identityDeps(config, "/", systemClock, quietLog(config, context));
+    // Only a request needs its ASN.1 library.
+    const { certificateRequestOf } = await import("../identity/certificate-request.ts");
     stdout.write(await certificateRequestOf(config.identity, deps));
   }
   if (!generate && !csr) await describe(config, context);

@@ -1,12 +1,11 @@
 import * as v from "valibot";
-import { redact } from "../platform/redact.ts";
-import { overrideByEnvironment, type Environment } from "./environment.ts";
-import { ConfigFailure } from "./failure.ts";
+import { Failure } from "../platform/failure.ts";
+import { redact } from "../platform/log.ts";
+import { type Environment, overrideByEnvironment } from "./environment.ts";
 import { nearestKey } from "./nearest.ts";
 import { brokenRules, warningsFor } from "./rules.ts";
-import { schema, type Config } from "./schema.ts";
-import { isSection, type Section, type Setting } from "./setting.ts";
-import { isTable, quoteKey, type Table } from "./table.ts";
+import { type Config, schema } from "./schema.ts";
+import { isSection, isTable, quoteKey, type Section, type Setting, type Table } from "./setting.ts";
 
 export interface Checked {
   readonly config: Config;
@@ -107,5 +106,20 @@ function describe(value: unknown): string {
     default:
       if (Array.isArray(value)) return value.length === 0 ? "[]" : "[…]";
       return value instanceof Date ? "a date" : "{…}";
+  }
+}
+
+/** Everything that is wrong with the configuration; no line shows a secret. */
+export class ConfigFailure extends Failure {
+  /** One line for each mistake. */
+  readonly problems: readonly string[];
+  readonly source: string;
+
+  /** @param source what the mistakes are in, such as the file's path */
+  constructor(source: string, problems: readonly string[], options?: ErrorOptions) {
+    super("config", `${source}: ${problems.join("; ")}`, options);
+    this.name = "ConfigFailure";
+    this.problems = problems;
+    this.source = source;
   }
 }

@@ -1,8 +1,7 @@
-import { parseJson } from "../platform/json.ts";
+import { parseJson } from "../platform/text.ts";
 import { nearestKey } from "./nearest.ts";
 import { schema } from "./schema.ts";
-import { isSection, type Entry, type Kind } from "./setting.ts";
-import { isTable, type Table } from "./table.ts";
+import { type Entry, isSection, isTable, type Kind, type Table } from "./setting.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -2,10 +2,9 @@ import { readFile } from "node:fs/promises";
 import { parse, TomlError } from "smol-toml";
 import { fileFailure, systemCode } from "../platform/failure.ts";
 import { decodeUtf8 } from "../platform/text.ts";
-import { checkConfig, type Checked } from "./check.ts";
+import { checkConfig, type Checked, ConfigFailure } from "./check.ts";
 import type { Environment } from "./environment.ts";
-import { ConfigFailure } from "./failure.ts";
-import type { Table } from "./table.ts";
+import type { Table } from "./setting.ts";
 
 const DEFAULT_PATH = "/etc/hublink/config.toml";
 

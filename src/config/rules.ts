@@ -1,5 +1,5 @@
-import { isLoopback } from "../platform/loopback.ts";
-import { schema, type Config } from "./schema.ts";
+import { isLoopback } from "../platform/proxy.ts";
+import { type Config, schema } from "./schema.ts";
 
 /** What must hold between keys that are each valid by themselves. */
 interface Rule {

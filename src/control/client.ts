@@ -1,9 +1,9 @@
 import { connect, type Socket } from "node:net";
 import * as v from "valibot";
-import { CONTROL_API, failureKind, FromAgent, MAX_LINE_BYTES, type ControlEvent } from "./messages.ts";
-import { splitLines } from "../platform/lines.ts";
 import { systemClock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { splitLines } from "../platform/text.ts";
+import { CONTROL_API, type ControlEvent, failureKind, FromAgent, MAX_LINE_BYTES } from "./messages.ts";
 
 /** A connection to the running daemon. */
 export interface ControlClient {

@@ -1,5 +1,4 @@
-import { unlessAborted } from "../platform/abort.ts";
-import { within, type Clock } from "../platform/clock.ts";
+import { type Clock, unlessAborted, within } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
 import type { Question, Response } from "./messages.ts";
 

@@ -5,23 +5,22 @@ import * as v from "valibot";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { parseJson, splitLines } from "../platform/text.ts";
 import {
   CONTROL_API,
   ControlError,
+  type ControlEvent,
   errorCode,
-  HELLO_ID,
+  type FromAgent,
   FromApplication,
   Hello,
+  HELLO_ID,
   MAX_LINE_BYTES,
-  SubscribeParams,
-  type ControlEvent,
-  type FromAgent,
   type Question,
   type Request,
+  SubscribeParams,
 } from "./messages.ts";
-import { createQuestions, type AskOptions, type ControllerAnswer, type Questions } from "./questions.ts";
-import { parseJson } from "../platform/json.ts";
-import { splitLines } from "../platform/lines.ts";
+import { type AskOptions, type ControllerAnswer, createQuestions, type Questions } from "./questions.ts";
 
 /**
  * What each method does; for the codes of what they throw see {@link errorCode}.

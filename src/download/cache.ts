@@ -1,16 +1,12 @@
+/** What stands beside a cached file: what it is of, and what of it can be relied on. */
 import { createHash } from "node:crypto";
-import { access, constants, mkdir, open, readdir, rm, stat, statfs, type FileHandle } from "node:fs/promises";
+import { access, constants, type FileHandle, mkdir, open, readdir, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import { createCachedFile, type CachedFile } from "./cached-file.ts";
-import { readSidecar, writeSidecar } from "./cache-sidecar.ts";
+import { type CachedFile, createCachedFile } from "./cached-file.ts";
+import { type CacheableFile, readSidecar, writeSidecar } from "./sidecar.ts";
 import type { ExpectedFile } from "./verify.ts";
-
-/** A file whose size is known beforehand. */
-export interface CacheableFile extends ExpectedFile {
-  readonly sizeBytes: number;
-}
 
 /** Whether it can be proven by something as well. */
 export function isCacheable(expected: ExpectedFile): expected is CacheableFile {

@@ -1,10 +1,9 @@
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import type { Clock } from "../platform/clock.ts";
-import type { CacheableFile } from "./cache.ts";
-import type { KeptState } from "./cache-sidecar.ts";
-import { LineFault } from "./download-failure.ts";
 import type { FileVersion } from "./http-file.ts";
+import { LineFault } from "./retries.ts";
+import type { CacheableFile, KeptState } from "./sidecar.ts";
 import { PART_BYTES, VerificationFailure, wrongPart } from "./verify.ts";
 
 /** A stretch of the file: from `offset` to before `end`. */

@@ -1,8 +1,9 @@
-import { CacheFailure, isCacheable, type CacheableFile, type FirmwareCache } from "./cache.ts";
+import { CacheFailure, type FirmwareCache, isCacheable } from "./cache.ts";
 import type { CachedFile } from "./cached-file.ts";
-import { download, type DownloadOptions } from "./stream.ts";
 import { downloadParts } from "./parts.ts";
-import { createVerifier, VerificationFailure, type ExpectedFile, type Verifier } from "./verify.ts";
+import type { CacheableFile } from "./sidecar.ts";
+import { download, type DownloadOptions } from "./stream.ts";
+import { createVerifier, type ExpectedFile, VerificationFailure, type Verifier } from "./verify.ts";
 
 export type FetchMode = "stream" | "cache" | "auto";
 

@@ -1,9 +1,9 @@
 /** A file on an HTTP server, opened at a position; see RFC 9110 for ranges and their conditions. */
 import type { Dispatcher } from "undici";
 import type { Clock } from "../platform/clock.ts";
-import type { ProxyChoice } from "../platform/proxy.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
-import { DownloadFailure, LineFault } from "./download-failure.ts";
+import type { ProxyChoice } from "../platform/proxy.ts";
+import { DownloadFailure, LineFault } from "./retries.ts";
 
 export interface HttpOptions {
   /** PEM; whom to trust instead of Node's built-in list. */

@@ -1,9 +1,8 @@
-import { CHANGED, type CachedFile, type Stretch } from "./cached-file.ts";
-import { LineFault } from "./download-failure.ts";
-import { requestBytes, type Line } from "./request.ts";
+import { type CachedFile, CHANGED, type Stretch } from "./cached-file.ts";
+import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
+import { type Line, requestBytes } from "./request.ts";
+import { createRetries, LineFault } from "./retries.ts";
 import type { DownloadOptions } from "./stream.ts";
-import { createRetries } from "./retries.ts";
-import { isAnother, openHttp, type FileVersion } from "./http-file.ts";
 import { PART_BYTES, VerificationFailure } from "./verify.ts";
 
 export interface PartsDownloadOptions extends Omit<DownloadOptions, "verifier" | "version" | "end"> {

@@ -1,10 +1,8 @@
-import { sleep, type Clock } from "../platform/clock.ts";
+import type { Readable } from "node:stream";
+import { type Cancel, type Clock, sleep } from "../platform/clock.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
-import { readBody } from "./body-reader.ts";
-import { LineFault } from "./download-failure.ts";
-import { createPace } from "./download-pace.ts";
-import type { Retries, RetryPolicy } from "./retries.ts";
-import { discard, openFile, type FileVersion, type Http } from "./http-file.ts";
+import { discard, type FileVersion, type Http, openFile } from "./http-file.ts";
+import { LineFault, type Retries, type RetryPolicy } from "./retries.ts";
 
 /** What the requests of one download have in common. */
 export interface Line {
@@ -92,4 +90,138 @@ async function* readBytes(
     discard(body);
   }
   if (end !== null && at < end) throw new LineFault("the connection ended too early");
+}
+
+/** Reads a body to its end, or to where it broke. */
+export interface BodyReader {
+  /**
+   * The next bytes; null at the end.
+   * @throws what broke the body, once all that came before it has been given
+   */
+  next(): Promise<Buffer | null>;
+}
+
+/** So much is taken from the line ahead of the consumer at most, besides the sockets' own buffers. */
+const AHEAD_BYTES = 1024 * 1024;
+
+/**
+ * A broken stream drops what is in its buffers, and its own iterator leaves bytes there. On a line that breaks often
+ * these are fetched again and again: so they are taken out as soon as they come.
+ */
+export function readBody(body: Readable): BodyReader {
+  const chunks: Buffer[] = [];
+  let aheadBytes = 0;
+  let over: { readonly error: Error | null } | undefined;
+  let wake = (): void => undefined;
+  const end = (error: Error | null): void => {
+    over ??= { error };
+    wake();
+  };
+  body.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    aheadBytes += chunk.length;
+    if (aheadBytes >= AHEAD_BYTES) body.pause();
+    wake();
+  });
+  body.once("error", end);
+  body.once("close", () => {
+    end(null);
+  });
+  return {
+    async next() {
+      while (chunks.length === 0 && over === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      const chunk = chunks.shift();
+      if (chunk !== undefined) {
+        aheadBytes -= chunk.length;
+        if (aheadBytes < AHEAD_BYTES && body.isPaused()) body.resume();
+        return chunk;
+      }
+      const error = over?.error ?? null;
+      if (error !== null) throw error;
+      return null;
+    },
+  };
+}
+
+export interface PaceOptions {
+  /** The longest wait for a byte. */
+  readonly idleMs: number;
+  /** The least over {@link WINDOW_MS}; 0 for none. */
+  readonly minRateBytesS: number;
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  readonly onFault: (fault: LineFault) => void;
+  readonly onDeadline: () => void;
+}
+
+/** Watches how fast a line gives; only while it is waited for, so that a slow consumer is not its fault. */
+export interface Pace {
+  /** Waits for `work`, which brings as many bytes as `sizeOf` says. */
+  readonly wait: <T>(work: Promise<T>, sizeOf: (result: T) => number) => Promise<T>;
+  readonly stop: () => void;
+}
+
+/** Rates are taken over so much time spent waiting. */
+const WINDOW_MS = 60_000;
+
+function createPace(clock: Clock, options: PaceOptions): Pace {
+  const { idleMs, minRateBytesS, deadlineMs } = options;
+  /** Of the window under way. */
+  let waitedMs = 0;
+  let bytes = 0;
+  /** Up to where `waitedMs` has counted. */
+  let countedMs = 0;
+  let cancel: Cancel | undefined;
+
+  const count = (): void => {
+    const nowMs = clock.monotonic();
+    waitedMs += nowMs - countedMs;
+    countedMs = nowMs;
+    if (waitedMs < WINDOW_MS) return;
+    const rate = Math.floor(bytes / (waitedMs / 1000));
+    waitedMs = 0;
+    bytes = 0;
+    if (rate >= minRateBytesS) return;
+    const text = `the server gave ${rate} bytes/s, at least ${minRateBytesS} are wanted`;
+    options.onFault(new LineFault(text, { tooSlow: true }));
+  };
+
+  /** @param idleAtMs when the wait for the next byte has been too long */
+  const watch = (idleAtMs: number): void => {
+    const dueMs = Math.min(idleAtMs, deadlineMs, countedMs + WINDOW_MS - waitedMs);
+    cancel = clock.after(Math.max(0, dueMs - clock.monotonic()), () => {
+      const nowMs = clock.monotonic();
+      if (nowMs >= deadlineMs) {
+        options.onDeadline();
+      } else if (nowMs >= idleAtMs) {
+        options.onFault(new LineFault(`no byte came for ${idleMs / 1000} s`));
+      } else {
+        count();
+        watch(idleAtMs);
+      }
+    });
+  };
+
+  return {
+    async wait(work, sizeOf) {
+      countedMs = clock.monotonic();
+      if (countedMs >= deadlineMs) options.onDeadline();
+      watch(countedMs + idleMs);
+      try {
+        const result = await work;
+        bytes += sizeOf(result);
+        return result;
+      } finally {
+        cancel?.();
+        count();
+      }
+    },
+    stop() {
+      cancel?.();
+    },
+  };
 }

@@ -1,9 +1,8 @@
 import { createBackoff } from "../platform/backoff.ts";
-import { sleep, type Clock } from "../platform/clock.ts";
-import { messageOf, systemCode } from "../platform/failure.ts";
+import { type Clock, sleep } from "../platform/clock.ts";
+import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { ProxyFailure } from "../platform/proxy-tunnel.ts";
-import { DownloadFailure, LineFault } from "./download-failure.ts";
 import { VerificationFailure } from "./verify.ts";
 
 /** `update.retry` of the configuration. */
@@ -175,4 +174,51 @@ function parseUrl(text: string): URL {
     if (url.protocol === "https:" || url.protocol === "http:") return url;
   }
   throw new DownloadFailure("refused", "the firmware's URL is not an http(s) URL");
+}
+
+/**
+ * Why a download can't be completed.
+ *
+ * - `expired-or-gone`: the server does not give the file under this URL (any more); a new URL may help
+ * - `refused`: the URL or the server's answer is not one to follow, such as a redirect from https to http
+ * - `file-changed`: the file is not the one that the first bytes are of, and those are handed out already;
+ *   starting over from the first byte may help
+ * - `gave-up`: too many attempts in a row without a new byte
+ * - `timed-out`: it took longer than it may in all
+ */
+export type DownloadFault = "expired-or-gone" | "refused" | "file-changed" | "gave-up" | "timed-out";
+
+export class DownloadFailure extends Failure {
+  readonly fault: DownloadFault;
+
+  constructor(fault: DownloadFault, message: string, options?: ErrorOptions) {
+    super("unavailable", message, options);
+    this.name = "DownloadFailure";
+    this.fault = fault;
+  }
+}
+
+/** What went wrong with one attempt; trying again may help. */
+export class LineFault extends Error {
+  /** How long the server asks to stay away, ms. */
+  readonly retryAfterMs: number;
+  /** True when bytes came, but too slowly to count as headway. */
+  readonly tooSlow: boolean;
+  /** True when the server says that the file has no byte where it was asked for one. */
+  readonly pastEnd: boolean;
+
+  constructor(message: string, options: LineFaultOptions = {}) {
+    const { retryAfterMs = 0, tooSlow = false, pastEnd = false, ...rest } = options;
+    super(message, rest);
+    this.name = "LineFault";
+    this.retryAfterMs = retryAfterMs;
+    this.tooSlow = tooSlow;
+    this.pastEnd = pastEnd;
+  }
+}
+
+interface LineFaultOptions extends ErrorOptions {
+  readonly retryAfterMs?: number;
+  readonly tooSlow?: boolean;
+  readonly pastEnd?: boolean;
 }

@@ -1,9 +1,8 @@
 import type { ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
-import { DownloadFailure, LineFault } from "./download-failure.ts";
-import { requestBytes, type Line } from "./request.ts";
-import { createRetries, type RetryOptions } from "./retries.ts";
-import { isAnother, openHttp, type FileVersion } from "./http-file.ts";
+import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
+import { type Line, requestBytes } from "./request.ts";
+import { createRetries, DownloadFailure, LineFault, type RetryOptions } from "./retries.ts";
 import type { Verifier } from "./verify.ts";
 
 export interface DownloadOptions extends RetryOptions {

@@ -1,7 +1,7 @@
 import { spawn, type SpawnOptions } from "node:child_process";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { splitLines } from "../platform/lines.ts";
+import { splitLines } from "../platform/text.ts";
 
 /** A longer line ends the command. */
 const MAX_LINE_BYTES = 64 * 1024;

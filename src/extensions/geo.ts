@@ -1,9 +1,8 @@
 import * as v from "valibot";
-import type { Clock } from "../platform/clock.ts";
+import { cached, type Clock } from "../platform/clock.ts";
+import { commandOutput } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { parseJson } from "../platform/json.ts";
-import { cached } from "../platform/cached.ts";
-import { commandOutput } from "../platform/command-output.ts";
+import { parseJson } from "../platform/text.ts";
 import type { Extension } from "./extension.ts";
 
 export interface GeoOptions {

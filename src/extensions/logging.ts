@@ -1,8 +1,6 @@
-import { sleep, type Clock } from "../platform/clock.ts";
+import { type Clock, sleep } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
-import type { Level } from "../platform/log.ts";
-import { redact } from "../platform/redact.ts";
-import type { LogLine } from "../platform/tapped-log.ts";
+import { type Level, type LogLine, redact } from "../platform/log.ts";
 import { createTokenBucket } from "../platform/token-bucket.ts";
 import type { Extension, ExtensionContext } from "./extension.ts";
 import { followLines } from "./follow-lines.ts";

@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../platform/clock.ts";
+import { commandOutput } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { commandOutput } from "../platform/command-output.ts";
+import { parseJson } from "../platform/text.ts";
 import type { Extension, ExtensionContext } from "./extension.ts";
-import { jsonPointer } from "./json-pointer.ts";
 
 export interface NetworkIdentityOptions {
   /**
@@ -91,4 +91,18 @@ async function readIdentifier(
     );
   }
   return text;
+}
+
+/**
+ * What a JSON pointer (RFC 6901) leads to in a JSON text; undefined when it leads nowhere or the text is no JSON.
+ * @param pointer such as `/Self/ID`
+ */
+function jsonPointer(text: string, pointer: string): unknown {
+  let value = parseJson(text);
+  const keys = pointer.split("/").slice(1);
+  for (const key of keys.map((escaped) => escaped.replaceAll("~1", "/").replaceAll("~0", "~"))) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+    value = (value as Readonly<Record<string, unknown>>)[key]; // an array's keys are its indices
+  }
+  return value;
 }

@@ -1,14 +1,17 @@
 import { Failure } from "../platform/failure.ts";
 import {
+  type Changes,
   describeSlot,
   missingFor,
   otherSlot,
   requireNoPendingReboot,
+  resetCounts,
   type RunningFirmware,
+  setWhereKept,
   type Slot,
+  unset,
 } from "./slots.ts";
 import type { VariableChanges, Variables } from "./uboot-environment.ts";
-import { resetCounts, setWhereKept, unset, type Changes } from "./variable-changes.ts";
 
 /**
  * The changes that mark the running firmware good and the one to boot: its flag, and the boot loader's

@@ -1,7 +1,5 @@
 import { Failure } from "../platform/failure.ts";
-import { kernelParameter } from "./kernel-command-line.ts";
 import type { VariableChanges, Variables } from "./uboot-environment.ts";
-import { resetCounts, setWhereKept, unset, type Changes } from "./variable-changes.ts";
 
 export type Slot = "a" | "b";
 
@@ -205,4 +203,36 @@ function parseSlot(text: string | undefined, name: string, warnings: string[]): 
   if (text === "a" || text === "b") return text;
   if (text !== undefined) warnings.push(`${name}=${text} is neither a nor b; ignored`);
   return undefined;
+}
+
+/**
+ * The value of a parameter on the kernel's command line; of several the last, as for the kernel.
+ * Double quotes keep blanks together.
+ */
+function kernelParameter(commandLine: string, name: string): string | undefined {
+  const values = (commandLine.match(/(?:[^\s"]|"[^"]*")+/g) ?? [])
+    .map((word) => word.replaceAll('"', ""))
+    .filter((word) => word.startsWith(`${name}=`))
+    .map((word) => word.slice(name.length + 1));
+  return values.at(-1);
+}
+
+/** Changes under construction; null removes the variable. */
+export type Changes = Map<string, string | null>;
+
+/** Sets a variable on boards that keep it. */
+export function setWhereKept(variables: Variables, changes: Changes, name: string, value: string): void {
+  if (variables.has(name)) changes.set(name, value);
+}
+
+/** Removes a variable if it is there. */
+export function unset(variables: Variables, changes: Changes, name: string): void {
+  if (variables.has(name)) changes.set(name, null);
+}
+
+/** Starts over what boot loaders and boot scripts count the boots of firmware on trial in. */
+export function resetCounts(variables: Variables, changes: Changes): void {
+  for (const name of ["upgrade_available", "bootcount", "nerves_fw_booted"]) {
+    setWhereKept(variables, changes, name, "0");
+  }
 }

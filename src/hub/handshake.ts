@@ -1,14 +1,13 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
-import { connect as connectTls, TLSSocket, type ConnectionOptions, type SecureContext } from "node:tls";
+import { type ConnectionOptions, connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
 import type { Clock } from "../platform/clock.ts";
 import { systemCode } from "../platform/failure.ts";
-import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
+import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
-import { startTlsHelper, type HelperTls } from "./tls-helper.ts";
-import { forgetSession, refuseSessions, rememberSessions, resumableSession } from "./tls-session.ts";
+import { type HelperTls, startTlsHelper } from "./tls-helper.ts";
 
 /** TLS in this process. */
 export interface DirectTls {
@@ -213,4 +212,36 @@ const LATEST_DATE_MS = Date.UTC(10_000, 0);
 function serverTime(headers: IncomingHttpHeaders): number | undefined {
   const ms = Date.parse(headers.date ?? "");
   return ms > 0 && ms < LATEST_DATE_MS ? ms : undefined; // false for NaN, too
+}
+
+/** The last session for each context: of one host, as an agent has one hub. */
+const sessions = new WeakMap<SecureContext, { readonly name: string; readonly session: Buffer }>();
+/** Contexts whose host breaks off when it is shown a session, as servers do that ask for certificates carelessly. */
+const refused = new WeakSet<SecureContext>();
+
+/**
+ * A session of a host to resume, which spares a Pi Zero most of the handshake; undefined without one. It
+ * is bound to the trust and the client certificate it was made with, and to the name that was checked.
+ */
+function resumableSession(context: SecureContext, name: string): Buffer | undefined {
+  const last = sessions.get(context);
+  return last?.name === name ? last.session : undefined;
+}
+
+/** Keeps what the host gives for the next connection. */
+function rememberSessions(context: SecureContext, name: string, socket: TLSSocket): void {
+  socket.on("session", (session) => {
+    if (!refused.has(context)) sessions.set(context, { name, session });
+  });
+}
+
+/** After a failure that may be the session's: the next attempt is without. */
+function forgetSession(context: SecureContext): void {
+  sessions.delete(context);
+}
+
+/** After a handshake that failed with a session: none is shown to this host any more. */
+function refuseSessions(context: SecureContext): void {
+  refused.add(context);
+  sessions.delete(context);
 }

@@ -1,14 +1,12 @@
-import { unlessAborted } from "../platform/abort.ts";
-import { createBackoff, type BackoffOptions } from "../platform/backoff.ts";
-import { sleep, type Clock } from "../platform/clock.ts";
+import { type BackoffOptions, createBackoff } from "../platform/backoff.ts";
+import { type Clock, sleep, unlessAborted } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import type { Log } from "../platform/log.ts";
-import { redact } from "../platform/redact.ts";
-import { createChannel, type Channel, type ChannelHandlers } from "./channel.ts";
+import { type Log, redact } from "../platform/log.ts";
+import { type Channel, type ChannelHandlers, createChannel } from "./channel.ts";
 import { explainConnectError } from "./connect-error.ts";
+import { type OpenedWebSocket, openWebSocket, UpgradeRefused, type UpgradeRequest } from "./handshake.ts";
 import type { Serializer } from "./serializer.ts";
 import { createPhoenixSocket, type PhoenixSocket, type SocketClosed } from "./socket.ts";
-import { openWebSocket, UpgradeRefused, type OpenedWebSocket, type UpgradeRequest } from "./handshake.ts";
 
 /** How the board stands with its hub. */
 export interface LinkStatus {

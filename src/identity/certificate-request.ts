@@ -1,10 +1,20 @@
+import { CertificationRequest, CertificationRequestInfo } from "@peculiar/asn1-csr";
+import { AsnConvert, AsnNullConverter } from "@peculiar/asn1-schema";
+import {
+  AlgorithmIdentifier,
+  AttributeTypeAndValue,
+  AttributeValue,
+  Name,
+  RelativeDistinguishedName,
+  SubjectPublicKeyInfo,
+} from "@peculiar/asn1-x509";
 import { Failure } from "../platform/failure.ts";
 import { commonName } from "./certificate.ts";
-import type { CredentialSource } from "./credential-source.ts";
+import type { CredentialSource } from "./device-key.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { IdentityDeps } from "./identity.ts";
 import { credentialSource, type IdentityConfig } from "./load.ts";
-import { signingKey } from "./signing-key.ts";
+import { signingKey, type SigningKey } from "./signing-key.ts";
 
 /**
  * A request for the device's certificate, signed with its own key; also on a board that has no certificate yet.
@@ -24,7 +34,7 @@ export async function certificateRequestOf(config: IdentityConfig, deps: Identit
     ...deps,
     commonName: await presentName(source),
   });
-  const { certificateRequest } = await import("./csr.ts"); // its ASN.1 library is for this alone
+
   return await certificateRequest(identifier, key);
 }
 
@@ -37,4 +47,58 @@ async function presentName(source: CredentialSource): Promise<string | undefined
     if (error instanceof Failure && error.kind === "no-input") return undefined;
     throw error;
   }
+}
+
+const COMMON_NAME = "2.5.4.3";
+const ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
+const RSA_WITH_SHA256 = "1.2.840.113549.1.1.11";
+/** X.520's upper bound of a common name, which authorities hold to. */
+const MAX_COMMON_NAME = 64;
+
+/**
+ * A certificate request (PKCS#10, RFC 2986) for the device's own key.
+ * @param identifier becomes the common name
+ * @returns PEM
+ * @throws Failure when the name is too long, or the key can't sign
+ */
+async function certificateRequest(identifier: string, key: SigningKey): Promise<string> {
+  if (Array.from(identifier).length > MAX_COMMON_NAME) {
+    throw new Failure(
+      "config",
+      `the identifier is longer than ${MAX_COMMON_NAME} characters, the most a certificate takes`,
+    );
+  }
+  const publicKey = await key.publicKey();
+  const info = new CertificationRequestInfo({
+    subject: new Name([
+      new RelativeDistinguishedName([
+        new AttributeTypeAndValue({
+          type: COMMON_NAME,
+          value: new AttributeValue({ utf8String: identifier }),
+        }),
+      ]),
+    ]),
+    subjectPKInfo: AsnConvert.parse(publicKey.export({ format: "der", type: "spki" }), SubjectPublicKeyInfo),
+  });
+  const raw = AsnConvert.serialize(info);
+  const request = new CertificationRequest({
+    certificationRequestInfo: info,
+    signatureAlgorithm:
+      publicKey.asymmetricKeyType === "rsa"
+        ? new AlgorithmIdentifier({
+            algorithm: RSA_WITH_SHA256,
+            parameters: AsnNullConverter.toASN(null).toBER(),
+          })
+        : new AlgorithmIdentifier({ algorithm: ECDSA_WITH_SHA256 }),
+    signature: toArrayBuffer(await key.sign(Buffer.from(raw))),
+  });
+  const lines =
+    Buffer.from(AsnConvert.serialize(request))
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${lines.join("\n")}\n-----END CERTIFICATE REQUEST-----\n`;
+}
+
+function toArrayBuffer(bytes: Buffer): ArrayBuffer {
+  return Uint8Array.from(bytes).buffer;
 }

@@ -1,9 +1,7 @@
 import { X509Certificate } from "node:crypto";
-import { array, parse, pipe, string, transform, optional, union } from "valibot";
+import { array, optional, parse, pipe, string, transform, union } from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { readPublicFile } from "./secret-file.ts";
-import type { SourcedCertificate } from "./credential-source.ts";
-import { heldInstead, pemBlocks } from "./pem.ts";
 
 /** Certificates in the order of their file; the first is the device's own, the rest are its issuers. */
 export type CertificateChain = readonly [X509Certificate, ...X509Certificate[]];
@@ -117,4 +115,29 @@ export function dateWarning(facts: CertificateFacts, nowMs: number): string | un
 
 function oneLine(name: string): string {
   return parse(Name, name).replaceAll("\n", ", ");
+}
+
+/** One `-----BEGIN label-----` … `-----END label-----` of a PEM file. */
+export interface PemBlock {
+  readonly label: string;
+  /** The block as it stands in the file, its header and footer included. */
+  readonly text: string;
+}
+
+/** The PEM blocks of a file in their order; none when it is not PEM. */
+export function pemBlocks(content: Uint8Array): PemBlock[] {
+  const text = Buffer.from(content).toString("latin1");
+  const blocks = text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g);
+  return [...blocks].map(([block, label = ""]) => ({ label, text: `${block}\n` }));
+}
+
+/** What PEM blocks hold, for an error message: `; it holds a PRIVATE KEY`. */
+export function heldInstead(blocks: readonly PemBlock[]): string {
+  return blocks.length === 0 ? "" : `; it holds: ${blocks.map((block) => block.label).join(", ")}`;
+}
+
+export interface SourcedCertificate {
+  readonly chain: CertificateChain;
+  /** For people: `/etc/hublink/cert.pem`. */
+  readonly origin: string;
 }

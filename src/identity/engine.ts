@@ -4,7 +4,7 @@ import { createSecureContext, type SecureContext, type SecureContextOptions } fr
 import { Failure, messageOf } from "../platform/failure.ts";
 import { openMemoryFile } from "../platform/memory-file.ts";
 import type { Pkcs11Key } from "./device-key.ts";
-import { tokenProblem } from "./token-problem.ts";
+import { tokenProblem } from "./token-tool.ts";
 
 /** Where distributions put OpenSSL 3's engines, and Buildroot does. */
 const ENGINE_FOLDERS = ["/usr/lib/engines-3", ...libraryFolders().map((folder) => join(folder, "engines-3"))];

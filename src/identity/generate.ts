@@ -6,7 +6,7 @@ import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import type { IdentityConfig } from "./load.ts";
-import { parsePkcs11Uri } from "./pkcs11-uri.ts";
+import { parsePkcs11Uri } from "./pkcs11-source.ts";
 
 const TPM_TIMEOUT_MS = 60_000;
 

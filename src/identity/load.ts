@@ -1,13 +1,23 @@
-import { certificateIdentity } from "./certificate-identity.ts";
-import type { CredentialSource } from "./credential-source.ts";
-import { fileSource, type FileConfig } from "./file-source.ts";
-import type { Identity, IdentityDeps } from "./identity.ts";
-import { otpSource, type OtpConfig } from "./otp-source.ts";
-import { pkcs11Source, type Pkcs11Config } from "./pkcs11-source.ts";
-import { sharedSecretIdentity, type SharedSecretConfig } from "./shared-secret.ts";
-import type { TlsRoute } from "./tls-credentials.ts";
-import { tpm2Source, type Tpm2Config } from "./tpm2-source.ts";
-import { variableSource, type VariableConfig } from "./stored-source.ts";
+import { createSecureContext } from "node:tls";
+import { Failure, messageOf } from "../platform/failure.ts";
+import {
+  certificateFacts,
+  chainToPem,
+  commonName,
+  dateWarning,
+  type SourcedCertificate,
+  validityOf,
+} from "./certificate.ts";
+import { type CredentialSource, type DeviceKey, pinRefused } from "./device-key.ts";
+import { resolveIdentifier } from "./identifier.ts";
+import type { Identity, IdentityDeps, IdentityFacts, TlsCredentials } from "./identity.ts";
+import { type OtpConfig, otpSource } from "./otp-source.ts";
+import { type Pkcs11Config, pkcs11Source } from "./pkcs11-source.ts";
+import { keyToPem } from "./private-key.ts";
+import { reloaded } from "./reload.ts";
+import { type SharedSecretConfig, sharedSecretIdentity } from "./shared-secret.ts";
+import { type FileConfig, fileSource, type VariableConfig, variableSource } from "./stored-source.ts";
+import { type Tpm2Config, tpm2Source } from "./tpm2-source.ts";
 
 /** `[identity]` */
 export interface IdentityConfig {
@@ -59,4 +69,113 @@ export function credentialSource(config: IdentityConfig, deps: IdentityDeps): Cr
     case "shared-secret":
       return undefined;
   }
+}
+
+/**
+ * A client certificate and its key; read again at the next connection when their files have changed.
+ * @param identifier `identity.identifier`
+ * @throws Failure that names what is at fault
+ */
+async function certificateIdentity(
+  identifier: string,
+  route: TlsRoute,
+  source: CredentialSource,
+  deps: IdentityDeps,
+): Promise<Identity> {
+  const { clock, log } = deps;
+  const credentials = await reloaded(source.files, async () => {
+    const certificate = await source.certificate();
+    const key = await source.key();
+    const [own] = certificate.chain;
+    const name = commonName(own);
+    return {
+      tls: tlsCredentials(route, certificate, key),
+      key,
+      own,
+      commonName: name,
+      identifier: await resolveIdentifier(identifier, { ...deps, commonName: name }),
+    };
+  });
+
+  const describe = (): IdentityFacts => {
+    const { value, broken } = credentials;
+    const certificate = certificateFacts(value.own);
+    const warnings = [
+      dateWarning(certificate, clock.now()),
+      value.commonName !== value.identifier &&
+        `the certificate's common name is ${value.commonName ?? "missing"}, the identifier ${value.identifier}; the hub goes by the certificate`,
+      broken !== undefined && `still on the old certificate and key: ${messageOf(broken)}`,
+    ].filter((warning) => typeof warning === "string");
+    const validity = validityOf(certificate, clock.now());
+    return { identifier: value.identifier, source: source.name, certificate, validity, warnings };
+  };
+  const report = (): void => {
+    for (const warning of describe().warnings) log.warn(warning);
+  };
+
+  report();
+  return {
+    get identifier() {
+      return credentials.value.identifier;
+    },
+    describe,
+    async connection() {
+      if (await credentials.refresh()) {
+        log.info("certificate or key file has changed");
+        report();
+      }
+      const { tls, key } = credentials.value;
+      if (key.kind === "pkcs11" && key.pin?.refused === true) throw pinRefused(key.origin, key.pin);
+      return { path: "/socket/websocket", tls, headers: {} };
+    },
+  };
+}
+
+/** `identity.tls`: who does TLS with the key. */
+export type TlsRoute = "auto" | "direct" | "helper" | "engine";
+
+/**
+ * Puts certificate and key into the hands of whoever does TLS with them.
+ * @throws Failure `config` when key and certificate don't belong together, or the route has no way to the key
+ */
+function tlsCredentials(
+  route: TlsRoute,
+  { chain, origin }: SourcedCertificate,
+  key: DeviceKey,
+): TlsCredentials {
+  const cert = chainToPem(chain);
+  if (route === "engine") {
+    if (key.kind !== "pkcs11") throw notFor(route, key, 'only a key in a PKCS#11 token has one; use "auto"');
+    return { kind: "engine", cert, key };
+  }
+  if (key.kind !== "readable") {
+    if (route === "direct") throw notFor(route, key, 'that key can\'t be read; use "auto"');
+    return { kind: "helper", cert, key };
+  }
+  if (!chain[0].checkPrivateKey(key.key)) {
+    throw new Failure(
+      "config",
+      `${key.origin} does not belong to the (first) certificate in ${origin}; they must be made for each other`,
+    );
+  }
+  const pem = keyToPem(key.key);
+  try {
+    createSecureContext({ cert, key: pem });
+  } catch (error) {
+    // Such as a key too short for OpenSSL's security level.
+    throw new Failure(
+      "config",
+      `TLS does not take certificate ${origin} with ${key.origin}: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  return route === "helper"
+    ? { kind: "helper", cert, key: { kind: "pem", pem } }
+    : { kind: "direct", cert, key: pem };
+}
+
+function notFor(route: TlsRoute, key: DeviceKey, why: string): Failure {
+  return new Failure("config", `identity.tls = "${route}" with ${key.origin}: ${why}`);
 }

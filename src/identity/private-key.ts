@@ -1,6 +1,6 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { Failure, systemCode } from "../platform/failure.ts";
-import { heldInstead, type PemBlock, pemBlocks } from "./pem.ts";
+import { heldInstead, type PemBlock, pemBlocks } from "./certificate.ts";
 
 const EXPECTED = "expected PEM or DER: PKCS#8, SEC1 (EC) or PKCS#1 (RSA)";
 

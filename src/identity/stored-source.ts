@@ -1,8 +1,8 @@
 import { Failure } from "../platform/failure.ts";
-import { parseCertificates } from "./certificate.ts";
-import type { CredentialSource } from "./credential-source.ts";
+import { parseCertificates, readCertificateFile } from "./certificate.ts";
+import type { CredentialSource } from "./device-key.ts";
 import { parsePrivateKey } from "./private-key.ts";
-import { decodeStored } from "./stored-credential.ts";
+import { readKeyFile, readSecretFile } from "./secret-file.ts";
 
 /** `[identity.env]`, `[identity.uboot_env]`: names of variables. */
 export interface VariableConfig {
@@ -38,4 +38,68 @@ export function variableSource(
       return { kind: "readable", origin: `key ${origin}`, key };
     },
   };
+}
+
+/** `[identity.file]`: paths; the last is empty for a key that is not encrypted. */
+export interface FileConfig {
+  readonly cert_file: string;
+  readonly key_file: string;
+  readonly key_passphrase_file: string;
+}
+
+/** Certificate and key in files. @throws Failure when one is not named */
+export function fileSource(config: FileConfig): CredentialSource {
+  const { cert_file: certFile, key_file: keyFile, key_passphrase_file: passphraseFile } = config;
+  for (const name of ["cert_file", "key_file"] as const) {
+    if (config[name] === "") throw new Failure("config", `identity.file.${name} is not set`);
+  }
+  return {
+    name: `file ${keyFile}`,
+    files: [certFile, keyFile, passphraseFile].filter((path) => path !== ""),
+    certificate: async () => readCertificateFile(certFile),
+    async key() {
+      const passphrase =
+        passphraseFile === "" ? undefined : await readSecretFile(passphraseFile, "passphrase file");
+      return {
+        kind: "readable",
+        origin: `key ${keyFile}`,
+        key: parsePrivateKey(
+          await readKeyFile(keyFile),
+          keyFile,
+          passphrase,
+          "identity.file.key_passphrase_file",
+        ),
+      };
+    },
+  };
+}
+
+/**
+ * The bytes of a certificate or key kept as one line of text, as in a variable: PEM, also with its line
+ * breaks lost or written as `\n`; base64 of such PEM; base64 of DER.
+ * @param name what it is to the user, such as `certificate variable DEVICE_CERT`
+ * @throws Failure `no-input` when it is none of them
+ */
+function decodeStored(text: string, name: string): Buffer {
+  if (text.includes("-----BEGIN")) return Buffer.from(withLineBreaks(text));
+  const base64 = text.replace(/\s+/g, "");
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
+    throw new Failure("no-input", `${name} holds neither PEM nor base64`);
+  }
+  const bytes = Buffer.from(base64, "base64");
+  return bytes.includes("-----BEGIN") ? Buffer.from(withLineBreaks(bytes.toString("latin1"))) : bytes;
+}
+
+/** OpenSSL takes PEM only in lines. */
+function withLineBreaks(pem: string): string {
+  return pem
+    .replaceAll("\\n", "\n")
+    .replace(
+      /-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g,
+      (block, label: string, body: string) => {
+        if (body.includes(":")) return block; // headers, whose lines can't be told apart once they are lost
+        const lines = body.replace(/\s+/g, "").match(/.{1,64}/g) ?? [];
+        return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
+      },
+    );
 }

@@ -1,8 +1,7 @@
 import { Failure } from "../platform/failure.ts";
-import { readCertificateFile } from "./certificate.ts";
+import { heldInstead, pemBlocks, readCertificateFile } from "./certificate.ts";
+import type { CredentialSource } from "./device-key.ts";
 import { readPublicFile } from "./secret-file.ts";
-import type { CredentialSource } from "./credential-source.ts";
-import { heldInstead, pemBlocks } from "./pem.ts";
 
 /** `[identity.tpm2]` */
 export interface Tpm2Config {

@@ -2,9 +2,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { systemCode } from "../platform/failure.ts";
-import { parseCertificates } from "./certificate.ts";
+import { parseCertificates, pemBlocks } from "./certificate.ts";
 import { readPublicFile } from "./secret-file.ts";
-import { pemBlocks } from "./pem.ts";
 
 /** The CA certificates by which the hub's certificate is judged. */
 export interface Trust {

@@ -63,3 +63,45 @@ export async function within<T, F>(
     cancel();
   }
 }
+
+/**
+ * Reads at most once in `maxAgeMs`, whoever asks and however often; a read that failed is tried again by the
+ * next who asks.
+ */
+export function cached<T>(
+  clock: Pick<Clock, "monotonic">,
+  maxAgeMs: number,
+  read: () => Promise<T>,
+): () => Promise<T> {
+  let last: { readonly value: Promise<T>; readonly atMs: number } | undefined;
+  return async () => {
+    const nowMs = clock.monotonic();
+    if (last !== undefined && nowMs - last.atMs < maxAgeMs) return await last.value;
+    const value = read();
+    last = { value, atMs: nowMs };
+    try {
+      return await value;
+    } catch (error) {
+      last = undefined;
+      throw error;
+    }
+  };
+}
+
+/**
+ * Settles as `work` does, unless `signal` is aborted first; `work` then goes on, unheeded.
+ * @throws what `work` throws; the signal's reason
+ */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+  });
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

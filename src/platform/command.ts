@@ -1,7 +1,7 @@
 import { spawn, type SpawnOptions } from "node:child_process";
 import type { Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
-import { redact } from "./redact.ts";
+import { redact } from "./log.ts";
 
 export interface CommandOptions {
   readonly clock: Clock;
@@ -125,4 +125,23 @@ function createOutput(limit: number): { add: (chunk: Buffer) => void; bytes: () 
     },
     bytes: () => Buffer.concat(chunks),
   };
+}
+
+/** Below what an extension's message may take. */
+const TIMEOUT_MS = 20_000;
+
+/**
+ * What a line for the shell prints, trimmed.
+ * @param setting where the line comes from, for the error
+ * @throws Failure `unavailable` when it does not end well
+ */
+export async function commandOutput(
+  command: string,
+  setting: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<string> {
+  const result = await runCommand(command, { clock, timeoutMs: TIMEOUT_MS, signal });
+  if (result.exitCode === 0) return result.stdout.trim();
+  throw new Failure("unavailable", `${setting}: the command ${failedEnd(result, TIMEOUT_MS)}`);
 }

@@ -1,5 +1,3 @@
-import { redact } from "./redact.ts";
-
 export type Level = "error" | "warn" | "info" | "debug";
 
 /** Named values of a log line: `{ status: 401 }` is written `status=401`. */
@@ -27,7 +25,7 @@ export interface LogOptions {
 }
 
 /** From the gravest down. */
-export const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
+const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
 
 /** A log that writes every line at or above `options.level`. */
 export function createLog(options: LogOptions, scope = "hublink"): Log {
@@ -57,7 +55,7 @@ export function createLog(options: LogOptions, scope = "hublink"): Log {
 const MAX_TEXT_LENGTH = 4096;
 
 /** A text as it may be shown to people. */
-export function safeText(text: string): string {
+function safeText(text: string): string {
   const redacted = redact(text); // before the cut: half a URL might not be known as one
   return redacted.length > MAX_TEXT_LENGTH ? `${redacted.slice(0, MAX_TEXT_LENGTH)}…` : redacted;
 }
@@ -103,3 +101,50 @@ export const silentLog: Log = createLog({
   now: () => 0,
   write: () => undefined,
 });
+
+/**
+ * Takes out what must never reach a log, a status or an error message: a URL's user, password and
+ * query (signed URLs carry their signature there), and PINs in PKCS#11 URIs. Takes time in proportion to
+ * the text, whatever others have put into it.
+ */
+export function redact(text: string): string {
+  return text.replace(/:\/\/[^\s"]*/g, redactRest).replace(/(pin-value=)[^&;\s"]*/gi, "$1…");
+}
+
+/** @param rest of a URL, from its `://` on */
+function redactRest(rest: string): string {
+  return rest.replace(/^:\/\/[^/?#]*@/, "://…@").replace(/[?#].*/s, "?…");
+}
+
+/** A line of the log, redacted. */
+export interface LogLine {
+  readonly level: Level;
+  readonly scope: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+/**
+ * A log that also hands its lines to a listener.
+ * @param level the lowest that the listener gets
+ */
+export function tappedLog(log: Log, level: Level, onLine: (line: LogLine) => void, scope = "hublink"): Log {
+  const threshold = ORDER.indexOf(level);
+  const at =
+    (lineLevel: Level) =>
+    (message: string, fields: Fields = {}): void => {
+      log[lineLevel](message, fields);
+      if (ORDER.indexOf(lineLevel) > threshold) return;
+      const safe = Object.entries(fields).flatMap(([key, value]) =>
+        value === undefined || value === null ? [] : [[key, safeText(String(value))] as const],
+      );
+      onLine({ level: lineLevel, scope, message: safeText(message), fields: Object.fromEntries(safe) });
+    };
+  return {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug: at("debug"),
+    scope: (name) => tappedLog(log.scope(name), level, onLine, name),
+  };
+}

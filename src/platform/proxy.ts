@@ -1,5 +1,4 @@
 import { Failure } from "./failure.ts";
-import { isLoopback } from "./loopback.ts";
 
 /** An HTTP proxy, which connects to others by CONNECT. */
 export interface Proxy {
@@ -75,4 +74,9 @@ function decode(text: string): string {
   } catch {
     return text; // a bare % that stands for itself
   }
+}
+
+/** Whether a URL's host is this machine itself. */
+export function isLoopback(url: URL): boolean {
+  return /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])\.?$/i.test(url.hostname);
 }

@@ -1,14 +1,14 @@
 import type { Config } from "../config/schema.ts";
 import type { Extension } from "../extensions/extension.ts";
-import { localShell } from "./local-shell.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { ScriptResult } from "../hub/device-messages.ts";
 import type { HubLink } from "../hub/link.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import { terminalWayFinder } from "./find-terminal-way.ts";
-import { createConsoleTopic, type ConsoleTopic, type ConsoleTopicOptions } from "./console.ts";
+import { type ConsoleTopic, type ConsoleTopicOptions, createConsoleTopic } from "./console.ts";
+import { localShell } from "./local-shell.ts";
 import { createScripts, type Scripts } from "./scripts.ts";
+import { terminalWayFinder } from "./terminal-ways.ts";
 
 export interface RemoteAccessOptions {
   readonly config: Pick<Config, "console" | "scripts" | "extensions">;

@@ -1,15 +1,15 @@
 import type * as v from "valibot";
-import { CONSOLE_JOIN_PAYLOAD, parseConsoleMessage, type ConsoleMessage } from "../hub/console-messages.ts";
+import type { ProgressPayload } from "../control/messages.ts";
+import { CONSOLE_JOIN_PAYLOAD, type ConsoleMessage, parseConsoleMessage } from "../hub/console-messages.ts";
 import type { HubLink } from "../hub/link.ts";
 import type { Clock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { accountOf } from "./account.ts";
-import { createRemoteShell, type ShellConfig, type ShellEnd } from "./shell.ts";
-import type { TerminalWay } from "./terminal-ways.ts";
-import type { ProgressPayload } from "../control/messages.ts";
-import { createReceivedFiles } from "./files-received.ts";
 import { sendFile } from "./file-sent.ts";
+import { createReceivedFiles } from "./files-received.ts";
+import { createRemoteShell, type ShellConfig, type ShellEnd } from "./shell.ts";
+import type { TerminalWay } from "./terminal.ts";
 
 export interface ConsoleTopicOptions {
   /** `[console]` */

@@ -1,10 +1,10 @@
 import { constants } from "node:os";
 import * as v from "valibot";
+import type { Extension } from "../extensions/extension.ts";
 import { WindowSize } from "../hub/console-messages.ts";
 import type { Clock } from "../platform/clock.ts";
 import { createRemoteShell, type ShellConfig, type ShellEnd } from "./shell.ts";
-import type { TerminalWay } from "./terminal-ways.ts";
-import type { Extension } from "../extensions/extension.ts";
+import type { TerminalWay } from "./terminal.ts";
 
 export interface LocalShellOptions {
   /** `[console]`; what runs is the same. */

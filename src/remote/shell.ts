@@ -4,8 +4,8 @@ import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { accountOf } from "./account.ts";
 import { createOutputPump, type OutputSink } from "./output-pump.ts";
-import { openTerminal, type Terminal, type WindowSize } from "./terminal.ts";
-import type { TerminalWay } from "./terminal-ways.ts";
+import type { WindowSize } from "./start-script.ts";
+import { openTerminal, type Terminal, type TerminalWay } from "./terminal.ts";
 
 /** `[console]`, as far as it says what runs. */
 export interface ShellConfig {

@@ -1,5 +1,4 @@
 import type { Account } from "./account.ts";
-import type { WindowSize } from "./terminal.ts";
 
 /** The file descriptor on which the script tells who it is and how the shell ended. */
 export const REPORT_FD = 3;
@@ -54,4 +53,10 @@ export function parseReport(text: string): StartReport {
     return digits === undefined ? undefined : Number(digits);
   };
   return { sessionId: number(/^session (\d+)\n/), exitCode: number(/^exit (\d+)\n/m) };
+}
+
+/** In characters. */
+export interface WindowSize {
+  readonly rows: number;
+  readonly columns: number;
 }

@@ -2,7 +2,7 @@
  * As much of telnet (RFC 854, RFC 1073) as it takes to use busybox's telnetd on a pipe: its data, and the
  * size of the window. Options are not negotiated: telnetd offers its own and needs no answer.
  */
-import type { WindowSize } from "./terminal.ts";
+import type { WindowSize } from "./start-script.ts";
 
 const IAC = 255;
 const SE = 240;

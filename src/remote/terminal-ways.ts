@@ -1,45 +1,12 @@
 import { readlinkSync } from "node:fs";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, within } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { createLineDiscipline, withCarriageReturns } from "./line-discipline.ts";
+import { quoted, type WindowSize } from "./start-script.ts";
 import { createTelnetDecoder, encodeTelnetText, encodeWindowSize } from "./telnet.ts";
-import { quoted } from "./start-script.ts";
-import type { WindowSize } from "./terminal.ts";
-
-/** The child that holds the terminal, as a way of talking to it sees it. */
-export interface TerminalChild {
-  /** To its standard input. */
-  write(data: Uint8Array | string): void;
-  endInput(): void;
-  /** To whoever looks at the terminal. */
-  show(output: Buffer): void;
-  /** Of the shell; undefined until it has started. */
-  readonly sessionId: number | undefined;
-  signal(signal: NodeJS.Signals): void;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-/** One conversation with such a child. */
-export interface TerminalSpeech {
-  typed(keys: string): void;
-  /** The child's standard output and error. */
-  said(output: Buffer): void;
-  resize(size: WindowSize): void;
-}
-
-/** One way to give a shell a terminal without a native addon. */
-export interface TerminalWay {
-  readonly name: string;
-  /** It has a size, Ctrl-C and job control. */
-  readonly isTerminal: boolean;
-  /** Runs an executable file on a terminal. */
-  command(file: string): readonly [string, ...string[]];
-  readonly shellArgs: readonly string[];
-  talkTo(child: TerminalChild): TerminalSpeech;
-}
+import { openTerminal, type TerminalWay } from "./terminal.ts";
 
 /** busybox telnetd as inetd would run it: a pty, and telnet on its own standard input and output. */
 const telnetd: TerminalWay = {
@@ -118,3 +85,59 @@ const pipes: TerminalWay = {
 
 /** Best first. The last works wherever there is a shell. */
 export const TERMINAL_WAYS = [telnetd, script, pipes] as const;
+
+export interface FindOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A Pi Zero that is busy takes seconds to start two shells. */
+const PROBE_TIMEOUT_MS = 10_000;
+
+/** {@link findTerminalWay}, once, when it is first needed. */
+export function terminalWayFinder(options: FindOptions): () => Promise<TerminalWay> {
+  let found: Promise<TerminalWay> | undefined;
+  return async () => (found ??= findTerminalWay(options));
+}
+
+/**
+ * The best way that works on this board, found by trying: tools may be there without the option that is
+ * needed, and a board without /dev/pts has no terminals at all.
+ */
+export async function findTerminalWay(options: FindOptions): Promise<TerminalWay> {
+  const [best, ...others] = TERMINAL_WAYS;
+  let way: TerminalWay = best;
+  for (const next of others) {
+    const problem = await probe(way, options);
+    if (problem === undefined) break;
+    options.log.debug(`no terminal by ${way.name}: ${problem}`);
+    way = next;
+  }
+  options.log.info(`terminals are made by ${way.name}`);
+  return way;
+}
+
+/** What is wrong with it; undefined when a program that it runs finds itself on a terminal. */
+async function probe(way: TerminalWay, { clock, log }: FindOptions): Promise<string | undefined> {
+  let ended: (exitCode: number | null) => void = () => undefined;
+  const exit = new Promise<number | null>((resolve) => (ended = resolve));
+  try {
+    const terminal = await openTerminal({
+      way,
+      shell: "/bin/sh",
+      account: undefined,
+      size: { rows: 24, columns: 80 },
+      onOutput: () => undefined,
+      onExit: ended,
+      clock,
+      log,
+    });
+    terminal.type("test -t 0 && exit 42; exit 1\r");
+    const exitCode = await within(clock, PROBE_TIMEOUT_MS, exit, "no answer" as const);
+    await terminal.end();
+    if (exitCode === 42) return undefined;
+    return exitCode === "no answer" ? exitCode : `it ended with ${exitCode ?? "a signal"}`;
+  } catch (error) {
+    return messageOf(error);
+  }
+}

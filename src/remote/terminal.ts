@@ -1,21 +1,14 @@
 import { spawn, type SpawnOptions } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { within, type Cancel, type Clock } from "../platform/clock.ts";
+import { type Cancel, type Clock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { ownAccount, type Account } from "./account.ts";
-import { signalSession } from "./session-processes.ts";
-import { parseReport, REPORT_FD, startScript } from "./start-script.ts";
-import type { TerminalWay } from "./terminal-ways.ts";
-
-/** In characters. */
-export interface WindowSize {
-  readonly rows: number;
-  readonly columns: number;
-}
+import { type Account, ownAccount } from "./account.ts";
+import { parseReport, REPORT_FD, startScript, type WindowSize } from "./start-script.ts";
 
 export interface TerminalOptions {
   readonly way: TerminalWay;
@@ -192,4 +185,72 @@ function shellEnvironment(shell: string): Record<string, string> {
     LOGNAME: name,
     SHELL: shell,
   };
+}
+
+/**
+ * Sends a signal to every process of a session (setsid(2)), whatever process groups a shell with job
+ * control has made of them.
+ */
+function signalSession(sessionId: number, signal: NodeJS.Signals): void {
+  for (const pid of sessionMembers(sessionId)) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      // ESRCH: it has ended meanwhile. EPERM: a set-uid program, which its terminal's hang-up has to end.
+      if (!["ESRCH", "EPERM"].includes(systemCode(error) ?? "")) throw error;
+    }
+  }
+}
+
+function sessionMembers(sessionId: number): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid && sessionOf(pid) === sessionId);
+}
+
+/** Undefined for a process that has ended. */
+function sessionOf(pid: number): number | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  } catch {
+    return undefined; // it has ended since the folder was read
+  }
+  // proc(5): the name stands in parentheses and may hold some itself; then state, parent, group, session.
+  const [state, , , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return state === "Z" ? undefined : Number(session);
+}
+
+/** The child that holds the terminal, as a way of talking to it sees it. */
+export interface TerminalChild {
+  /** To its standard input. */
+  write(data: Uint8Array | string): void;
+  endInput(): void;
+  /** To whoever looks at the terminal. */
+  show(output: Buffer): void;
+  /** Of the shell; undefined until it has started. */
+  readonly sessionId: number | undefined;
+  signal(signal: NodeJS.Signals): void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** One conversation with such a child. */
+export interface TerminalSpeech {
+  typed(keys: string): void;
+  /** The child's standard output and error. */
+  said(output: Buffer): void;
+  resize(size: WindowSize): void;
+}
+
+/** One way to give a shell a terminal without a native addon. */
+export interface TerminalWay {
+  readonly name: string;
+  /** It has a size, Ctrl-C and job control. */
+  readonly isTerminal: boolean;
+  /** Runs an executable file on a terminal. */
+  command(file: string): readonly [string, ...string[]];
+  readonly shellArgs: readonly string[];
+  talkTo(child: TerminalChild): TerminalSpeech;
 }

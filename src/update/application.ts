@@ -1,13 +1,12 @@
 /** What the application on the board is asked, and how its answers are understood ([app]). */
 import * as v from "valibot";
-import type { Decision } from "./engine.ts";
-import { messageOf } from "../platform/failure.ts";
-import type { Log } from "../platform/log.ts";
 import type { FirmwareSummary } from "../control/messages.ts";
 import type { ControllerAnswer } from "../control/questions.ts";
 import type { ControllerMethod, ControlServer } from "../control/server.ts";
-import { SOON_MS } from "./decide.ts";
-import type { UpdateQuestion } from "./question.ts";
+import { messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import type { Decision } from "./engine.ts";
+import { SOON_MS, type UpdateQuestion } from "./question.ts";
 
 type Fallback = "apply" | "ignore" | "reschedule";
 

@@ -1,17 +1,15 @@
-import { Failure, messageOf } from "../platform/failure.ts";
-import { within, type Clock } from "../platform/clock.ts";
-import type { Log } from "../platform/log.ts";
-import { redact } from "../platform/redact.ts";
-import { DownloadFailure } from "../download/download-failure.ts";
-import { applyFirmware, usablePublicKeys } from "../firmware/fwup.ts";
+import { DownloadFailure } from "../download/retries.ts";
 import { FwupFailure } from "../firmware/fwup-process.ts";
+import { applyFirmware, usablePublicKeys } from "../firmware/fwup.ts";
 import {
-  compareWithAnnounced,
-  peekMetadata,
   type AnnouncedMetadata,
+  compareWithAnnounced,
   type FirmwareMetadata,
+  peekMetadata,
 } from "../firmware/metadata.ts";
-import { throttleProgress } from "./progress.ts";
+import { type Clock, within } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { type Log, redact } from "../platform/log.ts";
 import type { Blame, UpdateHistory } from "./history.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
 
@@ -384,4 +382,24 @@ function blameOf(error: unknown): Blame {
     return error.fault === "busy" || error.fault === "not-started" ? "circumstances" : "firmware";
   }
   return error instanceof Failure && error.kind === "other" ? "firmware" : "circumstances";
+}
+
+/** nerves_hub_link sends progress no closer than this, and only when the whole percentage grew. */
+const MIN_INTERVAL_MS = 500;
+
+/**
+ * Lets a whole percentage through when it grew and the last one is long enough ago; the first and 100
+ * always. `report` gets what passes.
+ */
+export function throttleProgress(clock: Clock, report: (percent: number) => void): (percent: number) => void {
+  let last = -1;
+  let lastAtMs = Number.NEGATIVE_INFINITY;
+  return (percent) => {
+    const whole = Math.max(0, Math.min(100, Math.floor(percent)));
+    if (whole <= last) return;
+    if (whole < 100 && clock.monotonic() - lastAtMs < MIN_INTERVAL_MS) return;
+    last = whole;
+    lastAtMs = clock.monotonic();
+    report(whole);
+  };
 }

@@ -1,4 +1,4 @@
-import { DownloadFailure, LineFault } from "../download/download-failure.ts";
+import { DownloadFailure, LineFault } from "../download/retries.ts";
 import type { Update } from "../hub/device-messages.ts";
 import type { Clock } from "../platform/clock.ts";
 

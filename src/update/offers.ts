@@ -5,18 +5,17 @@ import type { Readable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
 import { interfaceTowards } from "../board/network-interface.ts";
 import type { FirmwareCache } from "../download/cache.ts";
-import { DownloadFailure } from "../download/download-failure.ts";
-import type { RetryPolicy } from "../download/retries.ts";
-import { download } from "../download/stream.ts";
-import type { Offer } from "./engine.ts";
 import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
+import { DownloadFailure, type RetryPolicy } from "../download/retries.ts";
+import { download } from "../download/stream.ts";
 import { createVerifier, type ExpectedFile } from "../download/verify.ts";
 import type { Update } from "../hub/device-messages.ts";
-import { within, type Clock } from "../platform/clock.ts";
+import { type Clock, within } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
+import type { Offer } from "./engine.ts";
 import type { UpdateAgain } from "./fresh-url.ts";
 
 /** What fetching firmware needs. */

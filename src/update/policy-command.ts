@@ -1,8 +1,7 @@
-import type { Decision } from "./engine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { runCommand } from "../platform/command.ts";
-import { SOON_MS } from "./decide.ts";
-import type { UpdateQuestion } from "./question.ts";
+import type { Decision } from "./engine.ts";
+import { SOON_MS, type UpdateQuestion } from "./question.ts";
 
 export interface PolicyOptions {
   readonly clock: Clock;

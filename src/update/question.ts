@@ -1,6 +1,6 @@
+import { type FirmwareSummary, summaryOf } from "../control/messages.ts";
 import type { RunningFirmware } from "../firmware/slots.ts";
 import type { Offer } from "./engine.ts";
-import { summaryOf, type FirmwareSummary } from "../control/messages.ts";
 
 /** What those who are asked about an update get to know of it; no URL, since that is signed. */
 export interface UpdateQuestion {
@@ -27,3 +27,6 @@ export function updateQuestion(offer: Offer, running: RunningFirmware | undefine
     running: running === undefined ? null : summaryOf(running),
   };
 }
+
+/** nerves_hub_link asks for no less. */
+export const SOON_MS = 5 * 60_000;

@@ -1,8 +1,8 @@
-import type { Offer, UpdateNews } from "./engine.ts";
-import { summaryOf, type FirmwareSummary } from "../control/messages.ts";
+import { type FirmwareSummary, summaryOf } from "../control/messages.ts";
 import type { ControlServer } from "../control/server.ts";
+import type { UpdateStatus } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
-import { statusOf } from "./update-status.ts";
+import type { Offer, UpdateNews } from "./engine.ts";
 
 export interface UpdateReportOptions {
   readonly publish: ControlServer["publish"];
@@ -48,4 +48,23 @@ export function createUpdateReport({ publish, hub, isStopping, onReady }: Update
       }
     },
   };
+}
+
+/** What the hub is told of the way of its update. */
+function statusOf(news: Exclude<UpdateNews, { type: "progress" }>): UpdateStatus {
+  if (news.type === "received") return { status: "received" };
+  if (news.type === "started") {
+    const { networkInterface: name } = news;
+    return { status: "started", ...(name !== undefined && { downloader_network_interface: name }) };
+  }
+  const { outcome } = news;
+  switch (outcome.result) {
+    case "installed":
+      return { status: "completed" };
+    case "rescheduled":
+      return { status: "rescheduled", delay_for: Math.round(outcome.delayMs), reason: outcome.reason };
+    case "failed":
+    case "ignored":
+      return { status: outcome.result, reason: outcome.reason };
+  }
 }

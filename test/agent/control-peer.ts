@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { unlessAborted } from "../../src/platform/abort.ts";
+import { unlessAborted } from "../../src/platform/clock.ts";
 
 const PATIENCE_MS = 30_000;
 

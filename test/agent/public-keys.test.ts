@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createPublicKeys } from "../../src/agent/public-keys.ts";
+import { createPublicKeys } from "../../src/agent/board.ts";
 
 describe("the keys by which firmware is verified", () => {
   it("are the hub's when none are pinned, and an empty list of its never clears them", () => {

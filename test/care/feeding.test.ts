@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { reasonToStarve, type Vitals } from "../../src/care/feeding.ts";
+import { reasonToStarve, type Vitals } from "../../src/care/watchdogs.ts";
 
 const WELL: Vitals = {
   laggingForMs: 0,

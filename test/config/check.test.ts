@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { checkConfig, defaultConfig, type Checked } from "../../src/config/check.ts";
-import { ConfigFailure } from "../../src/config/failure.ts";
+import { checkConfig, type Checked, ConfigFailure, defaultConfig } from "../../src/config/check.ts";
 import { schema } from "../../src/config/schema.ts";
-import { isSection, type Section } from "../../src/config/setting.ts";
-import type { Table } from "../../src/config/table.ts";
+import { isSection, type Section, type Table } from "../../src/config/setting.ts";
 
 /** What every configuration needs; each test adds to it. */
 const NEEDED = { HUBLINK_HUB__URL: "wss://hub.test", HUBLINK_IDENTITY__SOURCE: "shared-secret" };

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { ConfigFailure } from "../../src/config/failure.ts";
+import { ConfigFailure } from "../../src/config/check.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Failure } from "../../src/platform/failure.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
-import { setImmediate } from "node:timers/promises";
 import { describe, it } from "node:test";
-import { readBody } from "../../src/download/body-reader.ts";
+import { setImmediate } from "node:timers/promises";
+import { readBody } from "../../src/download/request.ts";
 
 describe("a body", () => {
   it("that breaks gives all that came before, then what broke it, each time it is asked", async () => {

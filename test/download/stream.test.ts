@@ -1,22 +1,27 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { DownloadFailure, LineFault, type DownloadFault } from "../../src/download/download-failure.ts";
-import type { Retry, RetryPolicy } from "../../src/download/retries.ts";
+import {
+  DownloadFailure,
+  type DownloadFault,
+  LineFault,
+  type Retry,
+  type RetryPolicy,
+} from "../../src/download/retries.ts";
 import { download, type DownloadOptions } from "../../src/download/stream.ts";
 import {
   createVerifier,
+  type ExpectedFile,
   PART_BYTES,
   VerificationFailure,
-  type ExpectedFile,
   type Verifier,
 } from "../../src/download/verify.ts";
-import { recordingLog } from "../board/recording-log.ts";
 import { createTokenBucket } from "../../src/platform/token-bucket.ts";
+import { recordingLog } from "../board/recording-log.ts";
 import { createAuthority } from "../identity/authority.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
-import { give, serve, status, type Answer, type FileServer } from "./file-server.ts";
+import { type Answer, type FileServer, give, serve, status } from "./file-server.ts";
 import { eventually, watchForLeftovers } from "./left-behind.ts";
 
 const FILE = someBytes(2 * PART_BYTES + 300_000);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { alarmsOf, type HealthFacts } from "../../src/extensions/alarms.ts";
+import { alarmsOf, type HealthFacts } from "../../src/extensions/health.ts";
 
 const NOW = Date.UTC(2026, 5, 1);
 const DAY_MS = 86_400_000;

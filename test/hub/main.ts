@@ -4,12 +4,12 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Failure, fileFailure, messageOf } from "../../src/platform/failure.ts";
-import { redact } from "../../src/platform/redact.ts";
+import { redact } from "../../src/platform/log.ts";
 import { startConsolePage } from "./console-page.ts";
 import { keepCertificates, writeDemoBoard } from "./demo-board.ts";
 import { readFirmwareMeta } from "./firmware-meta.ts";
 import { runLine } from "./prompt.ts";
-import { startHub, type HubEvent } from "./server.ts";
+import { type HubEvent, startHub } from "./server.ts";
 
 const USAGE = `usage: npm run hub -- [options]
   --port N              listen there (default 8443)

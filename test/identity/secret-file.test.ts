@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { readSecretFile } from "../../src/identity/owner-only.ts";
+import { readSecretFile } from "../../src/identity/secret-file.ts";
 import { Failure, type FailureKind } from "../../src/platform/failure.ts";
 
 describe("a secret file", () => {

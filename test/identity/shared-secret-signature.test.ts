@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { it } from "node:test";
 import { number, object, parse, string } from "valibot";
-import { signConnect } from "../../src/identity/nh1.ts";
+import { signConnect } from "../../src/identity/shared-secret.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
 
 const Vector = object({

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { chmod, rm } from "node:fs/promises";
 import { describe, it } from "node:test";
-import { signConnect } from "../../src/identity/nh1.ts";
+import { signConnect } from "../../src/identity/shared-secret.ts";
 import { createDevice, type Device } from "./device.ts";
 import { failure } from "./failure.ts";
 

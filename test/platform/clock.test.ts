@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { unlessAborted } from "../../src/platform/abort.ts";
-import { sleep, systemClock, within } from "../../src/platform/clock.ts";
+import { sleep, systemClock, unlessAborted, within } from "../../src/platform/clock.ts";
 import { FakeClock } from "./fake-clock.ts";
 
 /** A signal that counts its listeners. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { redact } from "../../src/platform/redact.ts";
+import { redact } from "../../src/platform/log.ts";
 
 describe("what must not be read", () => {
   const cases: readonly (readonly [text: string, safe: string])[] = [

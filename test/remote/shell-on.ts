@@ -3,8 +3,13 @@ import { EventEmitter, once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
-import { openTerminal, type Terminal, type TerminalOptions } from "../../src/remote/terminal.ts";
-import { TERMINAL_WAYS, type TerminalWay } from "../../src/remote/terminal-ways.ts";
+import { TERMINAL_WAYS } from "../../src/remote/terminal-ways.ts";
+import {
+  openTerminal,
+  type Terminal,
+  type TerminalOptions,
+  type TerminalWay,
+} from "../../src/remote/terminal.ts";
 
 /** A shell, and what it has shown. */
 export interface OpenShell {

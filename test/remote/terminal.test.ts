@@ -9,8 +9,8 @@ import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { accountOf } from "../../src/remote/account.ts";
-import { findTerminalWay } from "../../src/remote/find-terminal-way.ts";
-import { shellOn, untilGone, waysHere, type OpenShell } from "./shell-on.ts";
+import { findTerminalWay } from "../../src/remote/terminal-ways.ts";
+import { type OpenShell, shellOn, untilGone, waysHere } from "./shell-on.ts";
 
 const isRoot = process.getuid?.() === 0;
 

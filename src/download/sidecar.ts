@@ -1,12 +1,11 @@
-/** What stands beside a cached file: what it is of, and what of it can be relied on. */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
 import { writeFileAtomic } from "../platform/atomic-file.ts";
 import { systemCode } from "../platform/failure.ts";
-import type { CacheableFile } from "./cache.ts";
+import type { ExpectedFile } from "./verify.ts";
 
-const Sidecar = v.object({
+export const Sidecar = v.object({
   format: v.literal(1),
   /** Of what the hub announced: the same uuid may come as another file, such as a delta. */
   announced: v.string(),
@@ -45,4 +44,9 @@ function digestOf({ sizeBytes, checksum, parts }: CacheableFile): string {
   return createHash("sha256")
     .update(JSON.stringify([sizeBytes, checksum, parts]))
     .digest("hex");
+}
+
+/** A file whose size is known beforehand. */
+export interface CacheableFile extends ExpectedFile {
+  readonly sizeBytes: number;
 }

@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, it } from "node:test";
+import ts from "typescript";
+
+const root = join(import.meta.dirname, "..");
+
+/** Every module of src with those it imports, for types too. */
+function importsOfModules(): Map<string, readonly string[]> {
+  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".ts"))
+    .map((path) => join("src", path));
+  return new Map(
+    files.map((file) => {
+      const { importedFiles } = ts.preProcessFile(readFileSync(join(root, file), "utf8"));
+      const own = importedFiles.map(({ fileName }) => fileName).filter((name) => name.startsWith("."));
+      return [file, own.map((name) => relative(root, join(root, dirname(file), name)))];
+    }),
+  );
+}
+
+/** One circle of imports, from a module back to itself; undefined when there is none. */
+function circleIn(imports: ReadonlyMap<string, readonly string[]>): readonly string[] | undefined {
+  const done = new Set<string>();
+  const walk = (file: string, way: readonly string[]): readonly string[] | undefined => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file];
+    if (done.has(file)) return undefined;
+    for (const next of imports.get(file) ?? []) {
+      const circle = walk(next, [...way, file]);
+      if (circle !== undefined) return circle;
+    }
+    done.add(file);
+    return undefined;
+  };
+  for (const file of imports.keys()) {
+    const circle = walk(file, []);
+    if (circle !== undefined) return circle;
+  }
+  return undefined;
+}
+
+describe("the layout of src", () => {
+  it("has no circle of imports, types included", () => {
+    assert.equal(circleIn(importsOfModules())?.join(" → "), undefined);
+  });
+});
