@@ -18,7 +18,6 @@ import { run } from "./package/run.ts";
 const root = join(import.meta.dirname, "..");
 const ROUNDS = 3;
 const HEARTBEATS = 20;
-const PATIENCE_MS = 120_000;
 /** What a Node takes at its start; a binary can't be given them (see the text). */
 const FLAGS = [
   [],
@@ -197,10 +196,10 @@ async function joinedOnce(target: Target, command: readonly string[]): Promise<J
   try {
     const died = ended.then(async () => Promise.reject(new Error(`the agent has ended: ${await log}`)));
     const device = board.hub.device(IDENTIFIER);
-    await Promise.race([died, board.hub.until(() => device.online, PATIENCE_MS)]);
+    await Promise.race([died, board.hub.until(() => device.online)]);
     const joinedMs = performance.now() - fromMs;
     const beats = () => device.received.filter(({ event }) => event === "heartbeat").length;
-    await Promise.race([died, board.hub.until(() => beats() >= HEARTBEATS, PATIENCE_MS)]);
+    await Promise.race([died, board.hub.until(() => beats() >= HEARTBEATS)]);
     return { joinedMs, ...(await residentOf(agent.pid ?? 0, starter.length > 0)) };
   } finally {
     agent.kill("SIGTERM");

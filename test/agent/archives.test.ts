@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { generateSigningKey, makeFirmware, type MadeFirmware } from "../fwup/archive.ts";
 import { resetAfter } from "../hub/faults.ts";
 import { archivePayload, type Release } from "../hub/releases.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
 import { holdAfter } from "./held-download.ts";
@@ -29,7 +29,7 @@ describe("archives", () => {
       extensions: { health: false },
       firmware: { ...board.config().firmware, ...firmware },
     });
-    await board.hub.until(() => board.hub.device(IDENTIFIER).online, 20_000);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
   const make = async (version: string, overrides = {}): Promise<[MadeFirmware, Release]> => {
     const archive = await makeFirmware({
@@ -77,7 +77,7 @@ describe("archives", () => {
     const path = join(dir, `${made.uuid}.fw`);
     assert.deepEqual(readFileSync(path), readFileSync(made.path));
     await board.restart({ archives: { enabled: true, dir } });
-    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2, 20_000);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
     send(release);
     const [second, newer] = await make("2.0.0");
     send(newer);
@@ -105,7 +105,7 @@ describe("archives", () => {
     await held.held;
     await eventually(() => partBytes(made) === 200_000, "the first bytes are on the disk");
     await board.restart({ archives: { enabled: true, dir }, extensions: { health: false } });
-    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2, 20_000);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
     send(release);
     await ready(made);
     assert.deepEqual(ranges(made), ["all", `bytes=200000-${made.sizeBytes - 1}`]);

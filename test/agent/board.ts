@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
-import { existsSync, readFileSync, watch } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import { readEnvironment, writeVariables, type Variables } from "../../src/firmw
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import { createLog, type Log } from "../../src/platform/log.ts";
 import { makeBoard, type FirmwareOptions, type MadeFirmware, type SigningKey } from "../fwup/archive.ts";
+import { eventually, inTime } from "../eventually.ts";
 import type { CertificateFiles } from "../hub/certificates.ts";
 import { startHub, type Hub, type HubOptions } from "../hub/server.ts";
 import { openFactory, type BoardPlace, type Tables } from "./factory.ts";
@@ -165,15 +166,20 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       return await start(overrides);
     },
     async saw(line) {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
-      while (!logged.some((text) => line.test(text))) await once(onLine, "line", { signal });
+      const seen = async (): Promise<void> => {
+        while (!logged.some((text) => line.test(text))) await once(onLine, "line");
+      };
+      await inTime(
+        seen(),
+        () => `${String(line)} in the log; its last lines:\n${logged.slice(-8).join("\n")}`,
+      );
     },
     environment: async () => readEnvironment(fwEnvConfig),
     setEnvironment: async (variables) => writeVariables(fwEnvConfig, new Map(Object.entries(variables))),
     async untilRebooted(times) {
-      await untilInFolder(
-        dir,
+      await eventually(
         () => existsSync(rebooted) && readFileSync(rebooted, "utf8").length >= 2 * times,
+        () => `${times} reboots; the log's last lines:\n${logged.slice(-8).join("\n")}`,
       );
     },
     setKernelCommandLine: async (text) => writeFile(join(root, "proc/cmdline"), `${text}\n`),
@@ -223,18 +229,4 @@ async function keepFromTheMachine(dir: string): Promise<void> {
       mode: 0o755,
     });
   process.env["PATH"] = `${bin}:${process.env["PATH"] ?? ""}`;
-}
-
-/** Nothing waits for so long when all is well; a test that waits in vain is to fail, not to hang. */
-const PATIENCE_MS = 30_000;
-
-/** Resolves when a condition on a folder's files holds; looked at whenever one changes. */
-async function untilInFolder(folder: string, holds: () => boolean): Promise<void> {
-  const signal = AbortSignal.timeout(PATIENCE_MS);
-  const watcher = watch(folder);
-  try {
-    while (!holds()) await once(watcher, "change", { signal });
-  } finally {
-    watcher.close();
-  }
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import type { Release } from "../hub/releases.ts";
 import { holdAfter } from "./held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
@@ -23,7 +23,7 @@ describe("an update that is cached first", () => {
     update: { retry: { delay_s: 0.01 }, mode: "auto", cache_dir: join(board.dir, "cache"), ...update },
   });
   const rebooting = async (): Promise<unknown> =>
-    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
   const words = (): string[] => board.hub.device(IDENTIFIER).statuses.map(({ status }) => status);
 
   it("is complete before the other slot is touched, shows both stages, and leaves nothing behind", async () => {

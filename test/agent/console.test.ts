@@ -7,8 +7,6 @@ import { untilGone } from "../remote/shell-on.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
 
-const PATIENCE_MS = 20_000;
-
 describe("the hub's console", () => {
   let board: TestBoard;
   let agent: Agent | undefined;
@@ -36,7 +34,7 @@ describe("the hub's console", () => {
         .device(IDENTIFIER)
         .received.slice(from)
         .filter(({ topic, event }) => topic === "console" && event === "phx_join").length;
-    await board.hub.until(() => joins() >= times, PATIENCE_MS);
+    await board.hub.until(() => joins() >= times);
   };
   let from = 0;
   const reset = (): void => {
@@ -56,7 +54,7 @@ describe("the hub's console", () => {
       .join("");
   const shows = async (pattern: RegExp): Promise<void> => {
     await board.hub
-      .until(() => pattern.test(shown()), PATIENCE_MS)
+      .until(() => pattern.test(shown()))
       .catch(() => {
         assert.fail(`${String(pattern)} is not in ${JSON.stringify(shown().slice(-1000))}`);
       });

@@ -1,8 +1,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { unlessAborted } from "../../src/platform/clock.ts";
-
-const PATIENCE_MS = 30_000;
+import { inTime } from "../eventually.ts";
 
 export type Message = Readonly<Record<string, unknown>>;
 
@@ -56,8 +54,7 @@ export async function controlPeer(path: string, hello?: object): Promise<Control
         const message = messages.shift();
         if (message !== undefined) return message;
         if (!open) throw new Error("the agent closed the control socket");
-        const patience = AbortSignal.timeout(PATIENCE_MS); // a test that waits in vain is to fail, not to hang
-        await unlessAborted(new Promise<void>((resolve) => (wake = resolve)), patience);
+        await inTime(new Promise<void>((resolve) => (wake = resolve)), "a message of the agent");
       }
     },
     async request(method, params) {

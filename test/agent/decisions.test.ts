@@ -57,12 +57,12 @@ describe("deciding on an update", () => {
   const told = async (status: string, from = 0): Promise<Status> => {
     const isIt = ({ event, payload }: { event: unknown; payload: unknown }): boolean =>
       event === "status_update" && (payload as Status).status === status;
-    return (await board.hub.waitFor(IDENTIFIER, isIt, 15_000, from)).payload as Status;
+    return (await board.hub.waitFor(IDENTIFIER, isIt, from)).payload as Status;
   };
   const heard = (): number => board.hub.device(IDENTIFIER).received.length;
   const words = (): string[] => board.hub.device(IDENTIFIER).statuses.map(({ status }) => status);
   const rebooting = async (): Promise<unknown> =>
-    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
   const pass = async (ms: number): Promise<void> => {
     hubClock.jump(ms);
     await clock.advance(ms);
@@ -116,7 +116,7 @@ describe("deciding on an update", () => {
       await board.restart();
       const { joins } = board.hub.device(IDENTIFIER);
       const joined = ({ event }: { event: unknown }): boolean => event === "report_network_interface";
-      await board.hub.waitFor(IDENTIFIER, joined, 15_000, from); // time may pass: the agent knows that it has joined
+      await board.hub.waitFor(IDENTIFIER, joined, from); // time may pass: the agent knows that it has joined
       await pass(delay_for - 1);
       assert.equal(joins.length, 2);
       await pass(10_001);

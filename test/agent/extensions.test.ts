@@ -38,7 +38,7 @@ describe("extensions of a running agent", () => {
         .device(IDENTIFIER)
         .received.filter((message) => message.event === event)
         .map(({ payload }) => payload);
-    await board.hub.until(() => found().length >= count, 20_000);
+    await board.hub.until(() => found().length >= count);
     return found();
   };
   /** What this board's kernel says of itself. */
@@ -201,7 +201,6 @@ describe("extensions of a running agent", () => {
       const { payload } = await board.hub.waitFor(
         IDENTIFIER,
         (message) => message.event === "logging:send" && (message.payload as Sent).message.includes(text),
-        20_000,
       );
       return payload as Sent;
     };

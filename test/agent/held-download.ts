@@ -1,3 +1,4 @@
+import { inTime } from "../eventually.ts";
 import type { Exchange } from "../hub/download-server.ts";
 import type { Fault } from "../hub/faults.ts";
 
@@ -20,7 +21,9 @@ export function holdAfter(sizeBytes: number): HeldDownload {
   const held = new Promise<void>((resolve) => (stopped = resolve));
   return {
     name: `hold-after ${sizeBytes}`,
-    held,
+    get held() {
+      return inTime(held, `a download stops after ${sizeBytes} bytes`);
+    },
     goOn,
     breakOff: () => exchange?.reset(),
     download(current) {

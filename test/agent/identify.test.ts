@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { setTimeout } from "node:timers/promises";
+import { eventually } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer, type ControlPeer } from "./control-peer.ts";
 
@@ -57,6 +57,8 @@ describe("a board with a lamp of its own", () => {
     await board.start({ identify });
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
+  const trigger = async (name: string): Promise<void> =>
+    eventually(() => readFileSync(lamp("trigger"), "utf8") === name, `the LED has the trigger ${name}`);
   beforeEach(async () => {
     board = await setUpBoard();
     await mkdir(lamp("."), { recursive: true });
@@ -71,7 +73,7 @@ describe("a board with a lamp of its own", () => {
     for (let times = 0; times < 3; times += 1) board.hub.identify(IDENTIFIER);
     await board.saw(/the LED shows which board this is/);
     await board.saw(/identify\.command shows/);
-    await until(() => readFileSync(lamp("trigger"), "utf8") === "mmc0");
+    await trigger("mmc0");
     assert.equal(await readFile(shown, "utf8"), "0.5\n");
     assert.equal(readFileSync(lamp("brightness"), "utf8"), "0", "its trigger lights it from here on");
   });
@@ -79,7 +81,7 @@ describe("a board with a lamp of its own", () => {
   it("leaves it as it was when the agent stops in between, and ends the command", async () => {
     await start({ led: "lamp", seconds: 3600, command: "exec sleep 3600" });
     board.hub.identify(IDENTIFIER);
-    await until(() => readFileSync(lamp("trigger"), "utf8") === "none");
+    await trigger("none");
     await board.restart();
     assert.equal(readFileSync(lamp("trigger"), "utf8"), "mmc0");
   });
@@ -87,7 +89,7 @@ describe("a board with a lamp of its own", () => {
   it("ends both before the board reboots", async () => {
     await start({ led: "lamp", seconds: 3600, command: "exec sleep 3600" });
     board.hub.identify(IDENTIFIER);
-    await until(() => readFileSync(lamp("trigger"), "utf8") === "none");
+    await trigger("none");
     board.hub.reboot(IDENTIFIER);
     await board.untilRebooted(1);
     assert.equal(readFileSync(lamp("trigger"), "utf8"), "mmc0");
@@ -100,8 +102,3 @@ describe("a board with a lamp of its own", () => {
     await board.saw(/identify\.command ended with 3.*no lamp/);
   });
 });
-
-/** Files change on no clock: looks until it is so. */
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await setTimeout(5);
-}

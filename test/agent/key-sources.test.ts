@@ -28,12 +28,11 @@ describe("a board joins its hub with its key", () => {
 
   const joins = async (identity: Readonly<Record<string, unknown>>): Promise<void> => {
     await board.restart({ identity: { identifier: "", ...identity } });
-    await board.hub.until(() => board.hub.device(IDENTIFIER).online, 20_000);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
     const joined = board.hub.device(IDENTIFIER).joins.length;
     board.hub.disconnect(IDENTIFIER);
     await board.hub.until(
       () => board.hub.device(IDENTIFIER).joins.length > joined && board.hub.device(IDENTIFIER).online,
-      20_000,
     );
     await board.restart({ hub: { url: "ws://127.0.0.1:9" } }); // gone again, for the next to come
     await board.hub.until(() => !board.hub.device(IDENTIFIER).online);

@@ -27,7 +27,6 @@ describe("a lesson of other agents", () => {
     const { payload } = await board.hub.waitFor(
       IDENTIFIER,
       ({ payload: sent }) => (sent as { status?: string }).status === "failed",
-      20_000,
     );
     return (payload as { reason: string }).reason;
   };

@@ -26,7 +26,7 @@ describe("a board behind a proxy", () => {
     await online();
     const v2 = await board.firmware("2.0.0");
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
-    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
     const hub = `localhost:${board.hub.port}`;
     assert.deepEqual(proxy.asked, [hub, hub, new URL(board.hub.downloadUrl).host]);
     assert.doesNotMatch(board.logged.join("\n"), /secret|bWU6c2VjcmV0/);
@@ -47,7 +47,7 @@ describe("a board behind a proxy", () => {
       await online();
       const v2 = await board.firmware("2.0.0");
       board.hub.deploy(await board.hub.publish(v2.path, v2.meta)); // by a URL of localhost
-      await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+      await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
       assert.deepEqual(proxy.asked, [`hub.test:${board.hub.port}`]);
     });
 
@@ -72,7 +72,7 @@ describe("a board behind a proxy", () => {
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
     await download.held;
     proxy.cut();
-    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
     const [first, second, ...more] = board.hub.downloads.map(({ range }) => range ?? "all");
     assert.deepEqual([first, more], ["all", []]);
     assert.match(second ?? "", /^bytes=[1-9]\d*-$/); // what was on its way in the proxy is fetched again

@@ -13,7 +13,7 @@ describe('hub.serializer = "msgpack"', () => {
       hub: { ...board.config().hub, serializer: "msgpack" },
       extensions: { health: false },
     });
-    await board.hub.until(() => board.hub.device(IDENTIFIER).online, 20_000);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
   const spoken = async (): Promise<unknown> => {
     const daemon = await connectToDaemon({ path: board.config().state.control_socket });
@@ -27,7 +27,7 @@ describe('hub.serializer = "msgpack"', () => {
     assert.equal(await spoken(), "msgpack");
     const v2 = await board.firmware("2.0.0");
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
-    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 30_000);
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
     assert.deepEqual(
       board.hub.device(IDENTIFIER).statuses.map(({ status }) => status),
       ["received", "started", "completed"],
@@ -39,7 +39,7 @@ describe('hub.serializer = "msgpack"', () => {
     assert.equal(await spoken(), "json");
     await board.saw(/the hub refuses msgpack; speaking json from now on/);
     board.hub.disconnect(IDENTIFIER);
-    await board.hub.until(() => board.hub.device(IDENTIFIER).connections === 2, 20_000);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).connections === 2);
     assert.equal(board.logged.filter((line) => line.includes("the hub refuses msgpack")).length, 1);
   });
 });

@@ -24,7 +24,7 @@ describe("an update from the hub", () => {
   };
   const words = (): string[] => board.hub.device(IDENTIFIER).statuses.map(({ status }) => status);
   const rebooting = async (): Promise<unknown> =>
-    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting", 15_000);
+    board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
 
   it("is installed in the other slot, rebooted into, joined as and validated", async () => {
     const release = await setUp();

@@ -5,7 +5,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
 

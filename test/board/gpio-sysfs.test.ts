@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { findLine, type FoundLine } from "../../src/board/gpio-line.ts";
 import { Failure } from "../../src/platform/failure.ts";
+import { PATIENCE_MS } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
@@ -113,7 +114,7 @@ describe("an external watchdog on a line that onoff drives", { skip: cannot }, (
     const { stdout, stderr, status } = spawnSync(
       "unshare",
       ["-m", "-p", "-f", "sh", "-c", NAMESPACE, "sh", ...program, ...args],
-      { encoding: "utf8", env: { ...process.env, LEFT: "", CLOSED: "", ...env }, timeout: 60_000 },
+      { encoding: "utf8", env: { ...process.env, LEFT: "", CLOSED: "", ...env }, timeout: PATIENCE_MS },
     );
     assert.deepEqual([stderr, status], ["", 0]);
     return stdout.trim().split("\n");

@@ -8,7 +8,7 @@ import type { GpioLine } from "../../src/board/gpio-chip.ts";
 import { findLine } from "../../src/board/gpio-line.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
 
 /**

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { openLed, type Led } from "../../src/board/led.ts";
+import { eventually } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
@@ -31,7 +32,7 @@ describe("an LED", () => {
     const blinking = (await open()).blink(2000, new AbortController().signal);
     const seen: string[] = [];
     for (let times = 0; times < 8; times += 1) {
-      await until(() => clock.pending === 1);
+      await eventually(() => clock.pending === 1, "the LED's next change");
       seen.push(await has("brightness"));
       await clock.advance(250);
     }
@@ -45,7 +46,7 @@ describe("an LED", () => {
     await led({ brightness: "0\n", trigger: "none mmc0 [timer]\n", delay_on: "900\n", delay_off: "100\n" });
     const stopping = new AbortController();
     const blinking = (await open()).blink(10_000, stopping.signal);
-    await until(() => clock.pending === 1);
+    await eventually(() => clock.pending === 1, "the LED's next change");
     assert.equal(await has("trigger"), "none");
     for (const name of ["delay_on", "delay_off"]) await writeFile(file(name), "500\n");
     stopping.abort(new Error("stop"));
@@ -77,8 +78,3 @@ describe("an LED", () => {
     assert.match(stdout + stderr, /^permission the LED ACT: permission denied; run as root, or give .+\n$/);
   });
 });
-
-/** Files are written for real, on no clock: looks until it is so. */
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise(setImmediate);
-}

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { serialNumber } from "../../src/board/serial-number.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const PI_CPUINFO = `processor\t: 0
@@ -58,7 +59,7 @@ describe("the board's serial number", () => {
     assert.equal(await serialNumber(root, clock), "fallback");
     await boardid("echo wrong; sleep 1000");
     const serial = serialNumber(root, clock);
-    while (clock.pending === 0) await clock.advance(0);
+    await eventually(() => clock.pending === 1, "boardid runs");
     await clock.advance(5000);
     assert.equal(await serial, "fallback");
   });

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { IDENTIFIER, type TestBoard } from "../agent/board.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { missing } from "./card.ts";
 import { cannotIsolate, install, isolated, PACKAGE } from "./installed.ts";
 

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { writeVariables } from "../../src/firmware/uboot-environment.ts";
+import { PATIENCE_MS } from "../eventually.ts";
 import { COMMON, DATA_OFFSET, KERNEL_OFFSETS, makeCard, missing, type Card } from "./card.ts";
 
 const ERASED = Buffer.alloc(4096, 0xff);
@@ -205,7 +206,7 @@ describe("the agent on a card of buildroot/", { skip: missing("fwup") }, () => {
     const board = await card.boot("fw_slot=b fw_validated=0");
     await board.validate();
     assert.equal(card.ops("status").text, "b");
-    await board.clearTarget(AbortSignal.timeout(60_000));
+    await board.clearTarget(AbortSignal.timeout(PATIENCE_MS));
     assert.equal(card.ops("revert").exitCode, 1);
   });
 
@@ -224,7 +225,7 @@ describe("the agent on a card of buildroot/", { skip: missing("fwup") }, () => {
     const fallen = await card.boot("fw_slot=a fw_validated=1");
     assert.equal(fallen.running?.slot, "a");
     assert.deepEqual([fallen.fellBack, fallen.fellBackFrom], [true, failed]);
-    await fallen.clearTarget(AbortSignal.timeout(60_000));
+    await fallen.clearTarget(AbortSignal.timeout(PATIENCE_MS));
     assert.equal((await card.environment()).get("nerves_fw_reverted"), undefined);
   });
 });

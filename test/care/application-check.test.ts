@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { createApplicationCheck, type ApplicationCheck } from "../../src/care/application-check.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { recordingLog } from "../board/recording-log.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const MINUTE = 60_000;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { createRebooter, type Rebooter } from "../../src/care/rebooter.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("a reboot that has failed in every way", () => {

@@ -9,8 +9,6 @@ import { end, hublink, startDaemon, type Program } from "./program.ts";
 /** In no list of users, as a number that an image's own service has. */
 const USER = 4321;
 
-const PATIENCE_MS = 20_000;
-
 /** @param capabilities what the user has of root's power, as `AmbientCapabilities=` gives it */
 const asUser = (...capabilities: string[]): string[] => [
   ...["setpriv", `--reuid=${USER}`, `--regid=${USER}`, "--clear-groups"],
@@ -49,7 +47,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     board.hub.send(IDENTIFIER, "console", "dn", { data: "id -u; pwd\r" });
     const device = board.hub.device(IDENTIFIER);
     await board.hub
-      .until(() => device.console.includes(`${USER}\r\n/\r\n`), PATIENCE_MS)
+      .until(() => device.console.includes(`${USER}\r\n/\r\n`))
       .catch(() => assert.fail(`the console shows ${JSON.stringify(device.console)}`));
 
     const v2 = await board.firmware("2.0.0");

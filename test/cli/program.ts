@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
+import { inTime } from "../eventually.ts";
 
 export interface ProgramOptions {
   /** Added to the environment. */
@@ -26,6 +27,7 @@ export interface Ended {
 /** The bundle, as a process that runs. */
 export interface Program {
   readonly child: ChildProcessWithoutNullStreams;
+  /** Waits for its end, for as long as tests wait. */
   readonly ended: Promise<Ended>;
   /** Resolves when its standard error has a line that matches. @throws when it ends without one */
   readonly logged: (pattern: RegExp) => Promise<string>;
@@ -69,9 +71,11 @@ export async function start(args: readonly string[], options: ProgramOptions = {
   });
   return {
     child,
-    ended,
+    get ended() {
+      return inTime(ended, () => `the end of hublink ${args.join(" ")}; it logged:\n${stderr}`);
+    },
     async logged(pattern) {
-      return new Promise((resolve, reject) => {
+      const line = new Promise<string>((resolve, reject) => {
         const look = (): void => {
           const line = stderr.split("\n").find((text) => pattern.test(text));
           if (line === undefined) return;
@@ -82,14 +86,19 @@ export async function start(args: readonly string[], options: ProgramOptions = {
         look();
         child.once("close", () => reject(new Error(`ended without ${String(pattern)}: ${stderr}`)));
       });
+      return inTime(line, () => `${String(pattern)} in what hublink ${args.join(" ")} logs:\n${stderr}`);
     },
   };
 }
 
 /** Runs `hublink ARGS` to its end. */
 export async function hublink(args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
-  const { ended } = await start(args, options);
-  return ended;
+  const program = await start(args, options);
+  try {
+    return await program.ended;
+  } finally {
+    await end(program);
+  }
 }
 
 /** Starts `hublink run`, up to the point where commands find it. */

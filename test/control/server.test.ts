@@ -229,7 +229,7 @@ describe("the control socket", () => {
       assert.equal(asked, requests);
     });
 
-    it("stops also with an application that does not read", { timeout: 10_000 }, async () => {
+    it("stops also with an application that does not read", async () => {
       const agent = await listen();
       const slow = await welcomed({ subscribe: ["connection"] });
       slow.socket.pause();

@@ -12,7 +12,8 @@ import { recordingLog } from "../board/recording-log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
 import { give, serve, status, type Answer, type FileServer } from "./file-server.ts";
-import { eventually, watchForLeftovers } from "./left-behind.ts";
+import { eventually } from "../eventually.ts";
+import { watchForLeftovers } from "./left-behind.ts";
 
 const FILE = someBytes(6 * PART_BYTES + 300_000);
 const ANNOUNCED = announce(FILE);

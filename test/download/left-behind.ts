@@ -1,17 +1,7 @@
 import assert from "node:assert/strict";
-import { setImmediate } from "node:timers/promises";
+import { eventually } from "../eventually.ts";
 
 const KINDS = /^(ProcessWrap|PipeWrap|TCPSocketWrap|TCPServerWrap|TLSWrap|Timeout)$/;
-const MAX_WAIT_MS = 10_000;
-
-/** Resolves once `condition` holds, which something outside this process brings about. */
-export async function eventually(condition: () => boolean, what: string): Promise<void> {
-  const giveUpMs = performance.now() + MAX_WAIT_MS;
-  while (!condition()) {
-    assert.ok(performance.now() < giveUpMs, `not within ${MAX_WAIT_MS} ms: ${what}`);
-    await setImmediate();
-  }
-}
 
 /** Keeps what this process holds now; the result fails when more is held once things have settled. */
 export function watchForLeftovers(): () => Promise<void> {

@@ -22,7 +22,8 @@ import { createAuthority } from "../identity/authority.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
 import { type Answer, type FileServer, give, serve, status } from "./file-server.ts";
-import { eventually, watchForLeftovers } from "./left-behind.ts";
+import { eventually } from "../eventually.ts";
+import { watchForLeftovers } from "./left-behind.ts";
 
 const FILE = someBytes(2 * PART_BYTES + 300_000);
 const NOTHING: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { followLines } from "../../src/extensions/follow-lines.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const STEP_MS = 100;
@@ -54,7 +54,10 @@ describe("a command that is followed", () => {
     });
     const ended = new AbortController();
     const refused = assert.rejects(followed, /it writes a line without an end/).finally(() => ended.abort());
-    while (!ended.signal.aborted) await clock.advance(STEP_MS);
+    await eventually(async () => {
+      await clock.advance(STEP_MS);
+      return ended.signal.aborted;
+    }, "the end of the command");
     await refused;
     assert.equal(clock.pending, 0);
   });

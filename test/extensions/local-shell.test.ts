@@ -4,8 +4,6 @@ import type { Agent } from "../../src/agent/agent.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { untilGone } from "../remote/shell-on.ts";
 
-const PATIENCE_MS = 20_000;
-
 describe("the extension local_shell", () => {
   let board: TestBoard;
   let agent: Agent | undefined;
@@ -31,7 +29,7 @@ describe("the extension local_shell", () => {
       .filter((message) => message.event === `local_shell:${event}`)
       .map(({ payload }) => payload);
   const status = async (word: string): Promise<void> =>
-    board.hub.until(() => JSON.stringify(messages("request_status")).includes(`"${word}"`), PATIENCE_MS);
+    board.hub.until(() => JSON.stringify(messages("request_status")).includes(`"${word}"`));
   const send = (event: string, payload: unknown): void =>
     board.hub.send(IDENTIFIER, "extensions", `local_shell:${event}`, payload);
   const type = (data: string): void => send("shell_input", { data });
@@ -41,13 +39,13 @@ describe("the extension local_shell", () => {
       .join("");
   const shows = async (pattern: RegExp): Promise<void> => {
     await board.hub
-      .until(() => pattern.test(shown()), PATIENCE_MS)
+      .until(() => pattern.test(shown()))
       .catch(() => {
         assert.fail(`${String(pattern)} is not in ${JSON.stringify(shown().slice(-1000))}`);
       });
   };
   const exited = async (): Promise<unknown> => {
-    await board.hub.until(() => messages("shell_exited").length > 0, PATIENCE_MS);
+    await board.hub.until(() => messages("shell_exited").length > 0);
     return messages("shell_exited")[0];
   };
 
@@ -79,7 +77,7 @@ describe("the extension local_shell", () => {
     assert.deepEqual(await exited(), { exit_code: 3 });
     const timer = setInterval(() => send("request_shell", {}), 200);
     try {
-      await board.hub.until(() => messages("request_status").length === 2, PATIENCE_MS);
+      await board.hub.until(() => messages("request_status").length === 2);
     } finally {
       clearInterval(timer);
     }
@@ -108,7 +106,7 @@ describe("the extension local_shell", () => {
     type(`${nap}\r`);
     await shows(/sleep/);
     board.hub.send(IDENTIFIER, "extensions", "detach", { extensions: ["local_shell"] });
-    await board.hub.until(() => messages("detached").length === 1, PATIENCE_MS);
+    await board.hub.until(() => messages("detached").length === 1);
     await untilGone(nap);
   });
 
@@ -117,7 +115,7 @@ describe("the extension local_shell", () => {
     type("yes\r");
     await shows(/y\r\ny/);
     for (let n = 0; n < 5000; n += 1) type("x");
-    await board.hub.until(() => messages("shell_output").length > 40, PATIENCE_MS);
+    await board.hub.until(() => messages("shell_output").length > 40);
     assert.deepEqual([...messages("detached"), ...messages("error")], []);
   });
 });

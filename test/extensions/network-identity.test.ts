@@ -7,7 +7,7 @@ import type { RunningExtension } from "../../src/extensions/extension.ts";
 import { createNetworkIdentity } from "../../src/extensions/network-identity.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { recordingLog } from "../board/recording-log.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const FIVE_MINUTES = 300_000;

@@ -15,7 +15,8 @@ import {
 import { FakeClock } from "../platform/fake-clock.ts";
 import { someBytes } from "../download/announce.ts";
 import { say, scriptedFwup } from "./fwups.ts";
-import { eventually, watchForLeftovers } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
+import { watchForLeftovers } from "../download/left-behind.ts";
 
 const STALL_MS = 600_000;
 /** More than pipes hold. */
@@ -225,7 +226,10 @@ describe("a run of fwup", () => {
     const failure = failureOf(run([say(["PR", 7, ""]), "sleep 1000"], bytes(1_000_000)));
     await eventually(() => heard.length === 1, "fwup is at work");
     // More than once: the pipe itself still takes some bytes.
-    while (process.getActiveResourcesInfo().includes("ProcessWrap")) await clock.advance(STALL_MS);
+    await eventually(async () => {
+      await clock.advance(STALL_MS);
+      return !process.getActiveResourcesInfo().includes("ProcessWrap");
+    }, "the end of fwup");
     assert.deepEqual(await failure, {
       fault: "stalled",
       message: "fwup took no byte and reported no progress for 600 s and was ended",

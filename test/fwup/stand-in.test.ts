@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Writable } from "node:stream";
 import { after, before, describe, it } from "node:test";
+import { PATIENCE_MS } from "../eventually.ts";
 import { generateSigningKey, makeBoard, makeFirmware, writeArchive, type SigningKey } from "./archive.ts";
 import { readDisk } from "./disk-content.ts";
 import { fwups } from "./fwups.ts";
@@ -22,7 +23,7 @@ import {
 
 const ROOTFS_BYTES = 1024 * 1024;
 /** Both ends would wait for each other. */
-const HANGS_WHEN_BROKEN = { timeout: 30_000 };
+const HANGS_WHEN_BROKEN = { timeout: PATIENCE_MS };
 const FIRMWARE = { product: "demo-board", platform: "rpi0", architecture: "arm" };
 
 let folder: string;

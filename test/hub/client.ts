@@ -33,8 +33,6 @@ export interface RawDevice {
   closed(): Promise<number>;
 }
 
-const WAIT_MS = 5000;
-
 /** Opens a WebSocket to a hub, as any device would, and reports what happened. */
 export async function connect(url: string, options: ClientOptions = {}): Promise<Attempt> {
   const socket = new WebSocket(url, { perMessageDeflate: false, ...options });
@@ -71,7 +69,6 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
     count: async (wanted) =>
       waiting.until(
         () => (frames.length >= wanted ? frames : undefined),
-        WAIT_MS,
         () => `${frames.length} of ${wanted} frames: ${JSON.stringify(frames).slice(-600)}`,
       ),
     async beat() {
@@ -81,14 +78,12 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
       device.send([null, `beat ${beat}`, "phoenix", "heartbeat", {}]);
       return waiting.until(
         () => (answeredBeats >= beat ? "answered" : closeCode === undefined ? undefined : "closed"),
-        WAIT_MS,
         () => "no reply to a heartbeat",
       );
     },
     closed: async () =>
       waiting.until(
         () => closeCode,
-        WAIT_MS,
         () => "the socket did not close",
       ),
   };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { WebSocket } from "ws";
+import { inTime, PATIENCE_MS } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { hublink } from "../cli/program.ts";
 import { startConsolePage, type ConsolePage } from "./console-page.ts";
@@ -15,7 +16,6 @@ const FLAGS = [
   ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
   ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
 ];
-const PATIENCE_MS = 60_000;
 /** `SCREENSHOT=docs/console.png scripts/test test/hub/console-page.test.ts` makes the documentation's. */
 const { SCREENSHOT } = process.env;
 
@@ -56,14 +56,16 @@ describe("the console in a browser", { skip: !existsSync(CHROMIUM) && "chromium 
       return Array.from({ length: active.length }, (_, n) => active.getLine(n).translateToString(true)).join("\\n");
     })()`);
   const shows = async (pattern: RegExp): Promise<RegExpExecArray> => {
-    const until = Date.now() + PATIENCE_MS;
-    for (;;) {
-      const text = (await screen()).trimEnd();
-      const match = pattern.exec(`${text} `);
-      if (match !== null) return match;
-      if (Date.now() > until) assert.fail(`${String(pattern)} is not on the screen:\n${text}`);
-      await page.waitForTimeout(50);
-    }
+    const shown = { text: "" };
+    const match = async (): Promise<RegExpExecArray> => {
+      for (;;) {
+        shown.text = (await screen()).trimEnd();
+        const found = pattern.exec(`${shown.text} `);
+        if (found !== null) return found;
+        await page.waitForTimeout(50);
+      }
+    };
+    return inTime(match(), () => `${String(pattern)} on the screen, which shows\n${shown.text}`);
   };
   const type = async (line: string): Promise<void> => {
     await page.keyboard.type(`${line}\n`);

@@ -2,10 +2,9 @@ import { access } from "node:fs/promises";
 import { systemClock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure, fileFailure } from "../../src/platform/failure.ts";
+import { PATIENCE_MS } from "../eventually.ts";
 import { realFwup, STAND_IN } from "../fwup/run.ts";
 import type { FirmwareMeta } from "./releases.ts";
-
-const TIMEOUT_MS = 60_000;
 
 /**
  * What `fwup -m` says of a firmware file.
@@ -19,7 +18,7 @@ export async function readFirmwareMeta(file: string): Promise<FirmwareMeta> {
   }
   const { exitCode, stdout, stderr } = await runCommand([realFwup() ?? STAND_IN, "-m", "-i", file], {
     clock: systemClock,
-    timeoutMs: TIMEOUT_MS,
+    timeoutMs: PATIENCE_MS,
   });
   const values = new Map<string, string>();
   for (const [, key = "", value = ""] of stdout.matchAll(/^meta-([a-z-]+)="?(.*?)"?$/gm))

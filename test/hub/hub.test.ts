@@ -351,11 +351,11 @@ describe("what the hub knows of a device, and does with it", () => {
     await joinAgain(device);
     const early = await hub.waitFor("dev", ({ event }) => event === "phx_join");
     assert.equal(early.topic, "device");
-    const coming = hub.waitFor("dev", ({ event }) => event === "rebooting", 5000);
+    const coming = hub.waitFor("dev", ({ event }) => event === "rebooting");
     await report(device, {}, "rebooting");
     assert.equal((await coming).event, "rebooting");
     await assert.rejects(
-      hub.waitFor("dev", () => true, 1, hub.device("dev").received.length),
+      hub.waitFor("dev", () => true, hub.device("dev").received.length, 1),
       /not within 1 ms: dev sent no such message; its last ones:(.|\n)*heartbeat/,
     );
     const left = hub.until(() => !hub.device("dev").connected);

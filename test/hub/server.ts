@@ -91,7 +91,7 @@ export interface Hub {
   /**
    * Runs a support script on a device.
    * @returns what H shows of it: output and return, trimmed
-   * @throws when no answer came within 15 s
+   * @throws when no answer comes
    */
   runScript(identifier: string, text: string): Promise<string>;
   reboot(identifier: string): void;
@@ -108,8 +108,8 @@ export interface Hub {
   waitFor(
     identifier: string,
     predicate: (message: Received) => boolean,
-    timeoutMs?: number,
     from?: number,
+    timeoutMs?: number,
   ): Promise<Received>;
   /** Waits until a condition on the hub's state holds; it is looked at after each event. */
   until(condition: () => boolean, timeoutMs?: number): Promise<void>;
@@ -118,9 +118,6 @@ export interface Hub {
 }
 
 const DAY_MS = 86_400_000;
-const WAIT_MS = 20_000;
-/** H forgets the ref of a script after that. */
-const SCRIPT_MS = 15_000;
 const MAX_FRAME_BYTES = 100 * 1024 * 1024;
 const KNOWN_EXTENSIONS = ["geo", "health", "local_shell", "logging", "network_identity"];
 
@@ -364,7 +361,6 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
             .slice(from)
             .map(({ event, payload }) => (event === "scripts/run" && isMap(payload) ? payload : {}))
             .find((payload) => payload["ref"] === ref),
-        SCRIPT_MS,
         () => `${identifier} did not answer the script`,
       );
       return [answer["output"], answer["return"]].join("\n").trim();
@@ -374,24 +370,24 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     disconnect: (identifier, code = 1001) => session(identifier).close(code),
     terminate: (identifier) => session(identifier).terminate(),
     crashChannel: (identifier, topic) => session(identifier).crashChannel(topic),
-    async waitFor(identifier, predicate, timeoutMs = WAIT_MS, from = 0) {
+    async waitFor(identifier, predicate, from = 0, timeoutMs) {
       const record = device(identifier);
       return waiting.until(
         () => record.received.slice(from).find(predicate),
-        timeoutMs,
         () => {
           const last = record.received.slice(-5).map(({ topic, event, payload }) => {
             return JSON.stringify([topic, event, payload]).slice(0, 200);
           });
           return `${identifier} sent no such message; its last ones:\n${last.join("\n")}`;
         },
+        timeoutMs,
       );
     },
-    async until(condition, timeoutMs = WAIT_MS) {
+    async until(condition, timeoutMs) {
       await waiting.until(
         () => condition() || undefined,
-        timeoutMs,
         () => `not so: ${condition.toString()}`,
+        timeoutMs,
       );
     },
     async stop() {

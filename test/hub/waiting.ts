@@ -1,13 +1,16 @@
+import { PATIENCE_MS } from "../eventually.ts";
+
 /** Waits for conditions that are looked at again whenever something happened. */
 export interface Waiting {
   /** Something happened. */
   changed(): void;
   /**
    * Resolves to what `look` returns as soon as that is not undefined.
-   * @param timeoutMs of real time
+   * @param what the condition, for the failure
+   * @param timeoutMs of real time; default: the patience of all tests
    * @throws when time is up, or the hub stops
    */
-  until<T>(look: () => T | undefined, timeoutMs: number, what: () => string): Promise<T>;
+  until<T>(look: () => T | undefined, what: () => string, timeoutMs?: number): Promise<T>;
   /** Fails all that wait. */
   stop(): void;
 }
@@ -18,7 +21,7 @@ export function createWaiting(): Waiting {
     changed() {
       for (const waiter of [...waiters]) waiter.check();
     },
-    async until(look, timeoutMs, what) {
+    async until(look, what, timeoutMs = PATIENCE_MS) {
       const found = look();
       if (found !== undefined) return found;
       return new Promise((resolve, reject) => {

@@ -4,6 +4,7 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import type { KeyObject } from "node:crypto";
 import { writeFile } from "node:fs/promises";
+import { PATIENCE_MS } from "../eventually.ts";
 
 const run = promisify(execFile);
 
@@ -25,7 +26,7 @@ function exists(path: string): boolean {
 
 /** Runs a program; gives what it prints. @throws when it fails */
 export async function output(program: string, ...args: readonly string[]): Promise<string> {
-  return (await run(program, [...args], { timeout: 60_000 })).stdout;
+  return (await run(program, [...args], { timeout: PATIENCE_MS })).stdout;
 }
 
 /**

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
+import { eventually } from "../eventually.ts";
 import { missing } from "./openssl.ts";
 
 /** Debian 12's tpm2-openssl signs, but not for TLS; a folder with the tpm2.so of 1.3.0 or later goes here. */
@@ -24,12 +25,26 @@ export interface SoftTpm {
   stop(): Promise<void>;
 }
 
+/** Ports from here on, below those that the system gives to others who ask for a free one. */
+const FIRST_PORT = 20_000;
+const PAIRS = 6000;
+const ATTEMPTS = 10;
+
 /** Starts a new TPM; children find the provider that the tests are to use. */
 export async function startSoftTpm(folder: string): Promise<SoftTpm> {
   if (MODULES !== undefined) process.env["OPENSSL_MODULES"] = MODULES;
   const state = join(folder, "tpm");
   await mkdir(state, { recursive: true });
-  const port = await freePort();
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    const port = FIRST_PORT + 2 * randomInt(PAIRS);
+    const tpm = await startOn(port, state);
+    if (tpm !== undefined) return tpm;
+  }
+  throw new Error(`swtpm ended at its start, on each of ${ATTEMPTS} ports`);
+}
+
+/** @returns undefined when it ended, as it does where somebody else has the port */
+async function startOn(port: number, state: string): Promise<SoftTpm | undefined> {
   const child = spawn(
     "swtpm",
     [
@@ -39,7 +54,9 @@ export async function startSoftTpm(folder: string): Promise<SoftTpm> {
     { stdio: "ignore" },
   );
   const ended = once(child, "close");
-  while (!(await answers(port + 1))) await setTimeout(20);
+  const hasEnded = (): boolean => child.exitCode !== null;
+  await eventually(async () => hasEnded() || (await answers(port + 1)), "swtpm listens");
+  if (hasEnded()) return undefined;
   return {
     tcti: `swtpm:host=127.0.0.1,port=${port}`,
     async stop() {
@@ -47,15 +64,6 @@ export async function startSoftTpm(folder: string): Promise<SoftTpm> {
       await ended;
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function answers(port: number): Promise<boolean> {

@@ -84,8 +84,6 @@ export interface Bench {
   end(): Promise<void>;
 }
 
-const WAIT_MS = 8000;
-
 export function createBench(): Bench {
   const clock = new FakeClock();
   const waiting = createWaiting();
@@ -113,7 +111,6 @@ export function createBench(): Bench {
         const found = look();
         return found === false ? undefined : found;
       },
-      WAIT_MS,
       () => `${look.toString()}; last lines:\n${kept.slice(-8).join("\n")}`,
     );
   const came = async (link: TestLink, name: LinkStatus["connection"], times: number): Promise<void> => {

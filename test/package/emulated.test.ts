@@ -11,9 +11,6 @@ import { VERSION } from "../../src/version.ts";
 import { IDENTIFIER, setUpBoard } from "../agent/board.ts";
 import { readDisk } from "../fwup/disk-content.ts";
 
-/** Emulation on a busy machine; nothing waits for it when all is well. */
-const PATIENCE_MS = 120_000;
-
 for (const target of TARGETS) {
   describe(`the binary for ${target}`, { skip: reasonToSkip(target) }, () => {
     it("tells its version, and nothing else", async () => {
@@ -43,13 +40,13 @@ for (const target of TARGETS) {
         const exit = once(agent, "exit") as Promise<[number | null]>;
         try {
           const died = exit.then(async () => assert.fail(`the agent has ended: ${await stderr}`));
-          await Promise.race([died, board.hub.until(() => device.online, PATIENCE_MS)]);
+          await Promise.race([died, board.hub.until(() => device.online)]);
           assert.equal(device.firmware?.["version"], "1.0.0");
 
           const update = await board.firmware("2.0.0");
           board.hub.deploy(await board.hub.publish(update.path, update.meta));
           const settled = () => device.statuses.some(({ status }) => /^(completed|failed)$/.test(status));
-          await Promise.race([died, board.hub.until(settled, PATIENCE_MS)]);
+          await Promise.race([died, board.hub.until(settled)]);
           assert.equal(device.statuses.at(-1)?.status, "completed");
           await board.untilRebooted(1);
         } finally {

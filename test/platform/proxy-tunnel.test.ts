@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Server } from "node:net";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { chooseProxy } from "../../src/platform/proxy.ts";
 import { openTunnel, ProxyFailure } from "../../src/platform/proxy-tunnel.ts";
-import { eventually } from "../download/left-behind.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { startHttpProxy, type HttpProxy, type HttpProxyOptions } from "./http-proxy.ts";
 

@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { setTimeout } from "node:timers/promises";
 import { systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { TERMINAL_WAYS } from "../../src/remote/terminal-ways.ts";
@@ -10,6 +9,7 @@ import {
   type TerminalOptions,
   type TerminalWay,
 } from "../../src/remote/terminal.ts";
+import { eventually, inTime } from "../eventually.ts";
 
 /** A shell, and what it has shown. */
 export interface OpenShell {
@@ -19,8 +19,6 @@ export interface OpenShell {
   shows(pattern: RegExp): Promise<RegExpExecArray>;
   readonly exited: Promise<number | null>;
 }
-
-const PATIENCE_MS = 20_000;
 
 export async function shellOn(way: TerminalWay, options: Partial<TerminalOptions> = {}): Promise<OpenShell> {
   let text = "";
@@ -46,16 +44,14 @@ export async function shellOn(way: TerminalWay, options: Partial<TerminalOptions
     exited,
     shown: () => text,
     async shows(pattern) {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
-      for (;;) {
-        const match = pattern.exec(text);
-        if (match !== null) return match;
-        await once(changed, "output", { signal }).catch((error: unknown) => {
-          throw new Error(`${String(pattern)} is not in ${JSON.stringify(text.slice(-1000))}`, {
-            cause: error,
-          });
-        });
-      }
+      const match = async (): Promise<RegExpExecArray> => {
+        for (;;) {
+          const found = pattern.exec(text);
+          if (found !== null) return found;
+          await once(changed, "output");
+        }
+      };
+      return inTime(match(), () => `${String(pattern)} in ${JSON.stringify(text.slice(-1000))}`);
     },
   };
 }
@@ -78,6 +74,5 @@ function isHere({ name }: TerminalWay): boolean {
 /** Resolves when no process has this command line: one that was killed still takes a moment to end. */
 export async function untilGone(commandLine: string): Promise<void> {
   const lines = (): string[] => execFileSync("ps", ["-eo", "args="]).toString().split("\n");
-  const signal = AbortSignal.timeout(PATIENCE_MS);
-  while (lines().includes(commandLine)) await setTimeout(20, undefined, { signal });
+  await eventually(() => !lines().includes(commandLine), `the end of ${commandLine}`);
 }

@@ -88,13 +88,19 @@ for (const { way, skip } of waysHere()) {
     });
 
     it("leaves nothing behind in the file system", async () => {
-      const folders = (): string[] =>
-        readdirSync(tmpdir()).filter((name) => name.startsWith("hublink-shell-"));
-      const before = folders();
-      shell = await shellOn(way);
-      shell.terminal.type("exit\r");
-      await shell.exited;
-      assert.deepEqual(folders(), before);
+      const { TMPDIR } = process.env;
+      const own = await mkdtemp(join(tmpdir(), "hublink-temporary-"));
+      process.env["TMPDIR"] = own; // other tests use the usual one at the same time
+      try {
+        shell = await shellOn(way);
+        shell.terminal.type("exit\r");
+        await shell.exited;
+        assert.deepEqual(readdirSync(own), []);
+      } finally {
+        if (TMPDIR === undefined) delete process.env["TMPDIR"];
+        else process.env["TMPDIR"] = TMPDIR;
+        await rm(own, { recursive: true });
+      }
     });
 
     it("runs as another user, with home and groups", { skip: !isRoot && "only root can" }, async () => {

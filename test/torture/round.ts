@@ -32,8 +32,6 @@ export interface RoundOptions {
   readonly dir: string;
 }
 
-/** After so long without a sign of life the board's watchdog bites. */
-const PATIENCE_MS = 120_000;
 const MAX_LIVES = 24;
 /** Long enough for whatever was put off. */
 const LATER_S = 26 * 3600;
@@ -184,7 +182,6 @@ class Round {
     for (;;) {
       const waited = this.#hub.until(
         () => this.#arrived() || due() || refusal() !== undefined || this.#isIdle(offeredAt),
-        PATIENCE_MS,
       );
       const first = await Promise.race([
         waited.then(() => "hub" as const).catch(() => "silence" as const),

@@ -9,6 +9,7 @@ import type { UpdateQuestion } from "../../src/update/question.ts";
 import type { Decision } from "../../src/update/engine.ts";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const FIRMWARE = { uuid: "u2", version: "2.0.0", product: "demo", platform: "rpi0", architecture: "arm" };
@@ -31,7 +32,7 @@ describe("the policy command", () => {
     askPolicyCommand(command, QUESTION, { clock, runCommand, signal: stopping.signal });
   /** Resolves once the command runs. */
   const running = async (): Promise<void> => {
-    while (!existsSync(join(dir, "pid"))) await new Promise(setImmediate);
+    await eventually(() => existsSync(join(dir, "pid")), "the command runs");
   };
 
   it("gets the update as one line of JSON on its standard input", async () => {
