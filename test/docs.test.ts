@@ -8,6 +8,8 @@ import { describe, it } from "node:test";
 import { parse } from "smol-toml";
 import { askPolicyCommand } from "../src/update/policy-command.ts";
 import type { UpdateQuestion } from "../src/update/question.ts";
+import { nameOf } from "../scripts/package/bases.ts";
+import { baseOf, TARGETS } from "../scripts/package/manifest.ts";
 import { parseCommandLine } from "../src/cli/command-line.ts";
 import { checkConfig } from "../src/config/check.ts";
 import { TRANSITIONS } from "../src/update/states.ts";
@@ -39,18 +41,33 @@ function indentedTables(text: string): string[] {
   return blocks.map((block) => block.replace(/^ {4}/gm, "")).filter((block) => block.startsWith("["));
 }
 
+/** Paths of the repository's files that match. */
+function listed(pattern: string): string[] {
+  return execFileSync("git", ["ls-files", pattern], { cwd: root, encoding: "utf8" }).trim().split("\n");
+}
+
 function tableOf(value: unknown): object {
   return typeof value === "object" && value !== null ? value : {};
 }
 
 describe("the documentation", () => {
-  const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" }).trim().split("\n");
+  const pages = listed("*.md");
 
   for (const page of pages) {
     it(`${page}: every link to a file leads to one`, () => {
       for (const [, target = ""] of read(page).matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
         if (!target.includes("://")) assert.ok(existsSync(join(root, dirname(page), target)), target);
       }
+    });
+  }
+
+  for (const page of [
+    ...pages.filter((path) => path !== "CHANGELOG.md"),
+    ...listed(".github/ISSUE_TEMPLATE/*.yml"),
+  ]) {
+    it(`${page}: every hublink command that it names is one`, () => {
+      for (const [, words = ""] of read(page).matchAll(/`hublink ([a-z-][^`\n]*)`/g))
+        assert.doesNotThrow(() => parseCommandLine(words.split(" ")), `hublink ${words}`);
     });
   }
 
@@ -129,5 +146,28 @@ describe("the documentation", () => {
       [...new Set(names.map((name) => (name.startsWith("@types/") ? "@types/*" : name)))].sort();
     assert.deepEqual(named(agent), Object.keys(manifest.dependencies).sort());
     assert.deepEqual(named(development), types(Object.keys(manifest.devDependencies)));
+  });
+
+  it("docs/dependencies.md: gives the reason for each package that .github/dependabot.yml holds back", () => {
+    const config = read(".github/dependabot.yml");
+    const held = [...config.matchAll(/dependency-name: "?([^"\n]+)/g)].map(([, name]) => name);
+    const [, , , updates = ""] = read("docs/dependencies.md").split(/^## .*$/m);
+    const explained = table(updates).slice(2); // the heading and its rule
+    assert.ok(held.length > 0);
+    assert.deepEqual(
+      explained.map(([name]) => name),
+      held,
+    );
+  });
+
+  it("docs/releases.md: names each file that npm run package writes", () => {
+    const named = table(read("docs/releases.md")).map(([file = ""]) => file.replaceAll("`", ""));
+    const binaries = named.filter((name) => /^hublink-linux-\w+$/.test(name));
+    assert.deepEqual(
+      binaries,
+      TARGETS.map((target) => `hublink-linux-${target}`),
+    );
+    for (const name of ["SHA256SUMS", "hublink-linux-TARGET.cdx.json", nameOf(baseOf("armv6"))])
+      assert.ok(named.includes(name), name);
   });
 });
