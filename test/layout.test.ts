@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { describe, it } from "node:test";
 import ts from "typescript";
 
 const root = join(import.meta.dirname, "..");
+const architecture = readFileSync(join(root, "docs/architecture.md"), "utf8");
 
 /** Every module of src with those it imports, for types too. */
 function importsOfModules(): Map<string, readonly string[]> {
@@ -44,4 +45,32 @@ describe("the layout of src", () => {
   it("has no circle of imports, types included", () => {
     assert.equal(circleIn(importsOfModules())?.join(" → "), undefined);
   });
+
+  it("is in docs/architecture.md: each folder has a paragraph, and each paragraph its folder", () => {
+    const folders = readdirSync(join(root, "src"), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+    assert.deepEqual([...paragraphs().keys()].sort(), folders.sort());
+  });
+
+  it("has the files that docs/architecture.md names", () => {
+    const named = [...paragraphs()].flatMap(([folder, text]) =>
+      filesNamedIn(text).map((name) => (existsSync(join(root, name)) ? name : `src/${folder}/${name}`)),
+    );
+    const [, walk = ""] = architecture.split("## One update, room by room");
+    named.push(...filesNamedIn(walk).map((name) => (existsSync(join(root, name)) ? name : `src/${name}`)));
+    const missing = named.filter((path) => !existsSync(join(root, path)));
+    assert.deepEqual(missing, [], `docs/architecture.md names ${missing.join(", ")}: correct it there`);
+  });
 });
+
+/** The paragraphs of docs/architecture.md that begin with a folder's name, `**update/**`, by folder. */
+function paragraphs(): Map<string, string> {
+  const found = architecture.matchAll(/^\*\*([a-z-]+)\/\*\* ([^]*?)\n\n/gm);
+  return new Map([...found].map(([, folder = "", text = ""]) => [folder, text]));
+}
+
+/** `engine.ts` and `src/update/states.ts`, as they stand in backticks. */
+function filesNamedIn(text: string): string[] {
+  return [...text.matchAll(/`([\w./-]+\.ts)`/g)].map(([, name = ""]) => name);
+}
