@@ -32,29 +32,29 @@ const FLAGS = [
 
 const DECISION = `## V8's flags: none, but a code cache
 
-Each flag was given to the base itself, with the bundle as its script; the first row is what ships.
-"Own" is anonymous memory; "with files" counts pages of the executable too, which the kernel drops and
-reads again as it likes.
+The base itself was given each flag, with the bundle as its script; the first row is what ships.
+"Own" is anonymous memory. "With files" also counts pages of the executable, which the kernel can drop and
+read again.
 
 FLAGS_TABLE
 
-- **The code cache stays**: it costs 64 to 128 KiB in the file, and saves more of the agent's own memory
-  than any flag does, as nothing is compiled that was compiled when it was packed; natively a fifth of
-  the start too.
-- **A snapshot of the heap** in the code cache's place was not made: the agent's modules would have to run
-  while it is packed, on each target's own Node, and it can save no more than the agent's own part of the
-  start: less than half of \`--version\` natively (\`npm run bench\`: 1.77 times \`node -e 0\`).
+- **The code cache stays.** It costs 64 to 128 KiB in the file. It saves more of the agent's own memory
+  than any flag does, since the program was compiled when it was packed. Natively it also saves a fifth of
+  the start.
+- **A snapshot of the heap** instead of the code cache was not made. The agent's modules would have to run
+  on each target's own Node while it is packed. It could save only the agent's own part of the start, which
+  is less than half of \`--version\` natively (\`npm run bench\`: 1.77 times \`node -e 0\`).
 - **Heavy modules are loaded when they are needed**: undici, which downloads need, is 15 MiB natively.
-  test/cli/lazy-loading.test.ts names what may not be loaded at the start.
+  test/cli/lazy-loading.test.ts lists the modules that may not be loaded at the start.
 - **\`--max-semi-space-size\`, \`--optimize-for-size\`, \`--single-threaded\`, \`--v8-pool-size\`** change
-  about half a MiB of an agent that waits: its heap is small, and V8 does not fill what it may.
-- **\`--max-old-space-size\`** changes nothing at rest. As a limit it would make an agent that needs more
-  for a moment abort in the middle of its work.
-- **\`--lite-mode\`, \`--jitless\`** switch WebAssembly off, and undici, which downloads firmware, parses
-  HTTP with it: they can't be had.
-- A binary can carry flags with newer Nodes only (\`execArgv\` of the SEA configuration); Node 20 has no
-  such field, and the static base is built without NODE_OPTIONS. \`v8.setFlagsFromString()\` comes after the
-  heap is laid out: tried with \`--no-opt\`, and with \`--optimize-for-size\` and
+  about half a MiB of an agent that waits: its heap is small, and V8 does not use all that it may.
+- **\`--max-old-space-size\`** changes nothing at rest. As a limit it would abort an agent that needs more
+  memory for a moment.
+- **\`--lite-mode\`, \`--jitless\`** switch WebAssembly off. undici, which downloads firmware, parses HTTP
+  with WebAssembly, so these flags cannot be used.
+- Only newer Nodes let a binary contain flags (\`execArgv\` of the SEA configuration). Node 20 has no such
+  field, and the static base is built without NODE_OPTIONS. \`v8.setFlagsFromString()\` comes after the heap
+  is laid out: tried with \`--no-opt\`, and with \`--optimize-for-size\` and
   \`--semi-space-growth-factor=1\`, it saved 0.1 MiB at most.
 `;
 
@@ -97,22 +97,23 @@ Medians of ${ROUNDS} rounds on a machine with ${cpus().length} CPUs (${process.a
 
 ## Size
 
-In bytes; MB are 10⁶. In a squashfs with blocks of 128 KiB (as mksquashfs and Buildroot make them by
-themselves) and of 1 MiB. For the 32-bit ARMs, xz has its filter for ARM code (\`-Xbcj arm\`).
+The sizes are in bytes; MB are 10⁶. Compressed sizes are those in a squashfs with blocks of 128 KiB (the default
+of mksquashfs and Buildroot) and of 1 MiB. For 32-bit ARM, xz uses its filter for ARM code (\`-Xbcj arm\`).
 
 ${table(["binary", "base", "plain", "xz", "xz, 1 MiB", "zstd", "zstd, 1 MiB"], sizes)}
 
 Goals for armv6: 37 MB plain, 11 MB with xz. npm's Node is stripped of its symbols (19.9 MB of the
-aarch64 one); what else is in it, such as the data of all languages, can't be left out. A lean static
-base for aarch64 is one line in scripts/package/bases.json.
+aarch64 one). Other parts of it, such as the data of all languages, cannot be left out. A lean static base
+for aarch64 would be one line in scripts/package/bases.json.
 
 ## Start and memory
 
-Joined: a hub on loopback knows the board, over TLS with a client certificate. Memory is that of an agent
-that has joined and waits, after ${HEARTBEATS} heartbeats. Under emulation times tell how binaries compare, not how
-long a board takes. Memory is sound there: the guest's is put into a range of addresses of its own, and
-only that range of smaps is counted, without qemu's translated code. The goal is 42 MiB with files on
-armv6. How many pages of its file a process holds depends on the kernel and on what else it must keep.
+"Joined" is the time until a hub on loopback lists the board as online, over TLS with a client certificate.
+Memory is that of an agent that has joined and waits, after ${HEARTBEATS} heartbeats. Emulated times compare the
+binaries; they do not say how long a board takes. Emulated memory is exact: the guest's memory is in a range of
+addresses of its own, and only that range of smaps is counted, without qemu's translated code. The goal is
+42 MiB with files on armv6. How many pages of its file a process holds depends on the kernel and on the other
+processes.
 
 ${table(["binary", "", "--version", "joined", "own", "with files"], speeds)}
 
