@@ -8,8 +8,8 @@ const INTRODUCTION = `# Configuration
 
 <!-- Written by scripts/docs.ts from src/config/schema.ts; \`npm run docs\` renews it. -->
 
-hublink reads one TOML file, \`/etc/hublink/config.toml\` or the one named with \`--config\`. Most boards
-need three lines of it:
+hublink reads one TOML file: \`/etc/hublink/config.toml\`, or the one named with \`--config\`. Most boards need
+only three settings:
 
     [hub]
     url = "wss://devices.example.com"
@@ -19,22 +19,21 @@ need three lines of it:
     key_file = "/etc/hublink/device-key.pem"
 
 [config.example.toml](../config.example.toml) shows every key with its default. \`hublink check\` reads the
-configuration and says what it makes of it; a running daemon reads it again on SIGHUP, and keeps the old
-one when the new one is wrong.
+configuration and prints what follows from it. A running daemon reads it again on SIGHUP, and keeps the old one if
+the new one is wrong.
 
 ## How it is checked
 
-Everything that is wrong is listed at once, and the agent then exits with code 78. An unknown key is
-an error, with the nearest known key named; so is a value of the wrong type or out of its range. A file
-named with \`--config\` must exist; the default file may be missing where the environment sets what is
-needed.
+The agent lists all errors at once, and then exits with code 78. An unknown key is an error that names the nearest
+known key. A value of the wrong type or out of its range is an error too. A file named with \`--config\` must exist;
+the default file may be missing if the environment sets everything that is needed.
 
-Names carry their units. Times are in seconds and may be fractions. Empty text means "not set".
+The names of the keys contain their units. Times are in seconds and may be fractions. Empty text means "not set".
 
 ## The environment
 
-A variable overrides one key: \`HUBLINK_\`, the section and the key in capitals, with two underscores for
-each dot.
+A variable overrides one key. Its name is \`HUBLINK_\`, then the section and the key in capitals, with two
+underscores for each dot.
 
     HUBLINK_HUB__URL=wss://devices.example.com
     HUBLINK_HUB__RECONNECT__MIN_S=2
@@ -42,18 +41,18 @@ each dot.
     HUBLINK_FIRMWARE__FWUP_ARGS=--verbose,--no-verify-writes
     HUBLINK_FIRMWARE__FWUP_ENV='{"SLOT_SIZE":"81920"}'
 
-Arrays are written with commas or as JSON, tables as JSON. A variable with two underscores that names no
-key is an error; other variables that start with \`HUBLINK_\` are left alone.
+Arrays are written with commas or as JSON, tables as JSON. A variable with two underscores that does not name a key is
+an error. Other variables that start with \`HUBLINK_\` are ignored.
 
 ## Secrets
 
-Secrets are not written into the configuration. Keys that end in \`_file\` name the file that holds one: a
-private key, a passphrase, a PIN, a shared secret. Such a file must be readable and writable by its owner
-only (\`chmod 600\`), otherwise it is refused. One newline at its end is not part of the secret.
+Secrets do not belong in the configuration. A private key, a passphrase, a PIN or a shared secret is in a file of its
+own, which a key that ends in \`_file\` names. Only the owner of such a file may be able to read and write it
+(\`chmod 600\`), otherwise it is refused. One newline at its end is not part of the secret.
 
-Where a value may hold a secret all the same (the password in \`hub.proxy\`, what is in
-\`firmware.fwup_env\`), make the configuration itself readable by its owner only. Such values are never
-shown, not in an error either.
+Two values can contain a secret all the same: the password in \`hub.proxy\`, and the variables in
+\`firmware.fwup_env\`. If you use them, make the configuration itself readable by its owner only. These values are
+never shown, not even in an error.
 `;
 
 const EXAMPLE_HEADER = `# hublink's configuration, with every key. Install it as /etc/hublink/config.toml.

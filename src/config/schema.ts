@@ -70,7 +70,7 @@ export const schema = section("", {
     proxy: setting(
       proxyAddress,
       "",
-      "HTTP proxy for the socket and for downloads; it must allow CONNECT, for unencrypted URLs too. Default: HTTPS_PROXY and HTTP_PROXY of the environment, which do not count for this machine itself. NO_PROXY excepts hosts from either.",
+      "HTTP proxy for the socket and for downloads; it must allow CONNECT, for unencrypted URLs too. Default: HTTPS_PROXY and HTTP_PROXY of the environment, which are not used for addresses of this machine itself. Hosts in NO_PROXY are reached without a proxy in either case.",
       { secret: true },
     ),
     status_dialect: setting(
@@ -230,7 +230,7 @@ export const schema = section("", {
     ops_file: setting(
       path,
       "/usr/share/fwup/ops.fw",
-      "Archive whose tasks validate and revert do just that. Without it the U-Boot variables are written directly.",
+      "Archive with the fwup tasks validate and revert. Without it the U-Boot variables are written directly.",
     ),
   }),
 
@@ -264,7 +264,7 @@ export const schema = section("", {
     stall_s: setting(
       seconds(),
       600,
-      "fwup is ended when it takes no byte and reports no progress for so long. Slow is not stalled.",
+      "fwup is ended when it takes no byte and reports no progress for this long. Slow is not stalled.",
     ),
     allow_downgrade: setting(flag, true, "Install firmware whose version is lower than the running one's."),
     verify_written: setting(
@@ -283,7 +283,7 @@ export const schema = section("", {
         15,
         "First delay between attempts; it doubles up to 10 minutes, is spread by jitter, and starts over once bytes came.",
       ),
-      idle_timeout_s: setting(seconds(), 60, "An attempt ends when no byte comes for so long."),
+      idle_timeout_s: setting(seconds(), 60, "An attempt ends when no byte comes for this long."),
       total_timeout_s: setting(seconds(), 86_400, "The whole download ends after this."),
       min_rate_bytes_s: setting(
         number("bytes/s", 0, 1_000_000_000),
@@ -395,13 +395,13 @@ export const schema = section("", {
     after_s: setting(
       seconds(0),
       0,
-      "Without the hub for so long, command is run, and if that doesn't help within a minute the board is rebooted. 0: off.",
+      "After this time without the hub, command is run, and if that doesn't help within a minute the board is rebooted. 0: off.",
     ),
     command: setting(command, "", "Is run first, to bring the network back; five minutes at most."),
     per_day: setting(
       wholeNumber("", 1, 1440),
       4,
-      "How often the board may be rebooted for this in a day; command is run all the same.",
+      "How often the board may be rebooted for this in a day. The number does not limit how often command is run.",
     ),
   }),
 
@@ -413,7 +413,7 @@ export const schema = section("", {
       "",
       "User it runs as, as after a login; the agent has to run as root then. Default: the agent's own.",
     ),
-    idle_timeout_s: setting(seconds(), 300, "A session in which nothing is typed for so long ends."),
+    idle_timeout_s: setting(seconds(), 300, "A session ends when nothing is typed for this long."),
     upload_dir: setting(neededPath, "/data/hublink/uploads", "Folder for files that are sent to the board."),
     max_upload_mib: setting(number("MiB", 0, 1_048_576), 64, "Larger files are refused, both ways."),
   }),
@@ -540,7 +540,7 @@ export const schema = section("", {
     control_mode: setting(
       text('a mode in octal such as "0600", in quotes', /^0?[0-7]{3}$/),
       "0600",
-      "Its mode, octal. Whoever may write to it controls the agent.",
+      "Its mode, octal. Everybody who may write to the socket controls the agent.",
     ),
     control_group: setting(text("the name of a group"), "", "Its group. Default: the agent's own."),
   }),
