@@ -72,7 +72,7 @@ function sections(section: Section, path: string): Place[] {
   });
 }
 
-function settings(section: Section): [string, Setting<unknown>][] {
+function settings(section: Section): [string, Setting][] {
   return Object.entries(section.entries).flatMap(([key, entry]) => (isSection(entry) ? [] : [[key, entry]]));
 }
 

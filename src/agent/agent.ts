@@ -113,7 +113,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ca: trust.ca,
     mode: config.update.mode,
     connections: config.update.connections,
-    cache: createFirmwareCache(config.update.cache_dir, clock),
+    cache: createFirmwareCache(config.update.cacheDir, clock),
   };
   if (firmware.running?.uuid !== undefined) await fetching.cache.remove(firmware.running.uuid);
   const link = createHubLink({
@@ -130,7 +130,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const device = createDeviceTopic({
     link,
     topic: config.hub.topic,
-    ...(config.hub.status_dialect === "seed" && { dialect: inSeedDialect }),
+    ...(config.hub.statusDialect === "seed" && { dialect: inSeedDialect }),
     joinState: () => ({
       firmware: firmware.running?.metadata ?? {},
       fwupVersion: fwup ?? "",
@@ -169,7 +169,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const identify = createIdentify({
     config: config.identify,
     ask: async (...question) => control.ask(...question),
-    timeoutMs: config.app.ask_timeout_s * 1000,
+    timeoutMs: config.app.askTimeoutMs,
     root,
     clock,
     runCommand,
@@ -299,9 +299,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     });
 
   const control: ControlServer = await startControlServer({
-    path: config.state.control_socket,
-    mode: Number.parseInt(config.state.control_mode, 8),
-    group: config.state.control_group,
+    path: config.state.controlSocket,
+    mode: Number.parseInt(config.state.controlMode, 8),
+    group: config.state.controlGroup,
     agentVersion: VERSION,
     methods: controlMethods({
       status,

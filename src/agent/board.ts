@@ -59,7 +59,7 @@ export async function openBoard({ config, clock: systemClock, log, root }: Board
   for (const missing of missingPrivileges(config, root)) log.warn(missing);
   const boot = await openBootRecord({ stateDir: config.state.dir, root, clock, log });
   const identity = await boardIdentity(config, root, clock, log.scope("identity"));
-  const trust = await loadTrust(config.hub.ca_file, root);
+  const trust = await loadTrust(config.hub.caFile, root);
   const journal = await openJournal(config.state.dir, log.scope("journal"));
   const firmware = await openBoardFirmware({
     config: config.firmware,
@@ -79,7 +79,7 @@ export async function openBoard({ config, clock: systemClock, log, root }: Board
   if (firmware.fellBackFrom !== undefined)
     await history.fellBack(firmware.fellBackFrom, journal.installed?.atMs ?? null);
   const fwup = await fwupVersionOrNone(config.firmware.fwup, clock, log);
-  const unverified = config.update.verify_written && fwup !== undefined ? writesUnverified(fwup) : undefined;
+  const unverified = config.update.verifyWritten && fwup !== undefined ? writesUnverified(fwup) : undefined;
   if (unverified !== undefined) log.error(`no update can be installed: ${unverified}`);
   return { guard, clock, boot, identity, trust, journal, firmware, history, fwup };
 }
@@ -111,7 +111,7 @@ export function identityDeps(config: Config, root: string, clock: Clock, log: Lo
     root,
     takeVariable,
     serialNumber: async () => serialNumber(root, clock),
-    ubootVariables: async () => readEnvironment(config.firmware.uboot_env_config),
+    ubootVariables: async () => readEnvironment(config.firmware.ubootEnvConfig),
   };
 }
 
@@ -127,8 +127,8 @@ function takeVariable(name: string): string | undefined {
 /** `[firmware]`, as far as it says whose signatures count. */
 export interface KeysConfig {
   /** Base64 Ed25519. */
-  readonly public_keys: readonly string[];
-  readonly trust_hub_keys: boolean;
+  readonly publicKeys: readonly string[];
+  readonly trustHubKeys: boolean;
 }
 
 /** The keys by which firmware is verified. */
@@ -144,8 +144,8 @@ export function createPublicKeys(config: KeysConfig): PublicKeys {
   let hubKeys: readonly string[] = [];
   return {
     usable() {
-      if (config.public_keys.length > 0) return config.public_keys;
-      return config.trust_hub_keys ? hubKeys : [];
+      if (config.publicKeys.length > 0) return config.publicKeys;
+      return config.trustHubKeys ? hubKeys : [];
     },
     fromHub(keys) {
       if (keys.length > 0) hubKeys = keys;

@@ -24,7 +24,7 @@ export interface ExtensionSources {
 /** The extensions that `[extensions]` turns on. */
 export function boardExtensions(config: Config, sources: ExtensionSources): Extension[] {
   const { clock, root, logging, localShell } = sources;
-  const { health, geo, network_identity: networkIdentity } = config.extensions;
+  const { health, geo, networkIdentity } = config.extensions;
   return [
     ...(health
       ? [
@@ -38,7 +38,7 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Exte
     ...(geo ? [createGeo({ source: config.geo.source, clock })] : []),
     ...(logging === undefined ? [] : [logging.extension]),
     ...(localShell === undefined ? [] : [localShell]),
-    ...(networkIdentity ? [createNetworkIdentity({ ...config.network_identity, clock })] : []),
+    ...(networkIdentity ? [createNetworkIdentity({ ...config.networkIdentity, clock })] : []),
   ];
 }
 

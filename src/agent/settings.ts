@@ -19,7 +19,7 @@ export function downloadSettings(
   { hub, update }: Config,
   clock: Clock,
 ): Pick<OfferDeps, "retry" | "rateLimit" | "proxyFor"> {
-  const { retry, rate_limit_kib_s: kibPerSecond } = update;
+  const { retry, rateLimitKibS: kibPerSecond } = update;
   const settings = { retry, proxyFor: chooseProxy(hub.proxy, process.env) };
   if (kibPerSecond === 0) return settings;
   const perSecond = kibPerSecond * 1024;
@@ -33,10 +33,10 @@ export function fwupSettings({
 }: Config): Pick<UpdaterOptions, "fwup" | "fwupArgs" | "fwupEnv" | "task" | "stallMs"> {
   return {
     fwup: firmware.fwup,
-    fwupArgs: [...(update.verify_written ? ["--verify-writes"] : []), ...firmware.fwup_args],
-    fwupEnv: firmware.fwup_env,
+    fwupArgs: [...(update.verifyWritten ? ["--verify-writes"] : []), ...firmware.fwupArgs],
+    fwupEnv: firmware.fwupEnv,
     task: firmware.task,
-    stallMs: update.stall_s * 1000,
+    stallMs: update.stallMs,
   };
 }
 
@@ -44,16 +44,16 @@ export function fwupSettings({
 export async function linkSettings({
   serializer,
   reconnect,
-  heartbeat_s,
+  heartbeatMs,
 }: Config["hub"]): Promise<Pick<LinkOptions, "serializer" | "fallback" | "reconnect" | "heartbeatMs">> {
   return {
     serializer: serializer === "msgpack" ? await loadMsgpackSerializer() : jsonSerializer,
     fallback: jsonSerializer,
     reconnect: {
-      minMs: reconnect.min_s * 1000,
-      maxMs: reconnect.max_s * 1000,
+      minMs: reconnect.minMs,
+      maxMs: reconnect.maxMs,
       jitter: reconnect.jitter,
     },
-    heartbeatMs: heartbeat_s * 1000,
+    heartbeatMs,
   };
 }

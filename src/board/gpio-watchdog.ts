@@ -7,10 +7,10 @@ import { findLine } from "./gpio-line.ts";
 /** `[watchdog.gpio]` */
 export interface GpioWatchdogConfig {
   readonly line: string;
-  readonly active_low: boolean;
+  readonly activeLow: boolean;
   readonly mode: "toggle" | "pulse";
-  readonly period_ms: number;
-  readonly pulse_ms: number;
+  readonly periodMs: number;
+  readonly pulseMs: number;
 }
 
 export interface GpioWatchdogOptions extends GpioDeps {
@@ -41,7 +41,7 @@ export async function openGpioWatchdog(options: GpioWatchdogOptions): Promise<Gp
   const user = await found.user();
   // One that a killed agent left behind has to be fed on, or the board is reset.
   if (user !== undefined) log.warn(`${found.name} is in use by ${user}; it is taken over`);
-  const line = await found.open(config.active_low);
+  const line = await found.open(config.activeLow);
   let asserted = false;
   let starved = false;
   let problem: string | undefined;
@@ -49,7 +49,7 @@ export async function openGpioWatchdog(options: GpioWatchdogOptions): Promise<Gp
 
   const assert = (value: boolean): void => {
     asserted = value;
-    line.set(value !== config.active_low);
+    line.set(value !== config.activeLow);
   };
 
   /** A line that can't be driven is said once, and tried again. */
@@ -64,7 +64,7 @@ export async function openGpioWatchdog(options: GpioWatchdogOptions): Promise<Gp
   };
 
   const toggle = (): void => {
-    cancel = clock.after(config.period_ms, () => {
+    cancel = clock.after(config.periodMs, () => {
       if (options.mayFeed()) tryToAssert(!asserted);
       else if (asserted) tryToAssert(false);
       if (!starved) toggle();
@@ -75,8 +75,8 @@ export async function openGpioWatchdog(options: GpioWatchdogOptions): Promise<Gp
   return {
     name:
       config.mode === "toggle"
-        ? `${found.name}, toggled each ${config.period_ms} ms`
-        : `${found.name}, pulsed for ${config.pulse_ms} ms to reset`,
+        ? `${found.name}, toggled each ${config.periodMs} ms`
+        : `${found.name}, pulsed for ${config.pulseMs} ms to reset`,
     async reset(signal) {
       if (config.mode === "toggle") {
         starved = true;
@@ -86,7 +86,7 @@ export async function openGpioWatchdog(options: GpioWatchdogOptions): Promise<Gp
       }
       assert(true);
       try {
-        await sleep(clock, config.pulse_ms, signal);
+        await sleep(clock, config.pulseMs, signal);
       } finally {
         assert(false);
       }

@@ -5,7 +5,7 @@ import type { Log } from "../platform/log.ts";
 
 export interface ConnectivityOptions {
   /** `[connectivity]` */
-  readonly config: { readonly after_s: number; readonly command: string; readonly per_day: number };
+  readonly config: { readonly afterMs: number; readonly command: string; readonly perDay: number };
   /** Wall-clock ms of the reboots that were made for want of the hub. */
   readonly rebootsMs: readonly number[];
   /** Keeps them over a reboot; resolves to whether they are kept. */
@@ -35,7 +35,7 @@ const DAY_MS = 86_400_000;
 
 export function createConnectivity(options: ConnectivityOptions): Connectivity {
   const { config, clock, log } = options;
-  const afterMs = config.after_s * 1000;
+  const afterMs = config.afterMs;
   const stopping = new AbortController();
   /** Is aborted when the hub is there again. */
   let outage: AbortController | undefined;
@@ -46,7 +46,7 @@ export function createConnectivity(options: ConnectivityOptions): Connectivity {
   const today = (): readonly number[] => rebootsMs.filter((atMs) => Math.abs(clock.now() - atMs) < DAY_MS);
 
   const runTheCommand = async (): Promise<void> => {
-    log.warn("no hub for too long: connectivity.command is run", { after_s: config.after_s });
+    log.warn("no hub for too long: connectivity.command is run", { after_s: config.afterMs / 1000 });
     try {
       const result = await options.runCommand(config.command, {
         clock,
@@ -65,9 +65,9 @@ export function createConnectivity(options: ConnectivityOptions): Connectivity {
       return false;
     }
     const past = today();
-    if (past.length >= config.per_day) {
+    if (past.length >= config.perDay) {
       log.error("no hub for too long, and the board was rebooted for it often enough today", {
-        per_day: config.per_day,
+        per_day: config.perDay,
       });
       return false;
     }
@@ -91,7 +91,7 @@ export function createConnectivity(options: ConnectivityOptions): Connectivity {
       }
       const may = await mayReboot();
       signal.throwIfAborted(); // the hub may have come back meanwhile
-      if (may) options.reboot(`no hub for ${config.after_s} s`);
+      if (may) options.reboot(`no hub for ${config.afterMs / 1000} s`);
     }
   };
 
@@ -100,7 +100,7 @@ export function createConnectivity(options: ConnectivityOptions): Connectivity {
       if (connected) {
         outage?.abort(new Error("the hub is there"));
         outage = undefined;
-      } else if (config.after_s > 0 && outage === undefined && !stopping.signal.aborted) {
+      } else if (config.afterMs > 0 && outage === undefined && !stopping.signal.aborted) {
         const lost = (outage = new AbortController());
         const { signal } = lost;
         // One after the other: the command of an outage that is over may still run.

@@ -7,7 +7,7 @@ import type { ControlServer } from "../control/server.ts";
 
 export interface IdentifyOptions {
   /** `[identify]` */
-  readonly config: { readonly led: string; readonly command: string; readonly seconds: number };
+  readonly config: { readonly led: string; readonly command: string; readonly durationMs: number };
   readonly ask: ControlServer["ask"];
   /** How long the application has to answer. */
   readonly timeoutMs: number;
@@ -33,14 +33,14 @@ const COMMAND_SPARE_MS = 60_000;
 
 export function createIdentify(options: IdentifyOptions): Identify {
   const { config, clock, log } = options;
-  const showMs = config.seconds * 1000;
+  const showMs = config.durationMs;
   const stopping = new AbortController();
   const { signal } = stopping;
   let showing: Promise<unknown> | undefined;
 
   const blink = async (): Promise<void> => {
     const led = await openLed(config.led, options);
-    log.info("the LED shows which board this is", { led: led.name, seconds: config.seconds });
+    log.info("the LED shows which board this is", { led: led.name, seconds: config.durationMs / 1000 });
     await led.blink(showMs, signal);
   };
 
@@ -50,7 +50,7 @@ export function createIdentify(options: IdentifyOptions): Identify {
     const result = await options.runCommand(config.command, {
       clock,
       timeoutMs,
-      env: { HUBLINK_IDENTIFY_SECONDS: String(config.seconds) },
+      env: { HUBLINK_IDENTIFY_SECONDS: String(config.durationMs / 1000) },
       signal,
     });
     if (result.exitCode !== 0 && !signal.aborted)

@@ -8,8 +8,8 @@ export interface RebootRequestOptions {
   /** `[app]` */
   readonly config: {
     readonly reboot: "immediate" | "ask" | "never";
-    readonly max_defer_s: number;
-    readonly ask_timeout_s: number;
+    readonly maxDeferMs: number;
+    readonly askTimeoutMs: number;
   };
   readonly application: Application;
   readonly reboot: (reason: string) => void;
@@ -43,7 +43,7 @@ export function createRebootRequest(options: RebootRequestOptions): RebootReques
   const { config, application, clock, log } = options;
   const stopping = new AbortController();
   const { signal } = stopping;
-  const maxDeferMs = config.max_defer_s * 1000;
+  const maxDeferMs = config.maxDeferMs;
   let pending: PendingReboot | undefined;
   let asking: Promise<void> | undefined;
 
@@ -52,7 +52,7 @@ export function createRebootRequest(options: RebootRequestOptions): RebootReques
     for (;;) {
       pending = { deferredUntilMs: null };
       if (clock.monotonic() >= deadlineMs) {
-        return `the update is installed, and its reboot was put off for ${config.max_defer_s} s`;
+        return `the update is installed, and its reboot was put off for ${config.maxDeferMs / 1000} s`;
       }
       const answer = await application.mayReboot(firmware, signal);
       if (answer.action === "reboot") return "the update is installed";
@@ -99,7 +99,7 @@ export function createRebootRequest(options: RebootRequestOptions): RebootReques
     resume(firmware, installedAtMs, holdMs) {
       // The application gets the time to come back that it has for an answer. A clock that was set back
       // in between starts the count anew; one that was set forward ends it early: either way it ends.
-      const waitMs = config.reboot === "ask" ? Math.max(holdMs, config.ask_timeout_s * 1000) : holdMs;
+      const waitMs = config.reboot === "ask" ? Math.max(holdMs, config.askTimeoutMs) : holdMs;
       if (holdMs > 0) log.warn("the last reboot failed; the next one waits", { for_s: holdMs / 1000 });
       begin(firmware, waitMs, Math.max(0, clock.now() - installedAtMs));
     },

@@ -8,7 +8,7 @@ import type { Updater } from "../update/engine.ts";
 
 export interface RebooterOptions {
   /** `[reboot]` */
-  readonly config: RebootConfig & { readonly grace_s: number; readonly escalate_s: number };
+  readonly config: RebootConfig & { readonly graceMs: number; readonly escalateMs: number };
   /** What has to be over first, such as a slot being written. */
   readonly beforehand: () => Promise<void>;
   readonly tellHub: (timeoutMs: number) => Promise<void>;
@@ -62,8 +62,8 @@ export function createRebooter(options: RebooterOptions): Rebooter {
       await reboot({
         reason,
         methods,
-        graceMs: config.grace_s * 1000,
-        escalateMs: config.escalate_s * 1000,
+        graceMs: config.graceMs,
+        escalateMs: config.escalateMs,
         flush: async () => options.tellHub(FLUSH_MS),
         endChildren: options.endChildren,
         onMethod: (method) => void options.note(reason, method), // of which only the log may fail to hear

@@ -8,7 +8,7 @@ export interface ValidationConfig {
   readonly mode: "auto" | "manual";
   /** Line for the shell that must succeed; empty for none. */
   readonly command: string;
-  readonly deadline_s: number;
+  readonly deadlineMs: number;
 }
 
 export interface ValidationOptions {
@@ -93,10 +93,10 @@ export function createValidation(options: ValidationOptions): Validation {
   if (pending) {
     log.info("the running firmware is not marked good yet", {
       mode: config.mode,
-      deadline_s: config.deadline_s,
+      deadline_s: config.deadlineMs / 1000,
     });
-    cancelDeadline = clock.after(config.deadline_s * 1000, () => {
-      log.error("the running firmware was not marked good in time", { deadline_s: config.deadline_s });
+    cancelDeadline = clock.after(config.deadlineMs, () => {
+      log.error("the running firmware was not marked good in time", { deadline_s: config.deadlineMs / 1000 });
       overMs = clock.monotonic();
       options.onDeadline();
     });

@@ -119,7 +119,7 @@ export function createWatchdogs(options: WatchdogsOptions): Watchdogs {
 
 export interface VitalsSources {
   /** `[update]` */
-  readonly config: Pick<Config["update"], "stall_s">;
+  readonly config: Pick<Config["update"], "stallMs">;
   readonly updater: Updater;
   readonly validation: Validation;
   readonly rebooter: Rebooter;
@@ -139,7 +139,7 @@ export function vitalsOf({
   const local = state === "clearing" || state === "finishing";
   return {
     updateStillForMs: local ? stillForMs : undefined,
-    updateLimitMs: config.stall_s * 1000 + SPARE_MS,
+    updateLimitMs: config.stallMs + SPARE_MS,
     trialOverForMs: validation.overForMs,
     checkFailures: applicationCheck.failures,
     rebootFailed: rebooter.failed,

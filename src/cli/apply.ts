@@ -26,7 +26,7 @@ export async function apply(context: CommandContext, source: string): Promise<vo
   const config = await readConfig(context);
   const bar = createProgressBar(context.terminal, systemClock);
   const daemon = await connectToDaemon({
-    path: config.state.control_socket,
+    path: config.state.controlSocket,
     subscribe: ["update_progress"],
     onEvent: (event, payload) => {
       const progress = v.safeParse(ProgressPayload, payload);
@@ -89,7 +89,7 @@ async function applyHere(
   show: (progress: Progress) => void,
   interrupted: AbortSignal,
 ): Promise<string> {
-  const { public_keys: publicKeys } = config.firmware;
+  const { publicKeys } = config.firmware;
   if (usablePublicKeys(publicKeys).length === 0) {
     throw new Failure("config", "firmware.public_keys is empty: without a key nothing is installed; set it");
   }
@@ -110,7 +110,7 @@ async function applyHere(
           pendingValidation: firmware.running?.validated === false,
           rebooting: false,
           rebootPending: false,
-          allowDowngrade: config.update.allow_downgrade,
+          allowDowngrade: config.update.allowDowngrade,
           backOff: () => undefined,
           untilWindowMs: 0,
         }),
@@ -141,7 +141,7 @@ function isUrl(source: string): boolean {
 }
 
 async function fileOrUrl(config: Config, source: string, context: CommandContext): Promise<Offer> {
-  const { ca } = await loadTrust(config.hub.ca_file, "/");
+  const { ca } = await loadTrust(config.hub.caFile, "/");
   const log = patientLog(config, context);
   const settings = downloadSettings(config, systemClock);
   return await localOffer(source, { ...settings, clock: systemClock, random: Math.random, log, ca });

@@ -8,21 +8,21 @@ import type { Report } from "./check-report.ts";
 /** The command lines that the configuration has a use for, by setting. */
 function commandsOf(config: Config): [setting: string, line: string][] {
   const { update, validation, reboot, watchdog, connectivity, identify } = config;
-  const { archives, extensions, geo, logging, network_identity } = config;
-  const services = Object.entries(network_identity.services);
+  const { archives, extensions, geo, logging, networkIdentity } = config;
+  const services = Object.entries(networkIdentity.services);
   return [
-    ["update.policy_command", update.policy_command],
+    ["update.policy_command", update.policyCommand],
     ["validation.command", validation.command],
     ["reboot.command", reboot.command],
     ["watchdog.command", watchdog.command],
-    ["connectivity.command", connectivity.after_s > 0 ? connectivity.command : ""],
+    ["connectivity.command", connectivity.afterMs > 0 ? connectivity.command : ""],
     ["identify.command", identify.command],
-    ["archives.ready_command", archives.enabled ? archives.ready_command : ""],
+    ["archives.ready_command", archives.enabled ? archives.readyCommand : ""],
     ["geo.source", extensions.geo ? commandIn(geo.source) : ""],
     ["logging.command", extensions.logging ? logging.command : ""],
     ...services.map(([service, source]): [string, string] => [
       `network_identity.services.${service}`,
-      extensions.network_identity ? commandIn(source) : "",
+      extensions.networkIdentity ? commandIn(source) : "",
     ]),
   ];
 }

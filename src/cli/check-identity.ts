@@ -80,7 +80,7 @@ async function checkKey(config: Config, report: Report): Promise<void> {
 
 /** Connects to the hub as the daemon does, up to the point where it would join. */
 export async function checkConnection(config: Config, identity: Identity, report: Report): Promise<void> {
-  const { ca } = await loadTrust(config.hub.ca_file, "/");
+  const { ca } = await loadTrust(config.hub.caFile, "/");
   try {
     const request = await hubRequests(config.hub, identity, ca)(systemClock.now(), jsonSerializer.vsn);
     const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);

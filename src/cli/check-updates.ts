@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 export async function checkUpdates(config: Config, report: Report): Promise<void> {
   checkWindows(config, report);
   checkApplication(config, report);
-  const { mode, cache_dir: folder, rate_limit_kib_s: kibPerSecond } = config.update;
+  const { mode, cacheDir: folder, rateLimitKibS: kibPerSecond } = config.update;
   if (kibPerSecond > 0) report.add("ok", "downloads", `at ${kibPerSecond} KiB/s at most`);
   if (mode === "stream") report.add("ok", "updates", "streamed; a restart of the board starts them over");
   else
@@ -28,8 +28,8 @@ export async function checkArchives({ archives, firmware }: Config, report: Repo
     report.add("ok", "archives", "off");
     return;
   }
-  const pinned = usablePublicKeys(firmware.public_keys).length > 0;
-  if (!pinned && !firmware.trust_hub_keys) {
+  const pinned = usablePublicKeys(firmware.publicKeys).length > 0;
+  if (!pinned && !firmware.trustHubKeys) {
     report.add("warn", "archives", "no key pinned, and the hub's are not trusted: every one will be refused");
     return;
   }

@@ -61,7 +61,7 @@ function checkProxy({ hub }: Config, report: Report): void {
 
 async function checkTrust(config: Config, report: Report): Promise<void> {
   try {
-    const { source, ca } = await loadTrust(config.hub.ca_file, "/");
+    const { source, ca } = await loadTrust(config.hub.caFile, "/");
     report.add("ok", "hub", config.hub.url);
     report.add("ok", "CA", `${ca.length} from ${source}`);
   } catch (error) {
@@ -70,11 +70,11 @@ async function checkTrust(config: Config, report: Report): Promise<void> {
 }
 
 async function checkFwup(config: Config, report: Report): Promise<void> {
-  const { fwup, ops_file: file } = config.firmware;
+  const { fwup, opsFile: file } = config.firmware;
   try {
     const version = await fwupVersion({ fwup, clock: systemClock });
     report.add("ok", "fwup", `${fwup} ${version}`);
-    const unverified = config.update.verify_written ? writesUnverified(version) : undefined;
+    const unverified = config.update.verifyWritten ? writesUnverified(version) : undefined;
     if (unverified !== undefined)
       report.fail("fwup", "update.verify_written", new Failure("config", unverified));
   } catch (error) {
@@ -113,7 +113,7 @@ async function checkSlots(config: Config, context: CommandContext, report: Repor
 }
 
 function checkKeys(config: Config, report: Report): void {
-  const { public_keys: keys, trust_hub_keys: trustHub } = config.firmware;
+  const { publicKeys: keys, trustHubKeys: trustHub } = config.firmware;
   if (usablePublicKeys(keys).length > 0) {
     report.add("ok", "public keys", `${keys.length} pinned; the hub's are not used`);
   } else if (trustHub) {
@@ -124,7 +124,7 @@ function checkKeys(config: Config, report: Report): void {
 }
 
 async function checkConsole({ console: settings, extensions }: Config, report: Report): Promise<void> {
-  if (!settings.enabled && !extensions.local_shell) {
+  if (!settings.enabled && !extensions.localShell) {
     report.add("ok", "console", "off");
     return;
   }

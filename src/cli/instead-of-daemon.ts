@@ -22,7 +22,7 @@ export async function insteadOfDaemon<T>(
     throw new ControlError("unavailable", `hublink ${command} is at work; try again when it has ended`);
   };
   const server = await startControlServer({
-    path: config.state.control_socket,
+    path: config.state.controlSocket,
     mode: 0o600,
     group: "",
     agentVersion: VERSION,

@@ -30,7 +30,7 @@ export async function revert(context: CommandContext): Promise<void> {
 /** `hublink reboot`: the daemon tells the hub and does it. */
 export async function reboot(context: CommandContext): Promise<void> {
   const config = await readConfig(context);
-  const path = config.state.control_socket;
+  const path = config.state.controlSocket;
   const daemon = await connectToDaemon({ path });
   if (daemon === undefined) {
     throw new Failure("unavailable", `no daemon listens on ${path}; use the system's own reboot command`);
@@ -50,7 +50,7 @@ async function changeSlots(
   change: (firmware: BoardFirmware) => Promise<void>,
 ): Promise<void> {
   const config = await readConfig(context);
-  const daemon = await connectToDaemon({ path: config.state.control_socket });
+  const daemon = await connectToDaemon({ path: config.state.controlSocket });
   if (daemon === undefined) {
     const log = quietLog(config, context);
     await insteadOfDaemon(config, log, command, async () => change(await openSlots(config, context)));

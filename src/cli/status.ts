@@ -9,7 +9,7 @@ import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
 /** `hublink status`: what the running daemon says of itself. */
 export async function status(context: CommandContext, json: boolean): Promise<void> {
   const config = await readConfig(context);
-  const path = config.state.control_socket;
+  const path = config.state.controlSocket;
   const daemon = await connectToDaemon({ path });
   if (daemon === undefined) {
     throw new Failure("unavailable", `no daemon listens on ${path}; start it with hublink run`);

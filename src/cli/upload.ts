@@ -11,7 +11,7 @@ import type { CommandContext } from "./terminal.ts";
 /** `hublink upload FILE`: the daemon sends a file to whoever has the hub's console open. */
 export async function upload(context: CommandContext, file: string): Promise<void> {
   const config = await readConfig(context);
-  const path = config.state.control_socket;
+  const path = config.state.controlSocket;
   const bar = createProgressBar(context.terminal, systemClock);
   const daemon = await connectToDaemon({
     path,

@@ -5,7 +5,16 @@ import { type Environment, overrideByEnvironment } from "./environment.ts";
 import { nearestKey } from "./nearest.ts";
 import { brokenRules, warningsFor } from "./rules.ts";
 import { type Config, schema } from "./schema.ts";
-import { isSection, isTable, quoteKey, type Section, type Setting, type Table } from "./setting.ts";
+import {
+  isSection,
+  isTable,
+  nameInConfig,
+  quoteKey,
+  type Section,
+  type Setting,
+  type Table,
+  valueInConfig,
+} from "./setting.ts";
 
 export interface Checked {
   readonly config: Config;
@@ -62,14 +71,14 @@ function readSection(section: Section, given: unknown, path: string, findings: F
       const value = Object.hasOwn(given, key) ? given[key] : undefined;
       const read = isSection(entry)
         ? readSection(entry, value ?? {}, pathOf(key), findings)
-        : readSetting(entry, value, pathOf(key), findings);
-      return [key, read];
+        : valueInConfig(readSetting(entry, value, pathOf(key), findings), entry);
+      return [nameInConfig(key, entry), read];
     }),
   );
 }
 
 /** The checked value; the default when there is none or a wrong one. */
-function readSetting(setting: Setting<unknown>, given: unknown, path: string, findings: Findings): unknown {
+function readSetting(setting: Setting, given: unknown, path: string, findings: Findings): unknown {
   if (given === undefined) return setting.initial;
   const result = v.safeParse(setting.kind.schema, given, { abortPipeEarly: true });
   if (result.success) return result.output;

@@ -11,15 +11,15 @@ interface Rule {
 type Identity = Config["identity"];
 
 const NEEDED_BY_SOURCE: readonly (readonly [Identity["source"], string, (identity: Identity) => string])[] = [
-  ["file", "identity.file.cert_file", (identity) => identity.file.cert_file],
-  ["file", "identity.file.key_file", (identity) => identity.file.key_file],
+  ["file", "identity.file.cert_file", (identity) => identity.file.certFile],
+  ["file", "identity.file.key_file", (identity) => identity.file.keyFile],
   ["env", "identity.env.cert", (identity) => identity.env.cert],
   ["env", "identity.env.key", (identity) => identity.env.key],
   ["pkcs11", "identity.pkcs11.module", (identity) => identity.pkcs11.module],
   ["pkcs11", "identity.pkcs11.uri", (identity) => identity.pkcs11.uri],
   ["tpm2", "identity.tpm2.key", (identity) => identity.tpm2.key],
-  ["tpm2", "identity.tpm2.cert_file", (identity) => identity.tpm2.cert_file],
-  ["rpi-otp", "identity.rpi_otp.cert_file", (identity) => identity.rpi_otp.cert_file],
+  ["tpm2", "identity.tpm2.cert_file", (identity) => identity.tpm2.certFile],
+  ["rpi-otp", "identity.rpi_otp.cert_file", (identity) => identity.rpiOtp.certFile],
 ];
 
 const RULES: readonly Rule[] = [
@@ -33,8 +33,8 @@ const RULES: readonly Rule[] = [
   {
     keys: ["hub.reconnect.min_s", "hub.reconnect.max_s"],
     problem: ({ hub: { reconnect } }) =>
-      reconnect.min_s > reconnect.max_s
-        ? `hub.reconnect.min_s = ${reconnect.min_s}: expected no more than hub.reconnect.max_s, which is ${reconnect.max_s}`
+      reconnect.minMs > reconnect.maxMs
+        ? `hub.reconnect.min_s = ${reconnect.minMs / 1000}: expected no more than hub.reconnect.max_s, which is ${reconnect.maxMs / 1000}`
         : undefined,
   },
   ...NEEDED_BY_SOURCE.map(([source, key, value]): Rule => ({
@@ -46,8 +46,8 @@ const RULES: readonly Rule[] = [
   })),
   {
     keys: ["identity.source", "identity.shared_secret.key", "identity.shared_secret.secret_file"],
-    problem: ({ identity: { source, shared_secret: shared } }) => {
-      if (source !== "shared-secret" || (shared.key === "") === (shared.secret_file === "")) return undefined;
+    problem: ({ identity: { source, sharedSecret: shared } }) => {
+      if (source !== "shared-secret" || (shared.key === "") === (shared.secretFile === "")) return undefined;
       const [missing, given] = shared.key === "" ? ["key", "secret_file"] : ["secret_file", "key"];
       return `identity.shared_secret.${missing}: not set, but ${given} is; set both, or neither to take them from the U-Boot environment`;
     },
@@ -79,8 +79,8 @@ export function brokenRules(config: Config, wrong: readonly string[]): string[] 
     .filter((problem) => problem !== undefined);
 }
 
-/** NervesHub closes a socket that is silent for so long (protocol.md §1). */
-const HUB_SILENCE_S = 180;
+/** NervesHub closes a socket that has been silent for this time (protocol.md §1). */
+const HUB_SILENCE_MS = 180_000;
 
 /** One line for each setting that is valid but likely to be regretted. */
 export function warningsFor({ hub, app }: Config): string[] {
@@ -91,18 +91,24 @@ export function warningsFor({ hub, app }: Config): string[] {
       `hub.url: ws://${url.host} is not encrypted and anyone on the way can act as the hub; use wss://`,
     );
   }
-  if (hub.heartbeat_s >= HUB_SILENCE_S) {
+  if (hub.heartbeatMs >= HUB_SILENCE_MS) {
     warnings.push(
-      `hub.heartbeat_s = ${hub.heartbeat_s}: NervesHub drops a device that is silent for ${HUB_SILENCE_S} s`,
+      `hub.heartbeat_s = ${hub.heartbeatMs / 1000}: NervesHub drops a device that is silent for ${HUB_SILENCE_MS / 1000} s`,
     );
   }
   if (app.update !== "ask" && app.reboot !== "ask") warnings.push(...unaskedAnswers(app));
   return warnings;
 }
 
-/** What is said of the application's answers while it is asked nothing. */
+/** Warns of answers that are set for the application while it is asked nothing. */
 function unaskedAnswers(app: Config["app"]): string[] {
-  return (["on_timeout", "on_no_controller", "ask_timeout_s"] as const)
-    .filter((key) => app[key] !== schema.entries.app.entries[key].initial)
-    .map((key) => `app.${key}: has no effect while neither app.update nor app.reboot is "ask"`);
+  const { on_timeout, on_no_controller, ask_timeout_s } = schema.entries.app.entries;
+  const changed = {
+    on_timeout: app.onTimeout !== on_timeout.initial,
+    on_no_controller: app.onNoController !== on_no_controller.initial,
+    ask_timeout_s: app.askTimeoutMs !== ask_timeout_s.initial * 1000,
+  };
+  return Object.entries(changed)
+    .filter(([, isChanged]) => isChanged)
+    .map(([key]) => `app.${key}: has no effect while neither app.update nor app.reboot is "ask"`);
 }

@@ -9,10 +9,18 @@ export interface Kind<T> {
   readonly form: "text" | "number" | "boolean" | "array" | "table";
 }
 
+/** Seconds in the file, milliseconds in `Config`. */
+export interface SecondsKind extends Kind<number> {
+  readonly inSeconds: true;
+}
+
+type ValueOf<K> = K extends Kind<infer T> ? T : never;
+
 /** One key of the configuration. */
-export interface Setting<T> extends SettingNotes {
-  readonly kind: Kind<T>;
-  readonly initial: T;
+export interface Setting<K extends Kind<unknown> = Kind<unknown>> extends SettingNotes {
+  readonly kind: K;
+  /** In the file's unit. */
+  readonly initial: ValueOf<K>;
   /** One or two sentences for the engineer who sets it. */
   readonly about: string;
 }
@@ -30,18 +38,47 @@ export interface Section<E extends Entries = Entries> {
   readonly entries: E;
 }
 
-export type Entry = Setting<unknown> | Section;
+export type Entry = Setting | Section;
 export interface Entries {
   readonly [key: string]: Entry;
 }
 
-/** The values that a section or a setting describes. */
+/** The values that a section or a setting describes, as the agent uses them: see {@link nameInConfig}. */
 export type Values<E> =
   E extends Section<infer S>
-    ? { readonly [K in keyof S]: Values<S[K]> }
-    : E extends Setting<infer T>
-      ? T
+    ? { readonly [K in keyof S as NameInConfig<K & string, S[K]>]: Values<S[K]> }
+    : E extends Setting<infer K>
+      ? ValueOf<K>
       : never;
+
+type NameInConfig<Key extends string, E> =
+  E extends Setting<SecondsKind>
+    ? Key extends `${infer Name}_s`
+      ? `${CamelCase<Name>}Ms`
+      : "durationMs"
+    : CamelCase<Key>;
+
+type CamelCase<Key extends string> = Key extends `${infer First}_${infer Rest}`
+  ? `${First}${Capitalize<CamelCase<Rest>>}`
+  : Key;
+
+/**
+ * The name of a key in `Config`: `cert_file` is `certFile`. A time is `deadline_s` in the file and
+ * `deadlineMs` in `Config`, and `seconds` is `durationMs`: nothing but this folder counts in seconds.
+ */
+export function nameInConfig(key: string, entry: Entry): string {
+  const name = isInSeconds(entry) ? (key === "seconds" ? "duration_ms" : key.replace(/_s$/, "_ms")) : key;
+  return name.replace(/_(\w)/g, (_match, letter: string) => letter.toUpperCase());
+}
+
+/** A value in the unit of `Config`. */
+export function valueInConfig(value: unknown, entry: Setting): unknown {
+  return isInSeconds(entry) && typeof value === "number" ? Math.round(value * 1000) : value;
+}
+
+function isInSeconds(entry: Entry): boolean {
+  return !isSection(entry) && "inSeconds" in entry.kind;
+}
 
 export function isSection(entry: Entry): entry is Section {
   return "entries" in entry;
@@ -51,12 +88,12 @@ export function section<E extends Entries>(about: string, entries: E): Section<E
   return { about, entries };
 }
 
-export function setting<T>(
-  kind: Kind<T>,
-  initial: NoInfer<T>,
+export function setting<K extends Kind<unknown>>(
+  kind: K,
+  initial: NoInfer<ValueOf<K>>,
   about: string,
   notes: SettingNotes = {},
-): Setting<T> {
+): Setting<K> {
   return { kind, initial, about, ...notes };
 }
 
@@ -118,8 +155,8 @@ export function wholeNumber(unit: string, min: number, max: number): Kind<number
 }
 
 /** Up to 14 days: what a Node timer can still count in ms. */
-export function seconds(min = 0.01, max = 1_209_600): Kind<number> {
-  return number("seconds", min, max);
+export function seconds(min = 0.01, max = 1_209_600): SecondsKind {
+  return { ...number("seconds", min, max), inSeconds: true };
 }
 
 export function arrayOf<T>(item: Kind<T>, minLength = 0): Kind<readonly T[]> {

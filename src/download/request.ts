@@ -43,8 +43,8 @@ export async function* requestBytes(line: Line, request: BytesRequest): AsyncGen
   const onAbort = (): void => abort.abort(signal?.reason);
   signal?.addEventListener("abort", onAbort, { once: true });
   const pace = createPace(clock, {
-    idleMs: retry.idle_timeout_s * 1000,
-    minRateBytesS: retry.min_rate_bytes_s,
+    idleMs: retry.idleTimeoutMs,
+    minRateBytesS: retry.minRateBytesS,
     deadlineMs: retries.deadlineMs,
     onFault: (fault) => abort.abort(fault),
     onDeadline: () => abort.abort(retries.timedOut("the file is not complete yet")),

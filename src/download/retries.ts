@@ -10,13 +10,13 @@ export interface RetryPolicy {
   /** Attempts in a row without a new byte before it fails. */
   readonly attempts: number;
   /** Before the second attempt; doubles from then on. */
-  readonly delay_s: number;
+  readonly delayMs: number;
   /** The longest that no byte may come, connecting included. */
-  readonly idle_timeout_s: number;
+  readonly idleTimeoutMs: number;
   /** For all of it, on the monotonic clock. */
-  readonly total_timeout_s: number;
+  readonly totalTimeoutMs: number;
   /** A connection that gives less, over a minute of waiting for it, is replaced. */
-  readonly min_rate_bytes_s: number;
+  readonly minRateBytesS: number;
 }
 
 export interface Retry {
@@ -76,8 +76,8 @@ const JITTER = 0.5;
  */
 export function createRetries(options: RetryOptions, url: string, bytes: number): Retries {
   const { clock, retry, signal, log } = options;
-  const deadlineMs = clock.monotonic() + retry.total_timeout_s * 1000;
-  const delays = { minMs: retry.delay_s * 1000, maxMs: Math.max(retry.delay_s * 1000, MAX_DELAY_MS) };
+  const deadlineMs = clock.monotonic() + retry.totalTimeoutMs;
+  const delays = { minMs: retry.delayMs, maxMs: Math.max(retry.delayMs, MAX_DELAY_MS) };
   const backoff = createBackoff({ ...delays, jitter: JITTER }, options.random ?? Math.random);
   const partFetches = new Map<number, number>();
   let current = parseUrl(url);
@@ -87,7 +87,7 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
   let renewing: Promise<void> | undefined;
 
   const timedOut = (why: string): DownloadFailure =>
-    new DownloadFailure("timed-out", `the download may take ${retry.total_timeout_s} s in all: ${why}`);
+    new DownloadFailure("timed-out", `the download may take ${retry.totalTimeoutMs / 1000} s in all: ${why}`);
 
   /** The fault to try again after. @throws the error when trying again can't help */
   const retryable = (error: unknown): LineFault => {

@@ -21,8 +21,8 @@ export interface SlotsConfig {
   readonly fwup: string;
   /** "uboot-env" or "file:PATH" */
   readonly metadata: string;
-  readonly uboot_env_config: string;
-  readonly ops_file: string;
+  readonly ubootEnvConfig: string;
+  readonly opsFile: string;
 }
 
 export interface BoardFirmwareOptions {
@@ -122,11 +122,11 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     changes: (variables: Variables) => VariableChanges,
     signal?: AbortSignal,
   ): Promise<void> => {
-    const planned = hasEnvironment ? changes(await readEnvironment(config.uboot_env_config)) : undefined;
+    const planned = hasEnvironment ? changes(await readEnvironment(config.ubootEnvConfig)) : undefined;
     if (await hasTask(options, task)) {
       await runOpsTask({
         fwup: config.fwup,
-        opsFile: config.ops_file,
+        opsFile: config.opsFile,
         devpath,
         task,
         clock,
@@ -134,7 +134,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
         onWarning: (text) => log.info(`fwup: ${text}`),
       });
     } else if (planned !== undefined) {
-      await writeVariables(config.uboot_env_config, planned);
+      await writeVariables(config.ubootEnvConfig, planned);
     } else {
       throw new Failure(
         "config",
@@ -147,7 +147,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
     const { correction } = known();
     if (correction.size === 0) return;
     log.warn("the environment named another slot than the one that runs; corrected");
-    await writeVariables(config.uboot_env_config, correction);
+    await writeVariables(config.ubootEnvConfig, correction);
   };
 
   const clear = async (signal?: AbortSignal): Promise<void> => {
@@ -192,7 +192,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
       if (slot === "") return;
       if (!finished) {
         if (!hasEnvironment) return;
-        const variables = await readEnvironment(config.uboot_env_config);
+        const variables = await readEnvironment(config.ubootEnvConfig);
         if (variables.get("nerves_fw_active") === slot) return;
       }
       const stay = new Map([
@@ -201,7 +201,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
       ]);
       await operate("revert", () => stay);
       // Some images' revert leads away from the slot that runs, others' from the active one.
-      if (hasEnvironment) await writeVariables(config.uboot_env_config, stay);
+      if (hasEnvironment) await writeVariables(config.ubootEnvConfig, stay);
       await clear();
     },
     async noteWriting(uuid, origin) {
@@ -225,7 +225,7 @@ async function noteUnnoticed({ config, journal, log }: BoardFirmwareOptions): Pr
   const { writing } = journal;
   if (writing === null || config.metadata !== "uboot-env") return;
   try {
-    const variables = await readEnvironment(config.uboot_env_config);
+    const variables = await readEnvironment(config.ubootEnvConfig);
     const active = variables.get("nerves_fw_active");
     const finished =
       active !== writing.fromSlot && variables.get(`${active ?? ""}.nerves_fw_uuid`) === writing.uuid;
@@ -249,12 +249,12 @@ async function isFile(path: string): Promise<boolean> {
 
 async function hasTask({ config, clock, log }: BoardFirmwareOptions, task: string): Promise<boolean> {
   try {
-    if (!(await isFile(config.ops_file))) return false;
+    if (!(await isFile(config.opsFile))) return false;
   } catch (error) {
     log.warn(`firmware.ops_file can't be used: ${messageOf(error)}`);
     return false;
   }
-  const tasks = await listTasks({ fwup: config.fwup, clock, file: config.ops_file });
+  const tasks = await listTasks({ fwup: config.fwup, clock, file: config.opsFile });
   return tasks.some((name) => name === task || name.startsWith(`${task}.`));
 }
 

@@ -7,7 +7,7 @@ import { readEnvironment, type Variables } from "./uboot-environment.ts";
 export interface MetadataSource {
   /** "uboot-env" or "file:PATH" */
   readonly metadata: string;
-  readonly uboot_env_config: string;
+  readonly ubootEnvConfig: string;
 }
 
 export interface BootEvidence {
@@ -26,7 +26,7 @@ export async function loadFirmware(source: MetadataSource, boot: BootEvidence): 
   const kernelCommandLine = await readCommandLine(boot.kernelCommandLinePath);
   const { installedFrom } = boot;
   if (source.metadata === "uboot-env") {
-    const variables = await readEnvironment(source.uboot_env_config);
+    const variables = await readEnvironment(source.ubootEnvConfig);
     return readSlots({ variables, kernelCommandLine, installedFrom });
   }
   const variables = await readMetadataFile(source.metadata.replace(/^file:/, ""));

@@ -12,7 +12,7 @@ export interface HubAddress {
   readonly url: string;
   readonly compress: boolean;
   /** Empty: the URL's host. */
-  readonly server_name: string;
+  readonly serverName: string;
   /** Empty: that of the environment, if any. */
   readonly proxy: string;
 }
@@ -29,7 +29,7 @@ export function hubRequests(
     const credentials = await identity.connection(Math.floor(signingTimeMs / 1000));
     const url = socketUrl(hub.url, credentials.path, vsn);
     const { tls } = credentials;
-    const servername = hub.server_name === "" ? {} : { servername: hub.server_name };
+    const servername = hub.serverName === "" ? {} : { servername: hub.serverName };
     return {
       url,
       headers: credentials.headers,

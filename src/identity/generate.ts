@@ -19,8 +19,8 @@ export async function generateKey(config: IdentityConfig, clock: Clock): Promise
   switch (config.source) {
     case "file": {
       const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-      await writeNewFile(config.file.key_file, privateKey.export({ format: "pem", type: "pkcs8" }));
-      return `key ${config.file.key_file}`;
+      await writeNewFile(config.file.keyFile, privateKey.export({ format: "pem", type: "pkcs8" }));
+      return `key ${config.file.keyFile}`;
     }
     case "tpm2":
       await writeNewFile(config.tpm2.key, await tpmKey(config.tpm2.tcti, clock));

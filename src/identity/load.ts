@@ -26,11 +26,11 @@ export interface IdentityConfig {
   readonly tls: TlsRoute;
   readonly file: FileConfig;
   readonly env: VariableConfig;
-  readonly uboot_env: VariableConfig;
+  readonly ubootEnv: VariableConfig;
   readonly pkcs11: Pkcs11Config;
   readonly tpm2: Tpm2Config;
-  readonly rpi_otp: OtpConfig;
-  readonly shared_secret: SharedSecretConfig;
+  readonly rpiOtp: OtpConfig;
+  readonly sharedSecret: SharedSecretConfig;
 }
 
 /**
@@ -40,7 +40,7 @@ export interface IdentityConfig {
 export async function loadIdentity(config: IdentityConfig, deps: IdentityDeps): Promise<Identity> {
   const source = credentialSource(config, deps);
   return source === undefined
-    ? sharedSecretIdentity(config.identifier, config.shared_secret, deps)
+    ? sharedSecretIdentity(config.identifier, config.sharedSecret, deps)
     : certificateIdentity(config.identifier, config.tls, source, deps);
 }
 
@@ -57,7 +57,7 @@ export function credentialSource(config: IdentityConfig, deps: IdentityDeps): Cr
         Promise.resolve(deps.takeVariable(name)),
       );
     case "uboot-env":
-      return variableSource("U-Boot", config.uboot_env, async (name) =>
+      return variableSource("U-Boot", config.ubootEnv, async (name) =>
         (await deps.ubootVariables()).get(name),
       );
     case "pkcs11":
@@ -65,7 +65,7 @@ export function credentialSource(config: IdentityConfig, deps: IdentityDeps): Cr
     case "tpm2":
       return tpm2Source(config.tpm2);
     case "rpi-otp":
-      return otpSource(config.rpi_otp, deps.root);
+      return otpSource(config.rpiOtp, deps.root);
     case "shared-secret":
       return undefined;
   }

@@ -7,7 +7,7 @@ import type { CredentialSource } from "./device-key.ts";
 
 /** `[identity.rpi_otp]` */
 export interface OtpConfig {
-  readonly cert_file: string;
+  readonly certFile: string;
 }
 
 const DEVICES = "sys/bus/nvmem/devices";
@@ -23,8 +23,8 @@ const KEY_BYTES = 32;
 export function otpSource(config: OtpConfig, root: string): CredentialSource {
   return {
     name: "OTP memory of the Raspberry Pi",
-    files: [config.cert_file],
-    certificate: async () => readCertificateFile(config.cert_file),
+    files: [config.certFile],
+    certificate: async () => readCertificateFile(config.certFile),
     async key() {
       const path = await findRows(join(root, DEVICES));
       return { kind: "readable", origin: `OTP key ${path}`, key: keyOf(await readRows(path), path) };

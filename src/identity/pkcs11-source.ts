@@ -9,9 +9,9 @@ export interface Pkcs11Config {
   readonly module: string;
   readonly uri: string;
   /** Empty: the token asks for no PIN. */
-  readonly pin_file: string;
+  readonly pinFile: string;
   /** Empty: the certificate is in the token, under the key's id or label. */
-  readonly cert_file: string;
+  readonly certFile: string;
 }
 
 const TOOL_TIMEOUT_MS = 30_000;
@@ -21,7 +21,7 @@ const TOOL_TIMEOUT_MS = 30_000;
  * @throws Failure `config` when module or URI are of no use
  */
 export function pkcs11Source(config: Pkcs11Config, clock: Clock): CredentialSource {
-  const { module, pin_file: pinFile, cert_file: certFile } = config;
+  const { module, pinFile, certFile } = config;
   // It becomes a value in stunnel's and OpenSSL's configurations, which are lines of text.
   if (!/^\/[\x21-\x7e]+$/.test(module)) {
     throw new Failure("config", "identity.pkcs11.module is not the full path of a library, without blanks");

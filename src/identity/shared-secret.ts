@@ -8,7 +8,7 @@ import { readSecretFile } from "./secret-file.ts";
 /** `[identity.shared_secret]`; both empty: from the U-Boot environment. */
 export interface SharedSecretConfig {
   readonly key: string;
-  readonly secret_file: string;
+  readonly secretFile: string;
 }
 
 /** As nerves_hub_link names them: a device's own key comes before its product's. */
@@ -62,7 +62,7 @@ interface LoadedSecret {
 }
 
 async function loadSecret(config: SharedSecretConfig, deps: IdentityDeps): Promise<LoadedSecret> {
-  const { key, secret_file: path } = config;
+  const { key, secretFile: path } = config;
   if (key !== "" && path !== "") {
     return { key, source: path, secret: await reloaded([path], async () => readSecret(path)) };
   }

@@ -42,16 +42,16 @@ export function variableSource(
 
 /** `[identity.file]`: paths; the last is empty for a key that is not encrypted. */
 export interface FileConfig {
-  readonly cert_file: string;
-  readonly key_file: string;
-  readonly key_passphrase_file: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly keyPassphraseFile: string;
 }
 
 /** Certificate and key in files. @throws Failure when one is not named */
 export function fileSource(config: FileConfig): CredentialSource {
-  const { cert_file: certFile, key_file: keyFile, key_passphrase_file: passphraseFile } = config;
-  for (const name of ["cert_file", "key_file"] as const) {
-    if (config[name] === "") throw new Failure("config", `identity.file.${name} is not set`);
+  const { certFile, keyFile, keyPassphraseFile: passphraseFile } = config;
+  for (const [name, path] of Object.entries({ cert_file: certFile, key_file: keyFile })) {
+    if (path === "") throw new Failure("config", `identity.file.${name} is not set`);
   }
   return {
     name: `file ${keyFile}`,

@@ -7,7 +7,7 @@ import { readPublicFile } from "./secret-file.ts";
 export interface Tpm2Config {
   /** A TSS2 PEM file. */
   readonly key: string;
-  readonly cert_file: string;
+  readonly certFile: string;
   readonly tcti: string;
 }
 
@@ -15,7 +15,7 @@ export interface Tpm2Config {
  * A key that only the board's TPM 2.0 can use. The TPM is not opened before it is used.
  * @throws Failure `config` when the key is named by a persistent handle, which stunnel can't use
  */
-export function tpm2Source({ key: path, cert_file: certFile, tcti }: Tpm2Config): CredentialSource {
+export function tpm2Source({ key: path, certFile, tcti }: Tpm2Config): CredentialSource {
   if (/^0x[0-9a-f]+$/i.test(path)) {
     throw new Failure(
       "config",

@@ -61,7 +61,7 @@ export function createRemoteAccess(options: RemoteAccessOptions): RemoteAccess {
   return {
     console,
     scripts,
-    localShell: config.extensions.local_shell
+    localShell: config.extensions.localShell
       ? localShell({
           config: config.console,
           way: terminalWay,

@@ -13,7 +13,7 @@ import type { TerminalWay } from "./terminal.ts";
 
 export interface ConsoleTopicOptions {
   /** `[console]` */
-  readonly config: ShellConfig & { readonly upload_dir: string; readonly max_upload_mib: number };
+  readonly config: ShellConfig & { readonly uploadDir: string; readonly maxUploadMib: number };
   readonly link: Pick<HubLink, "channel">;
   readonly way: () => Promise<TerminalWay>;
   readonly onUploadProgress: (progress: v.InferOutput<typeof ProgressPayload>) => void;
@@ -37,7 +37,7 @@ export interface ConsoleTopic {
 /** Joins the topic and stays joined. A shell survives the loss of the hub, until its idle timeout. */
 export function createConsoleTopic(options: ConsoleTopicOptions): ConsoleTopic {
   const { config, clock, log } = options;
-  const maxBytes = config.max_upload_mib * 1024 * 1024;
+  const maxBytes = config.maxUploadMib * 1024 * 1024;
   const stopping = new AbortController();
   let uploading: Promise<unknown> | undefined;
   let warned = false;
@@ -47,7 +47,7 @@ export function createConsoleTopic(options: ConsoleTopicOptions): ConsoleTopic {
     shell.say(`\r\n[hublink] ${text}\r\n`);
   };
   const files = createReceivedFiles({
-    dir: config.upload_dir,
+    dir: config.uploadDir,
     maxBytes,
     owner: () => accountOf(config.user),
     tell: say,
@@ -150,12 +150,12 @@ export function createConsoleTopic(options: ConsoleTopicOptions): ConsoleTopic {
   };
 }
 
-function endText(end: ShellEnd, { idle_timeout_s: idle }: ShellConfig): string {
+function endText(end: ShellEnd, { idleTimeoutMs }: ShellConfig): string {
   switch (end.kind) {
     case "exited":
       return `the shell has ended (${end.exitCode ?? "by a signal"}); a key starts another`;
     case "idle":
-      return `nothing was typed for ${idle} s: the shell is ended; a key starts another`;
+      return `nothing was typed for ${idleTimeoutMs / 1000} s: the shell is ended; a key starts another`;
     case "failed":
       return `no shell: ${end.reason}`;
   }

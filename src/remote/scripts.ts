@@ -12,8 +12,8 @@ export interface ScriptsOptions {
   readonly config: {
     readonly enabled: boolean;
     readonly interpreter: readonly string[];
-    readonly timeout_s: number;
-    readonly max_output_kib: number;
+    readonly timeoutMs: number;
+    readonly maxOutputKib: number;
   };
   /** Added to the environment of each script. */
   readonly environment: () => Readonly<Record<string, string>>;
@@ -43,7 +43,7 @@ export function createScripts(options: ScriptsOptions): Scripts {
 
   const execute = async ({ ref, text, timeoutMs }: Script): Promise<ScriptResult> => {
     const limitMs = Math.min(
-      config.timeout_s * 1000,
+      config.timeoutMs,
       timeoutMs ?? Infinity,
       ref === CONNECTING_CODE ? Infinity : HUB_PATIENCE_MS,
     );
@@ -60,12 +60,12 @@ export function createScripts(options: ScriptsOptions): Scripts {
         });
         if (exitCode !== 0) return failed(ref, "", noElixir(program));
       }
-      const limit = config.max_output_kib * 1024;
+      const limit = config.maxOutputKib * 1024;
       // One stream for both outputs, so that they come in the order in which they were written.
       const merged = ["/bin/sh", "-c", 'exec "$@" 2>&1', "sh", ...program, file];
       const ended = await runCommand(merged, { ...base, timeoutMs: limitMs, maxOutputBytes: limit + 1 });
       const whole = Buffer.from(ended.stdout);
-      const cut = whole.length > limit ? `\n[output cut after ${config.max_output_kib} KiB]` : "";
+      const cut = whole.length > limit ? `\n[output cut after ${config.maxOutputKib} KiB]` : "";
       const output = whole.subarray(0, limit).toString("utf8") + cut;
       if (ended.timedOut) return failed(ref, output, `ended after ${limitMs / 1000} s`);
       if (ended.exitCode === 0) return { ref, result: "completed", output, return: "" };

@@ -11,7 +11,7 @@ import { openTerminal, type Terminal, type TerminalWay } from "./terminal.ts";
 export interface ShellConfig {
   readonly shell: string;
   readonly user: string;
-  readonly idle_timeout_s: number;
+  readonly idleTimeoutMs: number;
 }
 
 export interface RemoteShellOptions {
@@ -101,7 +101,7 @@ export function createRemoteShell(options: RemoteShellOptions): RemoteShell {
 
   const touch = (): void => {
     cancelIdle();
-    cancelIdle = clock.after(config.idle_timeout_s * 1000, () => endSoon({ kind: "idle" }));
+    cancelIdle = clock.after(config.idleTimeoutMs, () => endSoon({ kind: "idle" }));
   };
 
   /** Runs a shell from its start to its end. */

@@ -12,9 +12,9 @@ type Fallback = "apply" | "ignore" | "reschedule";
 
 /** `[app]`, as far as questions go. */
 export interface AppConfig {
-  readonly ask_timeout_s: number;
-  readonly on_timeout: Fallback;
-  readonly on_no_controller: Fallback;
+  readonly askTimeoutMs: number;
+  readonly onTimeout: Fallback;
+  readonly onNoController: Fallback;
 }
 
 export interface ApplicationOptions {
@@ -66,7 +66,7 @@ type Understood<T> =
   { readonly said: T } | { readonly said: undefined; readonly how: Fallback; readonly why: string };
 
 export function createApplication({ config, ask, log }: ApplicationOptions): Application {
-  const timeoutMs = config.ask_timeout_s * 1000;
+  const timeoutMs = config.askTimeoutMs;
 
   const put = async <T>(
     method: ControllerMethod,
@@ -77,8 +77,8 @@ export function createApplication({ config, ask, log }: ApplicationOptions): App
     const answer = await ask(method, params, { timeoutMs, signal });
     const parsed = answer.type === "result" ? v.safeParse(schema, answer.result) : undefined;
     if (parsed?.success === true) return { said: parsed.output };
-    const how = answer.type === "no-controller" ? config.on_no_controller : config.on_timeout;
-    const why = lackOf(answer, config.ask_timeout_s);
+    const how = answer.type === "no-controller" ? config.onNoController : config.onTimeout;
+    const why = lackOf(answer, config.askTimeoutMs);
     log.warn(`${method}: ${why}; taken as ${how}`);
     return { said: undefined, how, why };
   };
@@ -119,12 +119,12 @@ function decisionOf(action: Fallback, delayMs: number, reason: string): Decision
 }
 
 /** Why there is no answer to go by. */
-function lackOf(answer: ControllerAnswer, timeoutS: number): string {
+function lackOf(answer: ControllerAnswer, timeoutMs: number): string {
   switch (answer.type) {
     case "no-controller":
       return "no application is there to answer";
     case "timeout":
-      return `the application gave no answer in ${timeoutS} s`;
+      return `the application gave no answer in ${timeoutMs / 1000} s`;
     case "error":
       return `the application answered with an error: ${messageOf(answer.message)}`;
     case "result":

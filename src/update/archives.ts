@@ -15,7 +15,7 @@ import type { AgentStatus } from "../control/messages.ts";
 
 export interface ArchivesOptions {
   /** `[archives]`, enabled. */
-  readonly config: { readonly dir: string; readonly ready_command: string };
+  readonly config: { readonly dir: string; readonly readyCommand: string };
   readonly fwup: string;
   /** The keys of this moment that archives may be signed with. */
   readonly publicKeys: () => readonly string[];
@@ -87,9 +87,9 @@ export function createArchives(options: ArchivesOptions): Archives {
   };
 
   const tellReady = async ({ uuid, version }: Archive): Promise<void> => {
-    if (config.ready_command !== "") {
+    if (config.readyCommand !== "") {
       const path = pathOf(uuid, "fw");
-      const result = await runCommand(config.ready_command, {
+      const result = await runCommand(config.readyCommand, {
         clock: options.fetching.clock,
         timeoutMs: READY_TIMEOUT_MS,
         signal,

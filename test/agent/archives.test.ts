@@ -58,7 +58,7 @@ describe("archives", () => {
   const ranges = ({ uuid }: MadeFirmware): string[] =>
     board.hub.downloads.filter(({ path }) => path.includes(uuid)).map(({ range }) => range ?? "all");
   const status = async (): Promise<Record<string, unknown>> => {
-    const peer = await controlPeer(board.config().state.control_socket, {});
+    const peer = await controlPeer(board.config().state.controlSocket, {});
     await peer.next();
     const { result } = await peer.request("status");
     await peer.close();

@@ -68,7 +68,7 @@ describe("the hub's console", () => {
     }
   };
   const upload = async (path: string): Promise<unknown> => {
-    const peer = await controlPeer(board.config(enabled()).state.control_socket, {
+    const peer = await controlPeer(board.config(enabled()).state.controlSocket, {
       role: "observer",
       subscribe: ["upload_progress"],
     });
@@ -241,7 +241,7 @@ describe("the hub's console", () => {
     await writeFile(large, Buffer.alloc(60 * 1024 * 1024));
     await writeFile(small, "small");
     const hello = { role: "observer", subscribe: ["upload_progress"] };
-    const peer = await controlPeer(board.config(enabled()).state.control_socket, hello);
+    const peer = await controlPeer(board.config(enabled()).state.controlSocket, hello);
     await peer.next();
     peer.send({ type: "request", id: "1", method: "upload", params: { path: large } });
     assert.equal((await peer.next())["event"], "upload_progress");

@@ -28,7 +28,7 @@ it("docs/control-socket.md: an agent answers the example's application as the pa
   const [hello, ...rest] = dialogue();
   await board.start();
   await board.hub.until(() => board.hub.device(IDENTIFIER).online);
-  const peer = await controlPeer(board.config().state.control_socket, hello?.message ?? {});
+  const peer = await controlPeer(board.config().state.controlSocket, hello?.message ?? {});
   test.after(async () => peer.close());
   const v2 = await board.firmware("2.0.0");
   let deployed = false;

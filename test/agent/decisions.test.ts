@@ -68,7 +68,7 @@ describe("deciding on an update", () => {
     await clock.advance(ms);
   };
   const application = async (hello: object = { role: "controller" }): Promise<ControlPeer> => {
-    const peer = await controlPeer(board.config().state.control_socket, hello);
+    const peer = await controlPeer(board.config().state.controlSocket, hello);
     peers.push(peer);
     assert.equal((await peer.next())["type"], "welcome");
     return peer;
@@ -140,7 +140,7 @@ describe("deciding on an update", () => {
       });
       await start();
       const old = await board.firmware("0.9.0");
-      const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+      const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
       await daemon?.request("apply", { source: old.path });
       daemon?.close();
       assert.equal((await board.environment()).get("b.nerves_fw_version"), "0.9.0");
@@ -245,7 +245,7 @@ describe("deciding on an update", () => {
       await setUp(ASK);
       await start();
       const first = await application();
-      const second = await controlPeer(board.config().state.control_socket, { role: "controller" });
+      const second = await controlPeer(board.config().state.controlSocket, { role: "controller" });
       peers.push(second);
       assert.equal(((await second.next())["error"] as Message)["code"], "controller_taken");
       board.hub.deploy(release);

@@ -102,7 +102,7 @@ describe("extensions of a running agent", () => {
     await writeProc();
     await rm(join(board.root, "proc/device-tree"), { recursive: true }); // a computer: systeminformation is asked
     await board.start();
-    const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+    const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
     assert(daemon);
     assert.deepEqual(await daemon.request("metrics", { values: { "pump.rpm": 1450.5, load_1min: 99 } }), {});
     await assert.rejects(daemon.request("metrics", { values: { "": 1 } }), /metric's name/);

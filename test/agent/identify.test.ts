@@ -22,7 +22,7 @@ describe("a hub that asks which board this is", () => {
   });
   /** The application is asked; its answer is up to the test. */
   const asked = async (): Promise<(answer: object) => void> => {
-    const application = (peer = await controlPeer(board.config().state.control_socket, {
+    const application = (peer = await controlPeer(board.config().state.controlSocket, {
       role: "controller",
     }));
     await application.next();

@@ -77,7 +77,7 @@ describe("a board joins its hub with its key", () => {
       const tpm2 = { key: keyFile, cert_file: own, tcti: tpm.tcti };
       const { identity } = board.config({ identity: { source: "tpm2", tpm2 } });
       await generateKey(identity, systemClock);
-      const key = await tpm2Source(tpm2).key();
+      const key = await tpm2Source({ ...tpm2, certFile: own }).key();
       assert.ok(key.kind === "tpm2");
       await certify(
         await signingKey(key, systemClock).publicKey(),

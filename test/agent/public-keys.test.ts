@@ -4,7 +4,7 @@ import { createPublicKeys } from "../../src/agent/board.ts";
 
 describe("the keys by which firmware is verified", () => {
   it("are the hub's when none are pinned, and an empty list of its never clears them", () => {
-    const keys = createPublicKeys({ public_keys: [], trust_hub_keys: true });
+    const keys = createPublicKeys({ publicKeys: [], trustHubKeys: true });
     assert.deepEqual(keys.usable(), []);
     keys.fromHub(["k1", "k2"]);
     keys.fromHub([]);
@@ -14,13 +14,13 @@ describe("the keys by which firmware is verified", () => {
   });
 
   it("are the pinned ones alone when there are any", () => {
-    const keys = createPublicKeys({ public_keys: ["mine"], trust_hub_keys: true });
+    const keys = createPublicKeys({ publicKeys: ["mine"], trustHubKeys: true });
     keys.fromHub(["theirs"]);
     assert.deepEqual(keys.usable(), ["mine"]);
   });
 
   it("are none when the hub's are not trusted", () => {
-    const keys = createPublicKeys({ public_keys: [], trust_hub_keys: false });
+    const keys = createPublicKeys({ publicKeys: [], trustHubKeys: false });
     keys.fromHub(["theirs"]);
     assert.deepEqual(keys.usable(), []);
   });

@@ -273,7 +273,7 @@ describe("an update that comes after one was installed by hand", () => {
       await board.start();
       await board.hub.until(() => board.hub.device(IDENTIFIER).online);
       const [v2, v3] = [await board.firmware("2.0.0"), await board.firmware("3.0.0")];
-      const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+      const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
       await daemon?.request("apply", { source: v2.path });
       daemon?.close();
       board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v3.path, v3.meta));

@@ -16,7 +16,7 @@ describe('hub.serializer = "msgpack"', () => {
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
   const spoken = async (): Promise<unknown> => {
-    const daemon = await connectToDaemon({ path: board.config().state.control_socket });
+    const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
     const status = (await daemon?.request("status")) as { serializer: string };
     daemon?.close();
     return status.serializer;

@@ -22,10 +22,10 @@ try {
   const watchdog = await openGpioWatchdog({
     config: {
       line,
-      active_low: polarity === "low",
+      activeLow: polarity === "low",
       mode: mode === "pulse" ? "pulse" : "toggle",
-      period_ms: 1000,
-      pulse_ms: 200,
+      periodMs: 1000,
+      pulseMs: 200,
     },
     mayFeed: () => well,
     root: "/",

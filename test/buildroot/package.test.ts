@@ -106,8 +106,8 @@ describe("the configuration that Buildroot writes", () => {
       const { config } = await loadConfig({ path, env: {} });
       assert.equal(config.hub.url, "wss://devices.example.com");
       assert.equal(config.identity.source, source);
-      assert.deepEqual(config.firmware.public_keys, texts);
-      assert.equal(config.firmware.trust_hub_keys, false);
+      assert.deepEqual(config.firmware.publicKeys, texts);
+      assert.equal(config.firmware.trustHubKeys, false);
       for (const value of Object.values(settings)) assert.ok(text.includes(`"${value}"`), value);
     });
   }

@@ -11,7 +11,7 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
 /** A board whose policy waits an hour, on a clock that stands still. */
-function board(config: { command?: string; per_day?: number } = {}, rebootsMs: readonly number[] = []) {
+function board(config: { command?: string; perDay?: number } = {}, rebootsMs: readonly number[] = []) {
   const clock = new FakeClock();
   const seen = {
     runs: 0,
@@ -35,7 +35,7 @@ function board(config: { command?: string; per_day?: number } = {}, rebootsMs: r
     return { exitCode: 0, stdout: "", stdoutBytes: Buffer.alloc(0), stderr: "", timedOut: false };
   };
   const connectivity: Connectivity = createConnectivity({
-    config: { after_s: 3600, command: "", per_day: 4, ...config },
+    config: { afterMs: 3_600_000, command: "", perDay: 4, ...config },
     rebootsMs,
     keep: async (kept) => {
       seen.onKeep();
@@ -125,7 +125,7 @@ describe("a board without its hub", () => {
   });
 
   it("is rebooted no more often in a day than was set, but the command is run", async () => {
-    const { clock, seen, connectivity } = board({ command: "modem reset", per_day: 2 });
+    const { clock, seen, connectivity } = board({ command: "modem reset", perDay: 2 });
     connectivity.note(false);
     await clock.advance(DAY_MS - HOUR_MS);
     assert.equal(seen.reboots.length, 2);
@@ -145,7 +145,7 @@ describe("a board without its hub", () => {
       [[now - HOUR_MS, now - DAY_MS], true],
       [[now - HOUR_MS, now + 5000 * DAY_MS], true],
     ] as const) {
-      const { clock: own, seen, connectivity } = board({ per_day: 2 }, past);
+      const { clock: own, seen, connectivity } = board({ perDay: 2 }, past);
       connectivity.note(false);
       await own.advance(HOUR_MS);
       assert.equal(seen.reboots.length, allowed ? 1 : 0, JSON.stringify(past));
@@ -154,7 +154,7 @@ describe("a board without its hub", () => {
   });
 
   it("is not rebooted when the reboot can't be counted, nor while new firmware has its own deadline", async () => {
-    const { clock, seen, connectivity } = board({ per_day: 1 });
+    const { clock, seen, connectivity } = board({ perDay: 1 });
     seen.writable = false;
     connectivity.note(false);
     await clock.advance(HOUR_MS);
@@ -172,7 +172,7 @@ describe("a board without its hub", () => {
     const clock = new FakeClock();
     const seen: string[] = [];
     const connectivity = createConnectivity({
-      config: { after_s: 0, command: "x", per_day: 4 },
+      config: { afterMs: 0, command: "x", perDay: 4 },
       rebootsMs: [],
       keep: async () => Promise.resolve(true),
       onTrial: () => false,

@@ -29,7 +29,7 @@ describe("the reboot into an installed update", () => {
   });
   const setUp = (reboot: "immediate" | "ask" | "never" = "ask"): void => {
     request = createRebootRequest({
-      config: { reboot, max_defer_s: 86_400, ask_timeout_s: 30 },
+      config: { reboot, maxDeferMs: 86_400_000, askTimeoutMs: 30_000 },
       application: {
         mayReboot: async (firmware) => {
           assert.deepEqual(firmware, FIRMWARE);

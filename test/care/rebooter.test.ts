@@ -23,7 +23,7 @@ describe("a reboot that has failed in every way", () => {
   /** On a board without a GPIO watchdog and without sysrq, so that both ways fail at once. */
   const fail = async (watchdogArmed: boolean): Promise<void> => {
     rebooter = createRebooter({
-      config: { methods: ["gpio-watchdog"], command: "", grace_s: 5, escalate_s: 30 },
+      config: { methods: ["gpio-watchdog"], command: "", graceMs: 5000, escalateMs: 30_000 },
       beforehand: async () => Promise.resolve(),
       tellHub: async () => Promise.resolve(),
       endChildren: async () => Promise.resolve(),

@@ -21,7 +21,7 @@ function onTrial(config: Partial<ValidationConfig> = {}, exits: number[] = [], p
     return Promise.resolve(result);
   };
   const validation = createValidation({
-    config: { mode: "auto", command: "", deadline_s: 600, ...config },
+    config: { mode: "auto", command: "", deadlineMs: 600_000, ...config },
     pending,
     validate: async () => {
       if (seen.failures > 0) {

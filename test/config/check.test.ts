@@ -3,7 +3,8 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { checkConfig, type Checked, ConfigFailure, defaultConfig } from "../../src/config/check.ts";
 import { schema } from "../../src/config/schema.ts";
-import { isSection, type Section, type Table } from "../../src/config/setting.ts";
+import { isSection, isTable, type Section, type Table } from "../../src/config/setting.ts";
+import { defaultTable } from "./default-table.ts";
 
 /** What every configuration needs; each test adds to it. */
 const NEEDED = { HUBLINK_HUB__URL: "wss://hub.test", HUBLINK_IDENTITY__SOURCE: "shared-secret" };
@@ -273,7 +274,7 @@ describe("a variable of the environment", () => {
       { HUBLINK_HUB__RECONNECT__MIN_S: "2.5" },
       { hub: { reconnect: { min_s: 9, max_s: 50 } } },
     ).hub;
-    assert.deepEqual(reconnect, { min_s: 2.5, max_s: 50, jitter: 0.5 });
+    assert.deepEqual(reconnect, { minMs: 2500, maxMs: 50_000, jitter: 0.5 });
   });
 
   it("is read as the key's type asks", () => {
@@ -290,10 +291,10 @@ describe("a variable of the environment", () => {
     });
     assert.equal(config.hub.compress, false);
     assert.equal(config.hub.topic, "42");
-    assert.equal(config.identity.shared_secret.key, "nhp_a");
-    assert.deepEqual(config.firmware.fwup_args, ["--verbose", "--unsafe"]);
+    assert.equal(config.identity.sharedSecret.key, "nhp_a");
+    assert.deepEqual(config.firmware.fwupArgs, ["--verbose", "--unsafe"]);
     assert.deepEqual(config.reboot.methods, ["syscall"]);
-    assert.deepEqual(config.firmware.fwup_env, { A: "1" });
+    assert.deepEqual(config.firmware.fwupEnv, { A: "1" });
     assert.deepEqual(config.update.window, []);
     assert.equal(config.update.connections, 3);
   });
@@ -357,7 +358,8 @@ it("an empty configuration is the defaults, apart from the hub", () => {
 });
 
 it("every default passes its own check", () => {
-  const { hub, ...rest } = defaultConfig();
+  const { hub, ...rest } = defaultTable();
+  assert.ok(isTable(hub));
   assert.deepEqual(
     check({ ...rest, hub: { ...hub, url: "hub.test" }, identity: { source: "uboot-env" } }, {}).warnings,
     [],

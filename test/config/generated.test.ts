@@ -5,6 +5,8 @@ import { resolve } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "smol-toml";
 import { checkConfig, defaultConfig } from "../../src/config/check.ts";
+import { isTable, type Table } from "../../src/config/setting.ts";
+import { defaultTable } from "./default-table.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -16,10 +18,19 @@ function exampleConfig(): unknown {
   const { hub, identity, ...rest } = defaultConfig();
   const file = {
     ...identity.file,
-    cert_file: "/etc/hublink/device-cert.pem",
-    key_file: "/etc/hublink/device-key.pem",
+    certFile: "/etc/hublink/device-cert.pem",
+    keyFile: "/etc/hublink/device-key.pem",
   };
   return { ...rest, hub: { ...hub, url: "wss://devices.example.com" }, identity: { ...identity, file } };
+}
+
+/** The dotted paths of all settings in a table. */
+function keysOf(table: Table, path = ""): readonly string[] {
+  return Object.entries(table)
+    .flatMap(([key, value]) =>
+      isTable(value) && !TABLES.includes(key) ? keysOf(value, `${path}${key}.`) : [`${path}${key}`],
+    )
+    .sort();
 }
 
 describe("what is written from the schema", () => {
@@ -40,7 +51,7 @@ describe("what is written from the schema", () => {
     const { config } = checkConfig(table, {}, "example");
     assert.deepEqual(config, exampleConfig());
     // Every key is there, so that nothing came from the defaults themselves.
-    assert.deepEqual({ ...JSON.parse(JSON.stringify(table)) }, config);
+    assert.deepEqual(keysOf(table), keysOf(defaultTable()));
   });
 
   it("has a reference with every key of every section", async () => {
@@ -55,6 +66,6 @@ describe("what is written from the schema", () => {
         }
       }
     };
-    visit(defaultConfig(), "");
+    visit(defaultTable(), "");
   });
 });

@@ -29,10 +29,10 @@ const FILE = someBytes(2 * PART_BYTES + 300_000);
 const NOTHING: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
 const RETRY: RetryPolicy = {
   attempts: 3,
-  delay_s: 15,
-  idle_timeout_s: 60,
-  total_timeout_s: 86_400,
-  min_rate_bytes_s: 1000,
+  delayMs: 15_000,
+  idleTimeoutMs: 60_000,
+  totalTimeoutMs: 86_400_000,
+  minRateBytesS: 1000,
 };
 
 describe("a download", () => {
@@ -497,7 +497,7 @@ describe("a download", () => {
   describe("that takes too long in all", () => {
     it("fails instead of waiting for another attempt", async () => {
       const origin = await server(status(500));
-      const retry = { ...RETRY, attempts: 100, total_timeout_s: 100 };
+      const retry = { ...RETRY, attempts: 100, totalTimeoutMs: 100_000 };
       await fails(fetchFrom(origin, NOTHING, { retry }), "timed-out", /100 s in all.*HTTP 500/);
       assert.equal(origin.requests.length, 3);
     });
@@ -506,7 +506,7 @@ describe("a download", () => {
       const origin = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
       const verifier = createVerifier(NOTHING);
       const failed = fails(
-        collect(open(origin.origin, verifier, { retry: { ...RETRY, total_timeout_s: 50 } })),
+        collect(open(origin.origin, verifier, { retry: { ...RETRY, totalTimeoutMs: 50_000 } })),
         "timed-out",
       );
       await eventually(() => verifier.offset === 100_000, "the first bytes came");
@@ -521,7 +521,7 @@ describe("a download", () => {
   it("fails when its consumer took longer than it may take in all", async () => {
     const origin = await server(give(FILE));
     const slowly = async (): Promise<void> => {
-      const retry = { ...RETRY, total_timeout_s: 100 };
+      const retry = { ...RETRY, totalTimeoutMs: 100_000 };
       for await (const chunk of open(origin.origin, createVerifier(announce(FILE)), { retry })) {
         assert.ok(chunk.length > 0);
         await clock.advance(60_000);
@@ -572,15 +572,14 @@ describe("a download", () => {
     it("is held to a limit, which is not taken for a slow line", async () => {
       const origin = await server(give(FILE));
       const rateLimit = createTokenBucket({ perSecond: 500, burst: 50 }, clock);
-      const retry = { ...RETRY, idle_timeout_s: 5 };
+      const retry = { ...RETRY, idleTimeoutMs: 5000 };
       const arrival = new AbortController();
       const fetching = fetchFrom(origin, announce(FILE), { rateLimit, retry }).finally(() => arrival.abort());
       const startMs = clock.monotonic();
       while (!arrival.signal.aborted) {
         // A wait for the line ends by itself; one for the limit when its time has passed.
         const { nextDelay } = clock;
-        if (nextDelay !== undefined && nextDelay !== retry.idle_timeout_s * 1000)
-          await clock.advance(nextDelay);
+        if (nextDelay !== undefined && nextDelay !== retry.idleTimeoutMs) await clock.advance(nextDelay);
         await new Promise((resolve) => setImmediate(resolve));
       }
       assert.ok((await fetching).equals(FILE));

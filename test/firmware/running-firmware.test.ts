@@ -20,7 +20,7 @@ describe("loading the running firmware", () => {
 
   it("takes the U-Boot environment and the kernel's command line", async (t) => {
     const disk = await makeDisk(t, "redundant", UPDATED_TO_B);
-    const source = { metadata: "uboot-env", uboot_env_config: disk.config };
+    const source = { metadata: "uboot-env", ubootEnvConfig: disk.config };
     const firmware = await loadFirmware(source, await commandLine(disk.folder, "fw_slot=a\n"));
     assert.equal(firmware.slot, "a");
     assert.equal(firmware.autoRevertDetected, true);
@@ -34,7 +34,7 @@ describe("loading the running firmware", () => {
     const folder = await makeFolder(t);
     const path = join(folder, "firmware.env");
     await writeFile(path, '# made by the build\n\nnerves_fw_uuid = u=1\r\nnerves_fw_description="A test"\n');
-    const source = { metadata: `file:${path}`, uboot_env_config: "/nowhere" };
+    const source = { metadata: `file:${path}`, ubootEnvConfig: "/nowhere" };
     const firmware = await loadFirmware(source, await commandLine(folder, "quiet"));
     assert.equal(firmware.slot, "");
     assert.deepEqual(firmware.metadata, { nerves_fw_uuid: "u=1", nerves_fw_description: "A test" });
@@ -44,7 +44,7 @@ describe("loading the running firmware", () => {
     const folder = await makeFolder(t);
     const path = join(folder, "firmware.env");
     await writeFile(path, "nerves_fw_active=b\na.nerves_fw_version=1\nb.nerves_fw_version=2\n");
-    const source = { metadata: `file:${path}`, uboot_env_config: "/nowhere" };
+    const source = { metadata: `file:${path}`, ubootEnvConfig: "/nowhere" };
     const firmware = await loadFirmware(source, await commandLine(folder, "fw_slot=a"));
     assert.equal(firmware.version, "1");
     assert.equal(firmware.autoRevertDetected, false);
@@ -56,7 +56,7 @@ describe("loading the running firmware", () => {
     const path = join(folder, "firmware.env");
     const boot = await commandLine(folder, "");
     const load = async (metadata: string): Promise<RunningFirmware> =>
-      loadFirmware({ metadata, uboot_env_config: join(folder, "fw_env.config") }, boot);
+      loadFirmware({ metadata, ubootEnvConfig: join(folder, "fw_env.config") }, boot);
     await assert.rejects(load("uboot-env"), {
       kind: "no-input",
       message: /fw_env\.config does not exist; correct/,
@@ -73,7 +73,7 @@ describe("loading the running firmware", () => {
     });
     await mkdir(join(folder, "cmdline-folder"));
     const bad = { kernelCommandLinePath: join(folder, "cmdline-folder") };
-    await assert.rejects(loadFirmware({ metadata: `file:${path}`, uboot_env_config: "" }, bad), {
+    await assert.rejects(loadFirmware({ metadata: `file:${path}`, ubootEnvConfig: "" }, bad), {
       message: /kernel command line .* is a directory/,
     });
   });
@@ -107,7 +107,7 @@ describe("images made by fwup", { skip: fixturesMissing || programMissing("fwup"
       },
       load: async (kernelCommandLine, installedFrom) => {
         await writeFile(kernelCommandLinePath, kernelCommandLine);
-        const source = { metadata: "uboot-env", uboot_env_config: config };
+        const source = { metadata: "uboot-env", ubootEnvConfig: config };
         return await loadFirmware(source, { kernelCommandLinePath, installedFrom });
       },
       write: async (changes) => writeVariables(config, changes),

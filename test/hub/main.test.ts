@@ -33,9 +33,9 @@ describe("npm run hub", () => {
     const { config } = await loadConfig({ path: configFile, env: {} });
     assert.equal(config.hub.url.startsWith("wss://localhost:"), true);
 
-    const { cert_file: certFile, key_file: keyFile } = config.identity.file;
+    const { certFile: certFile, keyFile: keyFile } = config.identity.file;
     const options = {
-      ca: await readFile(config.hub.ca_file),
+      ca: await readFile(config.hub.caFile),
       cert: await readFile(certFile),
       key: await readFile(keyFile),
     };

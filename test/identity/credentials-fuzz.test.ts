@@ -43,7 +43,7 @@ function damaged(
 /** Loads an identity, lets the agent look at all of it, and accepts a refusal. */
 async function loadOrFailure(device: Device, passphraseFile = ""): Promise<void> {
   try {
-    const identity = await device.load({}, { key_passphrase_file: passphraseFile });
+    const identity = await device.load({}, { keyPassphraseFile: passphraseFile });
     identity.describe();
     await identity.connection(0);
   } catch (error) {

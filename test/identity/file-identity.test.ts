@@ -170,8 +170,8 @@ describe("an identity in files is refused, naming the file,", () => {
 
   it("when the configuration names no certificate or no key", async () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
-    await assert.rejects(device.load({}, { cert_file: "" }), failure("config", "identity.file.cert_file"));
-    await assert.rejects(device.load({}, { key_file: "" }), failure("config", "identity.file.key_file"));
+    await assert.rejects(device.load({}, { certFile: "" }), failure("config", "identity.file.cert_file"));
+    await assert.rejects(device.load({}, { keyFile: "" }), failure("config", "identity.file.key_file"));
   });
 
   const encryption = { cipher: "aes-256-cbc", passphrase: "right" };
@@ -189,7 +189,7 @@ describe("an identity in files is refused, naming the file,", () => {
         failure("config", keyFile, "encrypted; set identity.file.key_passphrase_file"),
       );
       await device.write(passphraseFile, "wrong");
-      await assert.rejects(device.load({}, { key_passphrase_file: passphraseFile }), (error: unknown) => {
+      await assert.rejects(device.load({}, { keyPassphraseFile: passphraseFile }), (error: unknown) => {
         failure("config", keyFile, "can't be decrypted")(error);
         assert.doesNotMatch(String(error), /: wrong/);
         return true;
@@ -201,7 +201,7 @@ describe("an identity in files is refused, naming the file,", () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
     await device.write(device.passphraseFile, "right");
     await chmod(device.passphraseFile, 0o604);
-    const loading = device.load({}, { key_passphrase_file: device.passphraseFile });
+    const loading = device.load({}, { keyPassphraseFile: device.passphraseFile });
     await assert.rejects(loading, failure("config", `chmod 600 ${device.passphraseFile}`));
   });
 });

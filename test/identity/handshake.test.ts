@@ -90,7 +90,7 @@ describe("a hub that demands a client certificate", () => {
           await device.write(device.certFile, certificate);
           await device.write(device.keyFile, key);
           const passphrase = form.includes("encrypted") ? device.passphraseFile : "";
-          const identity = await device.load({}, { key_passphrase_file: passphrase });
+          const identity = await device.load({}, { keyPassphraseFile: passphrase });
           const credentials = await identity.connection(0);
           assert.equal(credentials.path, "/socket/websocket");
           assert.deepEqual(credentials.headers, {});

@@ -62,7 +62,7 @@ describe("an identity by shared secret", () => {
     await using device = await deviceWith("s3cr3t");
     const { secretFile } = device;
     const load = async (key: string, path: string): Promise<unknown> =>
-      device.load({ source: "shared-secret", shared_secret: { key, secret_file: path } });
+      device.load({ source: "shared-secret", sharedSecret: { key, secretFile: path } });
     await assert.rejects(load("", secretFile), failure("config", "identity.shared_secret.key is not set"));
     await assert.rejects(load("nhp_abc", ""), failure("config", "shared_secret.secret_file is not set"));
     await assert.rejects(
@@ -83,7 +83,7 @@ describe("a shared secret kept in the U-Boot environment", () => {
   const load = async (variables: Readonly<Record<string, string>>) => {
     await using device = await createDevice();
     for (const [name, value] of Object.entries(variables)) device.variables.set(name, value);
-    return await device.load({ source: "shared-secret", shared_secret: { key: "", secret_file: "" } });
+    return await device.load({ source: "shared-secret", sharedSecret: { key: "", secretFile: "" } });
   };
   const product = { nh_shared_product_key: "nhp_p", nh_shared_product_secret: "product" };
   const device = { nh_shared_key: "nhd_d", nh_shared_secret: "device" };

@@ -34,8 +34,8 @@ describe("an identity whose key stays in a PKCS#11 token", () => {
       pkcs11: {
         module: MODULE,
         uri: URI,
-        pin_file: device.secretFile,
-        cert_file: device.certFile,
+        pinFile: device.secretFile,
+        certFile: device.certFile,
         ...change,
       },
       ...(tls !== undefined && { tls }),
@@ -112,7 +112,7 @@ describe("an identity whose key stays in a PKCS#11 token", () => {
 
 describe("an identity whose key only a TPM can use", () => {
   const load = async (device: Device, key = device.keyFile) =>
-    device.load({ source: "tpm2", tpm2: { key, cert_file: device.certFile, tcti: "device:/dev/tpmrm0" } });
+    device.load({ source: "tpm2", tpm2: { key, certFile: device.certFile, tcti: "device:/dev/tpmrm0" } });
 
   it("is given to a helper, with the way to the TPM", async () => {
     await using device = await deviceWithCertificate();

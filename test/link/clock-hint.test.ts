@@ -38,7 +38,7 @@ describe("a board whose clock is not the hub's", () => {
   const connecting = async (url: string): Promise<TestLink> => {
     const identity: Identity = await sharedSecretIdentity(
       "board-1",
-      { key: KEY, secret_file: join(dir, "secret") },
+      { key: KEY, secretFile: join(dir, "secret") },
       {
         clock: bench.clock,
         log: silentLog,
@@ -48,7 +48,7 @@ describe("a board whose clock is not the hub's", () => {
         ubootVariables: async () => Promise.resolve(new Map()),
       },
     );
-    const request = hubRequests({ url, compress: false, server_name: "", proxy: "" }, identity, []);
+    const request = hubRequests({ url, compress: false, serverName: "", proxy: "" }, identity, []);
     return bench.link(url, { request, heartbeatMs: YEAR_MS });
   };
 

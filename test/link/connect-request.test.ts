@@ -5,7 +5,7 @@ import { checkConfig } from "../../src/config/check.ts";
 import type { ConnectionCredentials, Identity } from "../../src/identity/identity.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 
-const HUB: HubAddress = { url: "wss://hub.example.com", compress: true, server_name: "", proxy: "" };
+const HUB: HubAddress = { url: "wss://hub.example.com", compress: true, serverName: "", proxy: "" };
 
 /** An identity with whatever credentials it is given. */
 function identityOf(
@@ -64,7 +64,7 @@ describe("the request of an attempt", () => {
   });
 
   it("expects the name in hub.server_name, else the host's", async () => {
-    const named = { ...HUB, server_name: "hub.internal" };
+    const named = { ...HUB, serverName: "hub.internal" };
     const request = await hubRequests(named, identityOf(NONE), [])(0, "2.0.0");
     assert.equal(request.tls?.servername, "hub.internal");
     const plain = await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0");

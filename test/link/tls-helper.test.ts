@@ -180,7 +180,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
 describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => {
   it("shows PIN and key neither in arguments nor in the environment", async () => {
     const token = await createSoftToken(join(folder, "token"));
-    const source = pkcs11Source({ ...config(token), pin_file: token.pinFile }, systemClock);
+    const source = pkcs11Source({ ...config(token), pinFile: token.pinFile }, systemClock);
     const key = await source.key();
     assert.ok(key.kind === "pkcs11");
     const { port } = server.address() as AddressInfo;
@@ -202,7 +202,7 @@ describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => 
     const pinFile = join(folder, "wrong-pin");
     await writeFile(pinFile, "86420\n", { mode: 0o600 });
     const pinOf = async () => {
-      const key = await pkcs11Source({ ...config(token), pin_file: pinFile }, systemClock).key();
+      const key = await pkcs11Source({ ...config(token), pinFile: pinFile }, systemClock).key();
       assert.ok(key.kind === "pkcs11" && key.pin !== undefined);
       return { key, pin: key.pin };
     };
@@ -224,5 +224,5 @@ describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => 
 });
 
 function config({ module, uri }: { readonly module: string; readonly uri: string }) {
-  return { module, uri, cert_file: join(folder, "none") };
+  return { module, uri, certFile: join(folder, "none") };
 }

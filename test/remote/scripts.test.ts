@@ -27,7 +27,7 @@ describe("support scripts", () => {
   });
   const setUp = (config: Partial<ScriptsOptions["config"]> = {}, clock = systemClock): void => {
     scripts = createScripts({
-      config: { enabled: true, interpreter: ["/bin/sh"], timeout_s: 10, max_output_kib: 1, ...config },
+      config: { enabled: true, interpreter: ["/bin/sh"], timeoutMs: 10_000, maxOutputKib: 1, ...config },
       environment: () => ({ HUBLINK_IDENTIFIER: "board-1", HUBLINK_FIRMWARE_VERSION: "1.0.0" }),
       answer(result) {
         answers.set(result.ref, result);
@@ -92,7 +92,7 @@ describe("support scripts", () => {
 
   it("have no more time than the hub has patience, but for the connecting code", async () => {
     const clock = new FakeClock();
-    setUp({ timeout_s: 60 }, clock);
+    setUp({ timeoutMs: 60_000 }, clock);
     const fifo = join(dir, "begun");
     writeFileSync(fifo, "");
     scripts.run({ ref: "a", text: "sleep 1000", timeoutMs: 30_000 });

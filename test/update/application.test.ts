@@ -6,7 +6,7 @@ import { silentLog } from "../../src/platform/log.ts";
 
 const FIRMWARE = { uuid: "u2", version: "2.0.0", product: "demo", platform: "rpi0", architecture: "arm" };
 const QUESTION = { firmware: FIRMWARE, size: 1234, deployment_id: 7, running: null };
-const CONFIG: AppConfig = { ask_timeout_s: 30, on_timeout: "reschedule", on_no_controller: "ignore" };
+const CONFIG: AppConfig = { askTimeoutMs: 30_000, onTimeout: "reschedule", onNoController: "ignore" };
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
@@ -84,7 +84,7 @@ describe("the application's answer", () => {
   }
 
   it("to an update counts as the configuration says when there is none", async () => {
-    const config = { on_timeout: "ignore", on_no_controller: "apply" } as const;
+    const config = { onTimeout: "ignore", onNoController: "apply" } as const;
     const ask = async (answer: ControllerAnswer): Promise<unknown> =>
       application(answer, config).mayUpdate(QUESTION, signal);
     assert.deepEqual(await ask({ type: "timeout" }), { action: "ignore", reason: noAnswer });
@@ -107,7 +107,7 @@ describe("the application's answer", () => {
   }
 
   it("to a reboot counts as a yes when the configuration says apply", async () => {
-    const yes = application({ type: "timeout" }, { on_timeout: "apply" });
+    const yes = application({ type: "timeout" }, { onTimeout: "apply" });
     assert.deepEqual(await yes.mayReboot(FIRMWARE, signal), { action: "reboot" });
   });
 });
