@@ -1,19 +1,19 @@
-# U-Boot script for the A/B layout of fwup.conf; block numbers here are that file's, in hex. It serves all
-# boards: what differs (kernel arguments, addresses, device tree) is at the head of each slot's kernel
-# image, and so comes with an update. See kernel-image.sh.
+# U-Boot script for the A/B layout of fwup.conf, with the block numbers of layout.conf in hex. All boards use it:
+# their differences (kernel arguments, addresses, device tree) are at the head of each slot's kernel image, and so
+# come with an update. See kernel-image.sh.
 #
 #   blocks 0x10..0x10f   U-Boot environment, CRC32, written by fwup, hublink, fw_setenv and here
-#   blocks 0x110..0x20f  its backup, written here only, whenever the environment describes a good slot
+#   blocks 0x110..0x20f  its backup, written only here, when the environment describes a good slot
 #   blocks 0x20800, 0x38800  kernel images of the slots a and b
 #
-# A slot is on trial while nerves_fw_validated=0, and gets one boot; nerves_fw_booted=1 says it had it.
-# After that the other slot is booted, with nerves_fw_reverted=1. nerves_fw_restored=1 says that the
-# environment was lost, or that a kernel didn't start: the slots are tried in turn until one is validated.
+# A slot is on trial while nerves_fw_validated=0. It gets one boot, after which nerves_fw_booted=1. If it is not
+# validated by then, the other slot is booted, with nerves_fw_reverted=1. nerves_fw_restored=1 means that the
+# environment was lost or that a kernel did not start: then the slots are tried in turn until one is validated.
 #
 # Memory: environment 0x08000000, backup 0x08020000, head of the kernel image 0x08040000.
 
-# Where the Raspberry Pi's firmware put its device tree. The import clears the variables of U-Boot, so that
-# those never get into the stored environment, but not those of the shell, as this one.
+# The address of the device tree from the Raspberry Pi's firmware. The import clears U-Boot's variables, so that they
+# do not get into the stored environment. It does not clear the shell's variables, such as this one.
 firmware_dtb=${fdt_addr}
 save=0
 mmc dev 0
@@ -31,7 +31,7 @@ else
     setenv nerves_fw_active a
     setenv nerves_fw_devpath /dev/mmcblk0
   fi
-  # What the slots hold by now is not known: nobody may revert to them.
+  # The content of the slots is not known, so nobody may revert to them.
   setenv a.nerves_fw_platform
   setenv a.nerves_fw_architecture
   setenv b.nerves_fw_platform
@@ -86,7 +86,7 @@ fi
 slot=${nerves_fw_active}
 mmc read 0x08040000 ${start} 0x8
 
-# A description that was lost comes from the slot itself, without the uuid.
+# After a loss the description is read from the slot itself; the uuid is not in it.
 if test "${nerves_fw_restored}" = "1"; then
   if env import -c 0x08040000 0x1000 slot_product slot_version slot_platform slot_architecture; then
     if test "${slot_version}" != "${version}"; then
@@ -141,7 +141,7 @@ else
   echo "boot: slot ${slot} holds no kernel"
 fi
 
-# The kernel didn't start. Firmware on trial has had its boot now; anything else is no reason to stay.
+# The kernel did not start. Firmware on trial has had its boot. For any other firmware, try the slots in turn.
 echo "boot: slot ${slot} does not start"
 env import -d -c 0x08000000 0x20000
 if test "${nerves_fw_validated}" != "0"; then

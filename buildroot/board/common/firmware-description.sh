@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sourced by post-build.sh and post-image.sh: what fwup.conf and ops.conf need to know of the firmware.
+# Sourced by post-build.sh and post-image.sh. Sets the variables that fwup.conf and ops.conf use.
 
 setting() { # NAME: a text of Buildroot's configuration, BR2_CONFIG
 	sed -n "s/^BR2_PACKAGE_HUBLINK_$1=\"\(.*\)\"\$/\1/p" "$BR2_CONFIG"

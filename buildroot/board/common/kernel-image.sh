@@ -1,16 +1,16 @@
 #!/bin/sh
-# Packs what a slot boots with into one image for fwup's raw_write: a head of 4 KiB that boot.cmd imports
+# Packs everything that a slot boots with into one image for fwup's raw_write: a head of 4 KiB that boot.cmd imports
 # (a U-Boot environment with CRC32), then device tree, kernel and initial RAM disk, each at a full block.
 #
 #   kernel-image.sh OUT VARIABLES KERNEL [DTB|-] [INITRD|-]
 #
-# VARIABLES is a file of name=value lines, as a board's slot.env, and more of them from slot's description:
+# VARIABLES is a file of name=value lines: the board's slot.env, and the slot's description:
 #   slot_boot          bootz (zImage) or booti (Image)
 #   slot_args          kernel arguments, without root= and what boot.cmd adds
 #   slot_root          root device without the partition's number, as /dev/mmcblk0p
-#   slot_kernel_at, slot_dtb_at, slot_initrd_at     where they go in memory, hex
+#   slot_kernel_at, slot_dtb_at, slot_initrd_at     their addresses in memory, hex
 #   slot_product, slot_version, slot_platform, slot_architecture
-# Without a DTB the kernel gets the one that the Raspberry Pi's own firmware has prepared.
+# Without a DTB the kernel gets the device tree that the Raspberry Pi's own firmware has prepared.
 set -eu
 
 [ $# -ge 3 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 64; }
@@ -36,7 +36,7 @@ append() { # NAME FILE
 append kernel "$kernel"
 [ "$initrd" = - ] || append initrd "$initrd"
 
-# The last block is filled up, so that the same input always makes the same file.
+# Fill up the last block, so that the same input always makes the same file.
 truncate -s "$((block * 512))" "$out.tmp"
 mkenvimage -s "$((head_blocks * 512))" -o "$text.env" "$text"
 dd if="$text.env" of="$out.tmp" bs=512 conv=notrunc status=none

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts into the root file system what the slots need; $1 is that, $2 the board's folder.
+# Adds to the root file system the files that the slots need. $1 is its folder, $2 the board's folder.
 set -eu
 
 target=$1 board=$2
@@ -15,7 +15,7 @@ mkdir -p "$target/boot" "$target/data"
 mkdir -p "$target/usr/share/fwup"
 fwup -c -f "$common/ops.conf" -o "$target/usr/share/fwup/ops.fw"
 
-# A console on the screen too.
+# A login on the screen too, besides the serial console.
 if ! grep -q '^tty1::' "$target/etc/inittab"; then
 	echo 'tty1::respawn:/sbin/getty -L tty1 0 vt100' >> "$target/etc/inittab"
 fi

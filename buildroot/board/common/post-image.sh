@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes from Buildroot's images the signed firmware and an image of a whole card:
+# Makes the signed firmware and the image of a whole card from Buildroot's images:
 #   $1/PRODUCT-PLATFORM-VERSION.fw   for the hub, and for `fwup -t complete`
 #   $1/sdcard.img                    for a first card
 # $1 is the folder of the images, $2 the board's folder.
@@ -17,7 +17,7 @@ key=$(setting SIGNING_KEY)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The boot partition: the board's own firmware, U-Boot and the script. An update never touches it.
+# The boot partition: the board's own firmware, U-Boot and the script. No update changes it.
 mkimage -A arm -T script -C none -n "A/B boot" -d "$common/boot.cmd" "$work/boot.scr.uimg" > /dev/null
 HUBLINK_BOOT=$images/boot.vfat
 rm -f "$HUBLINK_BOOT"
@@ -27,7 +27,7 @@ mcopy -i "$HUBLINK_BOOT" "$work/boot.scr.uimg" "$images/u-boot.bin" ::
 mcopy -s -i "$HUBLINK_BOOT" "$images"/rpi-firmware/* ::
 mcopy -i "$HUBLINK_BOOT" "$images"/*.dtb ::
 
-# The slot's kernel. slot_kernel names it, slot_dtb the device tree, where the board has just one.
+# The slot's kernel image. slot_kernel names the kernel; slot_dtb names the device tree of a board that has only one.
 {
 	cat "$board/slot.env"
 	printf 'slot_product=%s\nslot_version=%s\n' "$HUBLINK_PRODUCT" "$HUBLINK_VERSION"

@@ -27,11 +27,11 @@ HUBLINK_SITE = $(patsubst %/,%,$(dir $(HUBLINK_FILE)))
 HUBLINK_SOURCE = $(notdir $(HUBLINK_FILE))
 HUBLINK_PROGRAM = $(HUBLINK_DL_DIR)/$(HUBLINK_SOURCE)
 else
-# A local file is not kept in the download folder, where an old one would hide a new one.
+# A local file does not go into the download folder: there an old file would be used instead of a new one.
 HUBLINK_SOURCE =
 HUBLINK_PROGRAM = $(HUBLINK_FILE)
 
-# Buildroot leaves packages without a download out of its legal information.
+# Buildroot's legal information does not include packages without a download; add this one.
 define HUBLINK_COLLECT_LICENSE
 	$(Q)$(call legal-license-file,TARGET,hublink,hublink-$(HUBLINK_VERSION),LICENSE,$(HUBLINK_DIR)/LICENSE,$(HUBLINK_HASH_FILES))
 	$(Q)$(call legal-manifest,TARGET,hublink,$(HUBLINK_VERSION),$(HUBLINK_LICENSE),LICENSE,$(notdir $(HUBLINK_FILE)),no download,)
@@ -79,8 +79,8 @@ define HUBLINK_BUILD_CMDS
 endef
 endif
 
-# Without the x bit Buildroot doesn't strip a file. A packaged binary carries its program behind the ELF
-# sections, and would lose it; HUBLINK_PERMISSIONS sets the bit in the image.
+# A packaged binary has its program after the ELF sections, and strip would remove it. Buildroot does not strip
+# a file without the x bit; HUBLINK_PERMISSIONS sets the bit in the image.
 ifeq ($(BR2_PACKAGE_HUBLINK_BINARY),y)
 define HUBLINK_INSTALL_PROGRAM
 	$(INSTALL) -D -m 0644 $(@D)/hublink $(TARGET_DIR)/usr/bin/hublink
