@@ -1,3 +1,7 @@
+/**
+ * The bundle: the agent as one file that Node 20 runs. It must load in a Node without Intl and without native addons,
+ * and the same commit must give the same bytes.
+ */
 import { chmod, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build, type Plugin } from "esbuild";
@@ -18,15 +22,15 @@ export async function bundle(outfile: string): Promise<void> {
     target: "node20",
     format: "cjs",
     minify: true,
-    lineLimit: 200, // Node prints the line of an uncaught error: not the whole bundle, please
-    // Errors name their classes, and a stack trace from the field should be readable.
+    lineLimit: 200, // Node prints the whole line of an uncaught error
+    // Otherwise errors and stack traces from the field would have minified names.
     keepNames: true,
     legalComments: "none",
     plugins: [withoutUnicodeProperties],
-    // A Node without Intl has no \p{…}: left as literals, those that nobody uses go.
+    // A Node without Intl has no \p{…}. As literals, esbuild removes those in unused code.
     supported: { "regexp-unicode-property-escapes": true },
     banner: { js: "#!/usr/bin/env node" },
-    // ws's optional native speed-ups: never shipped, so not asked for.
+    // Otherwise ws would look for its optional native parts, which are not shipped.
     define: {
       "process.env.WS_NO_BUFFER_UTIL": '"1"',
       "process.env.WS_NO_UTF_8_VALIDATE": '"1"',
@@ -37,8 +41,8 @@ export async function bundle(outfile: string): Promise<void> {
 }
 
 /**
- * systeminformation has one \p{…} in a file that all of it needs; a Node without Intl would refuse the whole
- * bundle for it. The category Cc is just these two ranges (Unicode, UnicodeData.txt).
+ * systeminformation has one \p{…} in a file that all its parts load; a Node without Intl would refuse the whole
+ * bundle because of it. The category Cc consists of these two ranges (Unicode, UnicodeData.txt).
  */
 const withoutUnicodeProperties: Plugin = {
   name: "without-unicode-properties",

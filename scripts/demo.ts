@@ -1,4 +1,4 @@
-/** The whole job on one screen: a board joins its hub, is updated, reboots, proves its firmware good. */
+/** Shows the main job on one screen: a board joins its hub, is updated, reboots, and proves its firmware good. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { realFwup } from "../test/fwup/run.ts";
 
 const AGENT = join(import.meta.dirname, "../dist/hublink.cjs");
 const ROOTFS_BYTES = 4 * 1024 * 1024;
-/** The line of the download: slow enough to be seen. */
+/** The speed of the download: slow enough to watch. */
 const CHUNK_BYTES = 64 * 1024;
 const CHUNK_MS = 40;
 
@@ -21,7 +21,7 @@ const say = (text: string): void => {
   stdout.write(`${`${(elapsedMs() / 1000).toFixed(1)} s`.padStart(7)}  ${text}\n`);
 };
 
-// What reboots this board is its init: it ends the agent, and below starts it again.
+// The demo plays the board's init: the reboot command ends the agent, and boot() starts it again.
 const board = await setUpBoard({ config: { reboot: { command: "kill -TERM $PPID", escalate_s: 3600 } } });
 let agent: ChildProcess | undefined;
 const interrupt = (): void => {
@@ -29,7 +29,7 @@ const interrupt = (): void => {
   void board.remove().finally(() => process.exit(130));
 };
 process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
-stdout.once("error", interrupt); // whoever reads has gone, as in `| head`
+stdout.once("error", interrupt); // the reader has gone, as in `| head`
 try {
   await demo(board);
 } finally {

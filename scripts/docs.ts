@@ -1,4 +1,4 @@
-// Writes what is generated from the configuration's schema; with --check only says what is stale.
+// Writes docs/configuration.md and config.example.toml from the configuration's schema; --check only compares.
 import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { schema } from "../src/config/schema.ts";

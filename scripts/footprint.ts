@@ -1,4 +1,4 @@
-/** Writes docs/footprint.md: what the binaries in dist cost, measured on this machine. */
+/** Writes docs/footprint.md: size and memory of the binaries in dist, measured on this machine. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
@@ -18,7 +18,7 @@ import { run } from "./package/run.ts";
 const root = join(import.meta.dirname, "..");
 const ROUNDS = 3;
 const HEARTBEATS = 20;
-/** What a Node takes at its start; a binary can't be given them (see the text). */
+/** Flags of V8; a binary cannot contain them (see DECISION). */
 const FLAGS = [
   [],
   ["--max-semi-space-size=1"],
@@ -186,7 +186,7 @@ async function joinedOnce(target: Target, command: readonly string[]): Promise<J
   const line: readonly string[] = [...starter, ...command, "run", "--config", await board.writeConfig()];
   const [program = "", ...args] = line;
   const fromMs = performance.now();
-  // Only what is run as a plain Node, and not as a binary, needs to be told so.
+  // A base that pkg has patched runs as a plain Node only with this variable.
   const plain = command.length > 1 && { PKG_EXECPATH: "PKG_INVOKE_NODEJS" };
   const agent = spawn(program, args, {
     stdio: ["ignore", "ignore", "pipe"],
@@ -209,7 +209,7 @@ async function joinedOnce(target: Target, command: readonly string[]): Promise<J
   }
 }
 
-/** A table whose first columns are words and the others numbers. */
+/** A table; the first `words` columns are text, the others numbers. */
 function table(header: readonly string[], rows: readonly (readonly string[])[], words = 2): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   const rule = header.map((_, column) => (column < words ? "---" : "--:"));

@@ -1,5 +1,5 @@
 /**
- * Makes dist/hublink-linux-TARGET: the agent and the Node that runs it, in one file.
+ * Makes dist/hublink-linux-TARGET, the agent and its Node in one file, with its bill of materials and SHA256SUMS.
  * Usage: npm run package [-- [--out FOLDER] [TARGET ...]]   TARGET: armv6 armv7 aarch64 x64
  */
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
@@ -35,7 +35,7 @@ async function packageAll(targets: readonly Target[], out: string): Promise<void
   await writeFile(join(out, "SHA256SUMS"), await checksums(out));
 }
 
-/** As `sha256sum --check` reads them, for all binaries there and their bills of materials. */
+/** Checksums of all binaries in the folder and their bills of materials, in the format of `sha256sum --check`. */
 async function checksums(out: string): Promise<string> {
   const names = (await readdir(out))
     .filter((name) => /^hublink-linux-[^.]+(\.cdx\.json)?$/.test(name))

@@ -1,4 +1,4 @@
-/** Boots a Raspberry Pi Zero in QEMU, and updates it: the scenarios that are named, or all of them. */
+/** Plays scenarios with a Raspberry Pi Zero in QEMU: those that are named, or all of them. */
 import { rmSync } from "node:fs";
 import { mkdir, mkdtemp } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -29,7 +29,7 @@ const SCENARIOS = new Map<string, Scenario>(
     unreachable,
   }),
 );
-/** Whatever happens, a scenario ends then; all of them take minutes. */
+/** The limit for a scenario; each of them takes minutes. */
 const LIMIT_MS = 1_800_000;
 
 const [cache = "", agent = "", ...given] = process.argv.slice(2);
@@ -57,7 +57,7 @@ for (const name of names) {
 }
 stdout.write(`\n${results.join("\n")}\n`);
 
-/** Plays a scenario; once more on a fresh card when the board freezes, which is QEMU's fault and not ours. */
+/** Plays a scenario. If the board freezes, which is QEMU's fault, plays it once more on a new card. */
 async function tell(name: string, from: Parts): Promise<boolean> {
   try {
     await play(name, "", from);
@@ -80,7 +80,7 @@ function report(name: string, error: unknown): false {
 
 async function play(name: string, suffix: string, from: Parts): Promise<void> {
   const scenario = SCENARIOS.get(name);
-  if (scenario === undefined) return; // the names were looked at above
+  if (scenario === undefined) return; // the names were checked above
   const logs = resolve(cache, "logs", `${name}${suffix}`);
   await mkdir(logs, { recursive: true });
   stdout.write(`\n${name}: what the board says is in ${join(logs, "console.txt")}\n`);

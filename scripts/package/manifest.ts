@@ -1,8 +1,9 @@
+/** bases.json, parsed: the Node that each binary contains. */
 import * as v from "valibot";
 import { Failure } from "../../src/platform/failure.ts";
 import manifest from "./bases.json" with { type: "json" };
 
-/** The binaries that there are. */
+/** The CPUs that a binary is made for. */
 export const TARGETS = ["armv6", "armv7", "aarch64", "x64"] as const;
 export type Target = (typeof TARGETS)[number];
 
@@ -10,15 +11,15 @@ const common = {
   /** Its version. */
   node: v.pipe(v.string(), v.regex(/^\d+\.\d+\.\d+$/)),
   arch: v.picklist(["arm", "arm64", "x64"]),
-  /** Of the executable, unpacked. */
+  /** The SHA-256 of the unpacked executable. */
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  /** pkg's patch leaves a word of its own in argv. */
+  /** Whether it has pkg's patch, which leaves a word of its own in argv. */
   patchedByPkg: v.boolean(),
-  /** Who made it, or the recipe that makes it anew. */
+  /** Who made it, or the recipe in this repository that makes it. */
   madeBy: v.string(),
 };
 const baseSchema = v.union([
-  /** A package of the npm registry, in the version that is Node's, with `bin/node` in it. */
+  /** A package on npm with `bin/node` in it; its version is Node's. */
   v.strictObject({ ...common, npm: v.string() }),
   /** An xz-compressed executable in the folder HUBLINK_NODE_BASES. */
   v.strictObject({ ...common, file: v.string() }),

@@ -1,3 +1,7 @@
+/**
+ * Packing: the bundle and a Node become one file. The same bundle and base must give the same bytes, wherever the
+ * folders are; test/package/reproducible.test.ts packs twice and compares.
+ */
 import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -7,7 +11,7 @@ import { starterOf, stripOf } from "./emulation.ts";
 import { npmBaseOf, type Base, type Target } from "./manifest.ts";
 import { run } from "./run.ts";
 
-/** The word that pkg's patch puts where the script's path would be, which a binary has none of. */
+/** Removes the word that pkg's patch puts in place of the script's path, which a binary does not have. */
 const DROP_PKGS_WORD = `process.argv[2]==="PKG_DUMMY_ENTRYPOINT"&&process.argv.splice(2,1);`;
 
 /** Puts the bundle into a base. The same bundle and base give the same bytes. */
@@ -37,23 +41,23 @@ export async function pack(bundle: string, base: Base, target: Target, output: s
   }
 }
 
-/** The prologue takes the place of the first line, `#!…`, so that line numbers stay. */
+/** The prologue replaces the first line, `#!…`, so that line numbers stay the same. */
 function withPrologue(bundle: string, base: Base): string {
   const prologue = base.patchedByPkg ? `"use strict";${DROP_PKGS_WORD}` : "";
   return bundle.replace(/^#!.*/, prologue);
 }
 
 /**
- * What is put into a Node is laid out by its word size and its version, and the code cache by its CPU:
- * it is made by that Node itself. The seed makes it the same each time (V8 does not count it among the
- * flags that must agree with those at run time).
+ * A script that runs the target's own Node. The data that is put into a Node depends on its word size and version,
+ * and the code cache on its CPU, so that Node itself must make them. The seed makes the result the same each time; V8
+ * does not require that the seed is the same at run time.
  */
 function generator(folder: string, node: string, starter: readonly string[]): string {
   const command = [...starter, `'${node}'`, "--random-seed=1"].join(" ");
   return `#!/bin/sh\ncd '${folder}' && PKG_EXECPATH=PKG_INVOKE_NODEJS exec ${command} "$@"\n`;
 }
 
-/** pkg wants Node 22, and sea.ts one that reads TypeScript. */
+/** A Node that can run sea.ts: pkg needs Node 22, and 22.18 is the first one that reads TypeScript. */
 async function host(): Promise<string> {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   if (major > 22 || (major === 22 && minor >= 18)) return process.execPath;

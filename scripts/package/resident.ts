@@ -1,25 +1,29 @@
+/**
+ * The memory of a process, native or emulated. An emulated program shares its process with qemu, so that its memory has
+ * to be told apart by its addresses.
+ */
 import { readFile } from "node:fs/promises";
 
-/** Where an emulated program's memory begins, far from qemu's own, and how far it can reach. */
+/** The address range of an emulated program, far from qemu's own memory. */
 const GUEST_BEGIN = 0x3000_0000_0000n;
 const GUEST_BYTES = 0x100_0000_0000n;
 
-/** What a process keeps in memory, in MiB. */
+/** The memory of a process, in MiB. */
 export interface Resident {
-  /** Its own: nothing can take it away. */
+  /** Anonymous memory, which the kernel cannot drop. */
   readonly anonymousMib: number;
-  /** With the pages of files, which the kernel may drop and read again. */
+  /** Including pages of files, which the kernel may drop and read again. */
   readonly wholeMib: number;
 }
 
-/** The words that start a program under qemu-user so that its memory can be told from qemu's. */
+/** Adds the options that keep a program's memory apart from qemu's own. */
 export function apart(starter: readonly string[]): readonly string[] {
   if (starter.length === 0) return [];
   const reserved = starter[0] === "qemu-aarch64-static" ? ["-R", `0x${GUEST_BYTES.toString(16)}`] : [];
   return [...starter, ...reserved, "-B", `0x${GUEST_BEGIN.toString(16)}`];
 }
 
-/** Sums up smaps (proc(5)); of a program that was started apart, the guest's own ranges only. */
+/** Sums up smaps (proc(5)). If `emulated`, only the ranges of the program itself count; it must run with {@link apart}. */
 export async function residentOf(pid: number, emulated: boolean): Promise<Resident> {
   const smaps = await readFile(`/proc/${pid}/smaps`, "utf8");
   let counts = true;

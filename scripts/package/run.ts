@@ -1,3 +1,4 @@
+/** Programs that the packaging scripts run to their end. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { Failure, systemCode } from "../../src/platform/failure.ts";

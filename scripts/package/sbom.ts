@@ -1,3 +1,4 @@
+/** The bill of materials of a binary: what is inside, with versions, licences and hashes. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -20,8 +21,9 @@ const lockSchema = v.object({
 });
 
 /**
- * The bill of materials of a binary, CycloneDX 1.6 in JSON: the npm packages that esbuild put into the
- * bundle, as package-lock.json has them, and the Node they run in. No time and no random number in it.
+ * The bill of materials of a binary, CycloneDX 1.6 in JSON: the npm packages that esbuild put into the bundle, with
+ * the versions and hashes of package-lock.json, and the Node. It contains no time and no random number, so that it can
+ * be reproduced.
  */
 export async function billOfMaterials(target: Target, base: Base, binarySha256: string): Promise<string> {
   const bill = {
@@ -82,7 +84,7 @@ async function bundledPackages() {
   });
 }
 
-/** The folders of the packages of which something is in the bundle, as package-lock.json names them. */
+/** The folders of the packages that are in the bundle, in whole or in part, as package-lock.json names them. */
 async function bundledFolders(): Promise<string[]> {
   const { metafile } = await build({
     entryPoints: [join(root, "src/main.ts")],
@@ -97,7 +99,7 @@ async function bundledFolders(): Promise<string[]> {
   const inputs = Object.values(metafile.outputs).flatMap((output) => Object.entries(output.inputs));
   const folders = inputs
     .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
-    // A work tree may have its node_modules elsewhere, by a link.
+    // The path may begin elsewhere: node_modules can be a link.
     .map(([path]) => /(node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1])
     .filter((folder) => folder !== undefined);
   return [...new Set(folders)].sort();

@@ -1,3 +1,7 @@
+/**
+ * The board that a scenario plays with: a machine, its card and its hub. Each step waits for what it names, and fails
+ * with what came instead.
+ */
 import { once } from "node:events";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
@@ -14,48 +18,48 @@ import { writeSettings, type BoardOptions } from "./settings.ts";
 import type { Story } from "./story.ts";
 
 const IDENTIFIER = "qemu-rpi0-1";
-/** At most, each; a boot takes half a minute, an update two. */
+/** The limit for one step; a boot takes half a minute, an update two minutes. */
 const STEP_MS = 600_000;
 /** The levels of the GPIO lines, 32 to a word: BCM2835 ARM Peripherals, 6.1. */
 const GPLEV0 = "0x20200034";
 const MIB = 1024 * 1024;
 
-/** What happens to a board. */
+/** A story: the board it needs, and what happens to it. */
 export interface Scenario {
   readonly board?: BoardOptions;
   /** Begins with the board switched off. */
   play(board: Board): Promise<void>;
 }
 
-/** A board with its hub, as a scenario sees it. Each step tells what it has seen. */
+/** A board with its hub, as a scenario sees it. Each step prints what it has seen. */
 export interface Board {
   readonly hub: Hub;
   readonly device: DeviceRecord;
   readonly say: Story["say"];
   powerOn(): void;
-  /** QEMU is killed: nothing more is written, nobody is told. */
+  /** Kills QEMU: nothing more is written, and nothing is sent. */
   cutPower(): Promise<void>;
-  /** Waits until the boot script has started this slot, and its system is up; the agent starts then. */
+  /** Waits until the boot script has started this slot and its system is up, just before the agent starts. */
   starts(slot: "a" | "b", version: Version, trial?: "on trial"): Promise<void>;
-  /** Waits until the agent has joined, anew. */
+  /** Waits until the agent has joined once more. */
   joins(version: Version): Promise<void>;
-  /** The two of them. */
+  /** `starts`, then `joins`. */
   boots(slot: "a" | "b", version: Version, trial?: "on trial"): Promise<void>;
   /** The hub offers a version from now on. */
   deploy(version: Version): Promise<void>;
-  /** Waits until the update has come so far; tells on the way. */
+  /** Waits until the update has reached `percent`; prints its progress. */
   progress(percent: number): Promise<void>;
-  /** Waits for the next message of that kind, and tells. */
+  /** Waits for the next message of this kind, and prints it. */
   message(event: string, holds?: (payload: Readonly<Record<string, unknown>>) => boolean): Promise<void>;
   /** Waits for the next line of the console that matches. */
   line(pattern: RegExp): Promise<RegExpExecArray>;
-  /** What a command in the shell on the console says. */
+  /** The output of a command in the shell on the console. */
   run(command: string): Promise<string>;
-  /** What a command in QEMU's monitor says. */
+  /** The output of a command in QEMU's monitor. */
   monitor(command: string): Promise<string>;
   /** Whether this line of the header is high. */
   isHigh(gpio: number): Promise<boolean>;
-  /** Waits for the board's next pulse, and tells what memory the agent stands at. */
+  /** Waits for the board's next pulse, and prints how much memory the agent uses. */
   memory(): Promise<void>;
   remove(): Promise<void>;
 }
@@ -103,7 +107,7 @@ export async function setUpBoard(
   let connections = 0;
   let messages = 0;
   let told = -1;
-  /** Where the reports of the update at hand begin: those before a reboot are of the past. */
+  /** The first progress report after the latest join; earlier ones belong to an earlier update. */
   let progressFrom = 0;
   const powered = (): Machine => {
     if (machine === undefined) throw new Error("the board is off");

@@ -1,3 +1,4 @@
+/** The SD card of a board, made by fwup as for a real one. */
 import { execFile } from "node:child_process";
 import { copyFile, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -5,7 +6,7 @@ import { promisify } from "node:util";
 import { BLOCK_BYTES } from "../../test/fwup/block-cache.ts";
 import { realFwup, runFwup, STAND_IN } from "../../test/fwup/run.ts";
 
-/** SD cards in QEMU have a power of two as their size. */
+/** QEMU accepts only SD cards whose size is a power of two. */
 const CARD_BYTES = 512 * 1024 * 1024;
 const LAYOUT = join(import.meta.dirname, "../../buildroot/board/common/layout.conf");
 
@@ -14,13 +15,13 @@ export interface CardOptions {
   readonly path: string;
   /** The archive that is applied as `complete`. */
   readonly firmware: string;
-  /** What the data partition holds: the path there, and the file here. */
+  /** The files of the data partition: the path there, and the file here. */
   readonly data: Readonly<Record<string, string>>;
 }
 
 /**
- * Makes an SD card as it leaves the factory: a firmware in slot A, and a data partition. The fwup is the
- * one that the PATH has, else the stand-in.
+ * Makes an SD card as it leaves the factory: a firmware in slot A, and a data partition. It uses the fwup on the PATH,
+ * or else the stand-in.
  */
 export async function makeCard({ path, firmware, data }: CardOptions): Promise<void> {
   await rm(path, { force: true });

@@ -1,19 +1,23 @@
+/**
+ * fwup.conf in, meta.conf out: as much of `fwup -c` as this repository's files need. Tests compare the result
+ * with that of the real fwup where there is one.
+ */
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { quoteIfNeeded } from "../../test/fwup/firmware.ts";
 
-/** A fwup.conf as it was read: settings, calls and sections in their order, variables put in. */
+/** A part of a fwup.conf: settings, calls and sections in their order, with variables replaced. */
 export interface ConfSection {
   readonly kind: string;
   readonly title: string;
   readonly settings: Map<string, string>;
-  /** `name(argument, …)`, the name first. */
+  /** Each call `name(argument, …)` as a list, the name first. */
   readonly calls: string[][];
   readonly sections: ConfSection[];
 }
 
 interface Token {
-  /** A quoted text is never punctuation. */
+  /** A quoted text is always `text`. */
   readonly kind: "text" | "punctuation";
   readonly text: string;
 }
@@ -22,9 +26,9 @@ const TOKEN =
   /(?<blank>\s+|#.*|\/\/.*|\/\*[^]*?\*\/)|(?<punctuation>[{}()=,])|"(?<quoted>(?:[^"\\]|\\[^])*)"|(?<bare>(?:\$\{[^}]*\}|[^\s{}()=,"'#])+)/y;
 
 /**
- * Reads a fwup.conf with what it includes; as much of the language as this repository's files use.
+ * Reads a fwup.conf and the files that it includes. It knows the part of the language that this repository uses.
  * @param environment for `${NAME}`, beside the file's own `define`s
- * @throws Error when it says something that isn't understood, or names a variable that isn't set
+ * @throws Error when it contains anything else, or a variable that is not set
  */
 export async function readFwupConf(
   path: string,
@@ -65,7 +69,7 @@ class Reader {
     }
   }
 
-  /** `include` and `define` are done, all other calls kept. */
+  /** Carries out `include` and `define`, and keeps all other calls. */
   async #call(call: string[], section: ConfSection, folder: string): Promise<void> {
     const [name, first = "", second = ""] = call;
     if (name === "define") this.#variables.set(first, this.#variables.get(first) ?? second);
@@ -87,7 +91,7 @@ class Reader {
   #text(): string {
     const token = this.#tokens.shift();
     if (token?.kind !== "text") throw new Error(`a fwup.conf has ${token?.text ?? "its end"} for a text`);
-    // `\${NAME}` is left to fwup, when it applies the firmware.
+    // `\${NAME}` stays: fwup replaces it when it applies the firmware.
     return token.text.replace(/\\(.)|\$\{([^}]*)\}/g, (_, escaped: string | undefined, name: string) => {
       if (escaped !== undefined) return escaped;
       const value = this.#variables.get(name);
@@ -124,20 +128,20 @@ function tokenize(text: string, path: string): Token[] {
   return tokens;
 }
 
-/** What is said of a file in the archive. */
+/** What meta.conf says about a file in the archive. */
 export interface Resource {
   readonly sizeBytes: number;
   /** BLAKE2b-256 in hexadecimal digits. */
   readonly blake2b: string;
 }
 
-/** The order in which fwup writes a file's settings and sections. */
+/** The order in which fwup writes settings and sections. */
 const META = ["product", "description", "version", "author", "platform", "architecture"];
 const KINDS = ["file-resource", "mbr", "task", "uboot-environment"];
 const EVENTS = ["on-init", "on-finish", "on-error", "on-resource"];
 
 /**
- * The meta.conf that `fwup -c` makes of a fwup.conf, letter by letter.
+ * The meta.conf that `fwup -c` makes from a fwup.conf, character by character.
  * @param resources by the title of the file-resource
  */
 export function metaConf(conf: ConfSection, resources: ReadonlyMap<string, Resource>): string {
@@ -176,7 +180,7 @@ function sectionLines({ kind, title, settings, calls, sections }: ConfSection): 
   ];
 }
 
-/** A section's settings are numbers and truths; 0x… becomes decimal. */
+/** The settings of a section are numbers and booleans; fwup writes 0x… as decimal. */
 function plainNumber(value: string): string {
   return /^0x/.test(value) ? String(Number(value)) : quoteIfNeeded(value);
 }

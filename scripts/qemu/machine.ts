@@ -1,3 +1,7 @@
+/**
+ * One power-on of a Pi Zero in QEMU, with its serial console and QEMU's monitor. QEMU freezes now and then; a freeze is
+ * an error of its own, so that a scenario can be played once more.
+ */
 import { spawn, type ChildProcess } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import { createWriteStream, type WriteStream } from "node:fs";
@@ -7,12 +11,12 @@ import { openMonitor } from "./monitor.ts";
 import { patience } from "./patience.ts";
 import { seconds, type Story } from "./story.ts";
 
-/** The board has said nothing for so long that it will never say anything again. */
+/** The board has printed nothing for {@link FREEZE_MS}, so QEMU has frozen it. */
 export class Freeze extends Error {}
 
-/** It pulses every 10 s (board/etc/init.d/pulse), and boots in less. */
+/** The board prints a line every 10 s (board/etc/init.d/pulse), and boots in less than this. */
 const FREEZE_MS = 120_000;
-/** QEMU's end of a socket whose other end is `child.stdio[MONITOR_FD]`. */
+/** The descriptor of QEMU's end of a socket; `child.stdio[MONITOR_FD]` is the other end. */
 const MONITOR_FD = 3;
 
 export interface MachineOptions {
@@ -20,7 +24,7 @@ export interface MachineOptions {
   readonly uboot: string;
   /** The SD card's image. */
   readonly card: string;
-  /** Gets what the board says, with the seconds since the story began. */
+  /** The file for the board's console, with the seconds since the story began. */
   readonly consoleLog: string;
   readonly story: Story;
 }
@@ -28,19 +32,19 @@ export interface MachineOptions {
 /** A Pi Zero in QEMU, and the cable to its console. */
 export interface Machine {
   /**
-   * The first line of the console that matches and was not yet found by this.
+   * The first line of the console that matches, after the line that the last call found.
    * @throws Freeze when the board has frozen; Error when QEMU has ended, or time is up
    */
   line(pattern: RegExp, timeoutMs: number): Promise<RegExpExecArray>;
   /**
    * Runs a command in the shell on the console.
-   * @returns what came until it ended: its output, and what others said meanwhile
+   * @returns what the console showed until it ended: its output, and lines of other programs
    * @throws as `line`; Error when it fails
    */
   run(command: string, timeoutMs: number): Promise<string>;
   /**
    * Runs a command in QEMU's monitor, such as `info qtree`.
-   * @returns what it says
+   * @returns its output
    * @throws as `line`; Error when QEMU refuses it
    */
   monitor(command: string): Promise<string>;
@@ -72,7 +76,7 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
     stream.on("data", () => (saidMs = performance.now()));
     createInterface({ input: stream }).on("line", (text) => lines.add(text.replaceAll("\r", "")));
   }
-  child.stdin.on("error", () => undefined); // QEMU is gone; whoever waits for it sees that
+  child.stdin.on("error", () => undefined); // QEMU has ended; `failed` reports that
 
   let cut = false;
   const failed = new Promise<never>((_, reject) => {
@@ -90,7 +94,7 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
       if (!cut) reject(new Error(`QEMU ended with ${code ?? "a signal"}; see ${consoleLog}`));
     });
   });
-  failed.catch(() => undefined); // nobody may be waiting just now; who does next gets it
+  failed.catch(() => undefined); // without a handler Node would end this process; the next wait gets the error
 
   const wire = child.stdio[MONITOR_FD];
   if (!(wire instanceof Duplex)) throw new Error("there is no wire to QEMU's monitor");
@@ -105,7 +109,7 @@ export function powerOn({ uboot, card, consoleLog, story }: MachineOptions): Mac
     async run(command, timeoutMs) {
       commands += 1;
       const from = lines.all.length;
-      // Cut in two, so that the echo of what is typed is not taken for the end of the command.
+      // The word is cut in two, or the echo of this line would look like the end of the command.
       child.stdin.write(`${command}; echo "en""d ${commands} $?"\n`);
       const ended = await line(new RegExp(`end ${commands} (\\d+)$`), timeoutMs);
       const output = lines.all.slice(from).join("\n");
@@ -129,13 +133,13 @@ async function kill(child: ChildProcess): Promise<void> {
   await once(child, "close");
 }
 
-/** What the init scripts (board/etc) and the kernel say when there is nothing left to wait for. */
+/** Lines of the init scripts (board/etc) and the kernel after which it is pointless to wait. */
 const TROUBLE = /board: .*(?:failed|no module|no data|no time|can't)|Kernel panic/;
 
 /** Lines of a console as they come in. */
 class Console {
   readonly all: string[] = [];
-  /** Something on the board has gone wrong for good. */
+  /** Called with a line that matches {@link TROUBLE}. */
   onTrouble: (line: string) => void = () => undefined;
   readonly #log: WriteStream;
   readonly #story: Story;

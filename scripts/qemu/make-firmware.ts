@@ -1,3 +1,4 @@
+/** Firmware archives, made from buildroot's own fwup.conf without fwup, which Debian does not have. */
 import type { KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { writeArchive, type MadeFirmware } from "../../test/fwup/archive.ts";
@@ -8,7 +9,7 @@ export interface FirmwareSource {
   /** Where to write the archive. */
   readonly path: string;
   readonly conf: string;
-  /** The variables that the conf wants. */
+  /** The variables that the conf needs. */
   readonly environment: Readonly<Record<string, string>>;
   readonly privateKey: KeyObject;
 }

@@ -1,3 +1,4 @@
+/** The connection to QEMU's monitor, which shows what the board's pins do. */
 import { createInterface } from "node:readline";
 import type { Duplex } from "node:stream";
 import * as v from "valibot";
@@ -7,11 +8,11 @@ const ReplySchema = v.union([
   v.object({ error: v.object({ desc: v.string() }) }),
 ]);
 
-/** QEMU's monitor, by its machine protocol, QMP. */
+/** QEMU's monitor, through its machine protocol QMP. */
 export interface Monitor {
   /**
-   * Runs a command as one types it in the monitor, such as `xp /1wx 0x20200034`.
-   * @returns what it says
+   * Runs a command as a person types it in the monitor, such as `xp /1wx 0x20200034`.
+   * @returns its output
    * @throws Error when QEMU refuses it
    */
   run(command: string): Promise<string>;
@@ -22,10 +23,10 @@ export function openMonitor(wire: Duplex): Monitor {
   const waiting: ((line: string) => void)[] = [];
   const lines = createInterface({ input: wire });
   lines.on("line", (line) => {
-    // Events come whenever they like, and the greeting of its own accord.
+    // Only replies count: QEMU sends events at any time, and a greeting first.
     if (/^\{"(return|error)"/.test(line)) waiting.shift()?.(line);
   });
-  lines.on("error", () => undefined); // QEMU is gone; whoever waits for it sees that
+  lines.on("error", () => undefined); // QEMU has ended; the machine's `failed` reports that
   const execute = async (request: object): Promise<unknown> =>
     new Promise((resolve) => {
       waiting.push((line) => {

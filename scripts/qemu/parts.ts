@@ -1,3 +1,4 @@
+/** What all scenarios share: firmware, keys, and the files for the cards. They are built once per run. */
 import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
@@ -11,31 +12,31 @@ import { makeFirmware } from "./make-firmware.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const COMMON = join(ROOT, "buildroot/board/common");
 
-/** The firmware there is, and the files in which its root file system differs from the common one. */
+/** All versions of the firmware, with the files in which their root file systems differ from the common one. */
 const VERSIONS = {
   "1.0.0": {},
   "2.0.0": {},
-  /** Its own test never says that it is good. */
+  /** Its own test always fails. */
   "3.0.0": { "usr/sbin/is-good": "#!/bin/sh\nfalse\n" },
-  /** It looks for the hub where nobody is. */
+  /** It looks for the hub at an address where nothing answers. */
   "4.0.0": { "etc/hosts": "10.0.2.99 localhost\n" },
 } as const satisfies Record<string, Readonly<Record<string, string>>>;
 export type Version = keyof typeof VERSIONS;
 
-/** What the cards and machines of all scenarios are made of. */
+/** The parts of the cards and machines of all scenarios. */
 export interface Parts {
   /** U-Boot's ELF file. */
   readonly uboot: string;
   readonly signingKey: SigningKey;
   readonly firmware: Readonly<Record<Version, MadeFirmware>>;
-  /** What the data partition holds: the path there, and the file here. */
+  /** The files of the data partition: the path there, and the file here. */
   readonly data: Readonly<Record<string, string>>;
   /** Which fwup runs on the board. */
   readonly fwup: "fwup" | "the stand-in for fwup";
 }
 
 /**
- * Builds them.
+ * Builds the parts.
  * @param debian the folder with Debian's unpacked armel packages
  * @param agent the packaged armv6 binary
  */
@@ -98,7 +99,7 @@ export async function buildParts(debian: string, agent: string, dir: string): Pr
   };
 }
 
-/** The stand-in for fwup (test/fwup) as a binary for the board, made as the agent's is. */
+/** Packages the stand-in for fwup (test/fwup) as a binary for the board, in the same way as the agent. */
 async function standIn(dir: string): Promise<string> {
   const bundle = join(dir, "fwup.cjs");
   await build({

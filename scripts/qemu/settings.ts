@@ -1,18 +1,19 @@
+/** The configuration and other files that a scenario puts on a board's data partition. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { stringify } from "smol-toml";
 import type { CertificateFiles } from "../../test/hub/certificates.ts";
 import type { HubOptions } from "../../test/hub/server.ts";
 
-/** How a scenario's board differs from the common one. */
+/** The differences between a scenario's board and the common one. */
 export interface BoardOptions {
-  /** Sections of config.toml; each replaces the common one of its name. */
+  /** Sections of config.toml; each replaces the common section of the same name. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Shared secrets that the hub knows. With them, it lets boards in that have no certificate. */
+  /** Shared secrets that the hub knows. With them it accepts boards without a certificate. */
   readonly secrets?: HubOptions["secrets"];
-  /** Nobody tells the board the time: it stays in 1970. */
+  /** The board gets no time from the host, and starts in 1970. */
   readonly withoutTime?: true;
-  /** Shell commands that the board runs as its boot's last step, before the agent starts. */
+  /** Shell commands that the board runs last in its boot, before the agent starts. */
   readonly startup?: string;
   /** More files for /data, readable by root alone: the path there, and the text. */
   readonly files?: Readonly<Record<string, string>>;
@@ -24,13 +25,13 @@ export interface Settings {
   readonly timeUrl: string;
   readonly identifier: string;
   readonly certificates: CertificateFiles;
-  /** Verifies firmware. */
+  /** The key that verifies firmware. */
   readonly publicKeyBase64: string;
 }
 
 /**
- * Writes the files of /data/etc, and what else a scenario wants on the data partition.
- * @param dir where to write those that aren't there yet
+ * Writes the files of /data/etc, and the other files that a scenario puts on the data partition.
+ * @param dir the folder here for files that do not exist yet
  * @returns the path on the data partition, and the file here
  */
 export async function writeSettings(

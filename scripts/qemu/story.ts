@@ -1,9 +1,10 @@
+/** The story of a scenario: its steps with their times, on the terminal and in a file. */
 import { appendFileSync, writeFileSync } from "node:fs";
 
-/** What happens in a scenario, told with its times to who watches, and kept in a file. */
+/** Prints what happens in a scenario, with times, and writes it to a file. */
 export interface Story {
   readonly say: (text: string) => void;
-  /** Since the story began, ms. */
+  /** Time since the story began, in ms. */
   elapsedMs(): number;
 }
 

@@ -3,7 +3,7 @@ import type { Scenario } from "../board.ts";
 const KEY = "nhp_qemu";
 const SECRET = "a product's secret";
 
-/** Nobody tells the board the time, and it proves who it is by a signature with the time in it. */
+/** A board without the time proves its identity with a signature that contains the time. */
 export const clock: Scenario = {
   board: {
     withoutTime: true,

@@ -5,7 +5,7 @@ const CONTENT = Buffer.alloc(100_000, "hublink\n");
 const PIECE_BYTES = 1024;
 const STEP_MS = 120_000;
 
-/** A shell on the board through the hub, with a window that changes its size, and a file up and down. */
+/** The hub opens a shell on the board, resizes its window, and exchanges a file in both directions. */
 export const remoteConsole: Scenario = {
   board: { config: { console: { enabled: true, upload_dir: "/data/uploads" } } },
   async play(board) {
@@ -22,7 +22,7 @@ export const remoteConsole: Scenario = {
     shell.type("busybox stty size\r");
     await shell.shows(/50 132/);
     board.say("its window is made larger: 50 rows, 132 columns");
-    // The echo comes while the shell still edits its line; a Ctrl-C is a signal only after that.
+    // While the shell still edits its line, a Ctrl-C would not be a signal: wait for the command's own output.
     shell.type("echo as''leep; sleep 1000\r");
     await shell.shows(/asleep\r\n/);
     shell.type("\u0003");
@@ -50,7 +50,7 @@ function openConsole({ hub, device }: Board) {
   return {
     send,
     type: (data: string) => send("dn", { data }),
-    /** Waits until the shell has shown this, after what was waited for before. */
+    /** Waits until the shell shows this, after the text that the last call found. */
     async shows(pattern: RegExp): Promise<void> {
       const unread = (): string => device.console.slice(read);
       await hub

@@ -1,21 +1,21 @@
 import type { Board, Scenario } from "../board.ts";
 import type { Version } from "../parts.ts";
 
-/** New firmware never proves good: U-Boot goes back to the old one, and the board doesn't fall for it again. */
+/** New firmware never proves good: U-Boot goes back to the old one, and the board puts off the same update. */
 export const fallback = fallsBack("3.0.0", async (board) => {
   await board.joins("3.0.0");
   board.say("its own test says that it isn't good, until the time for that is over");
   await board.message("rebooting");
 });
 
-/** New firmware looks for its hub where nobody is: the board goes back by itself, and the hub is told why. */
+/** New firmware looks for its hub at a wrong address: the board goes back by itself, and reports why. */
 export const unreachable = fallsBack("4.0.0", async (board) => {
   board.say("it looks for its hub where nobody is, until the time to prove good is over");
   await board.line(/trying to reboot \(method=reboot\)/);
   board.say("the agent reboots the board");
 });
 
-/** @param onTrial what is seen of the new firmware from its start to its reboot */
+/** @param onTrial waits for what the new firmware does from its start to its reboot */
 function fallsBack(version: Version, onTrial: (board: Board) => Promise<void>): Scenario {
   return {
     async play(board) {

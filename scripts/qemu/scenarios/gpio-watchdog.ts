@@ -3,15 +3,15 @@ import type { Board, Scenario } from "../board.ts";
 import { patience } from "../patience.ts";
 
 const GPIO = 17;
-/** How often the host looks at the line, and how long it waits for what it wants to see. */
+/** How often the host reads the line, and how long it waits for a step. */
 const LOOK_MS = 20;
 const STEP_MS = 120_000;
 
-/** A line that an external watchdog hangs on: fed by toggling, starved for a reboot; and the same by a pulse. */
+/** The line of an external watchdog toggles, and stops for a reboot. In the second mode the agent pulses it instead. */
 export const gpioWatchdog: Scenario = {
   board: {
     config: {
-      // The time in which an external watchdog would have reset the board; none hangs on this one.
+      // An external watchdog would have reset the board within this time; this board has none.
       reboot: { methods: ["gpio-watchdog", "syscall"], escalate_s: 10 },
       watchdog: { gpio: { line: String(GPIO), mode: "toggle", period_ms: 1000, pulse_ms: 3000 } },
     },
@@ -45,14 +45,14 @@ export const gpioWatchdog: Scenario = {
   },
 };
 
-/** Waits until the line has changed so often. */
+/** Waits until the line has changed `times` times. */
 async function changes(board: Board, times: number): Promise<void> {
   const late = setTimeout(patience(STEP_MS), "late" as const, { ref: false });
   const seen = await changesUntil(board, late, times);
   if (seen < times) throw new Error(`GPIO${GPIO} has changed ${seen} times only`);
 }
 
-/** How often the line changes until something has happened, or it has changed `enough` times. */
+/** Counts the changes of the line until `event` settles, or until there were `enough`. */
 async function changesUntil(board: Board, event: Promise<unknown>, enough = Infinity): Promise<number> {
   const seen = { event: false };
   const note = (): void => void (seen.event = true);

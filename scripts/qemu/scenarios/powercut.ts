@@ -1,6 +1,6 @@
 import type { Scenario } from "../board.ts";
 
-/** The power fails in the middle of the write: nothing is lost, and the update is done afterwards. */
+/** The power fails while a slot is written: the board boots the old slot, and the update succeeds afterwards. */
 export const powercut: Scenario = {
   async play(board) {
     board.powerOn();

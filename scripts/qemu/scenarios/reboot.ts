@@ -1,6 +1,6 @@
 import type { Scenario } from "../board.ts";
 
-/** The hub asks the board to reboot, which it does by asking the system. */
+/** The hub asks for a reboot, and the agent reboots the board with the system's command. */
 export const reboot: Scenario = {
   async play(board) {
     board.powerOn();

@@ -1,6 +1,6 @@
 import type { Scenario } from "../board.ts";
 
-/** An agent that hangs no longer feeds the kernel's watchdog, which resets the board. */
+/** An agent that hangs does not feed the kernel's watchdog, which resets the board. */
 export const softdog: Scenario = {
   board: {
     // QEMU's BCM2835 watchdog has no countdown: it resets the board as soon as it is armed.

@@ -1,6 +1,6 @@
 import type { Scenario } from "../board.ts";
 
-/** A board gets new firmware over the network, proves it good, and stays with it. */
+/** A board gets new firmware over the network, proves it good, and keeps it over a reboot. */
 export const update: Scenario = {
   async play(board) {
     board.powerOn();
