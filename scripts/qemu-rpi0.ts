@@ -50,7 +50,7 @@ stdout.write(`qemu-rpi0: the board runs the packaged agent and ${parts.fwup}\n`)
 const results: string[] = [];
 for (const name of names) {
   const startedMs = performance.now();
-  const passed = await tell(name, parts);
+  const passed = await playOrRetry(name, parts);
   const took = seconds(performance.now() - startedMs);
   results.push(`  ${name.padEnd(13)} ${(passed ? "passed" : "FAILED").padEnd(8)} ${took.padStart(8)}`);
   if (!passed) process.exitCode = 1;
@@ -58,7 +58,7 @@ for (const name of names) {
 stdout.write(`\n${results.join("\n")}\n`);
 
 /** Plays a scenario. If the board freezes, which is QEMU's fault, plays it once more on a new card. */
-async function tell(name: string, from: Parts): Promise<boolean> {
+async function playOrRetry(name: string, from: Parts): Promise<boolean> {
   try {
     await play(name, "", from);
   } catch (error) {

@@ -35,10 +35,22 @@ function table(text: string): string[][] {
   );
 }
 
-/** Indented blocks that begin with a table's name. */
-function indentedTables(text: string): string[] {
-  const blocks = text.match(/(?:^ {4}.*\n)+/gm) ?? [];
-  return blocks.map((block) => block.replace(/^ {4}/gm, "")).filter((block) => block.startsWith("["));
+/** The anchors that GitHub gives to the headings of a page. */
+function anchors(text: string): string[] {
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => heading);
+  return headings.map((heading) =>
+    heading
+      .toLowerCase()
+      .replace(/[^a-z0-9 _-]/g, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+/** Blocks of TOML, and indented blocks that begin with a table's name. */
+function tomlBlocks(text: string): string[] {
+  const fenced = [...text.matchAll(/^```toml\n([^]*?)^```/gm)].map(([, block = ""]) => block);
+  const indented = (text.match(/(?:^ {4}.*\n)+/gm) ?? []).map((block) => block.replace(/^ {4}/gm, ""));
+  return [...fenced, ...indented.filter((block) => block.startsWith("["))];
 }
 
 /** Paths of the repository's files that match. */
@@ -54,9 +66,12 @@ describe("the documentation", () => {
   const pages = listed("*.md");
 
   for (const page of pages) {
-    it(`${page}: every link to a file leads to one`, () => {
-      for (const [, target = ""] of read(page).matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
-        if (!target.includes("://")) assert.ok(existsSync(join(root, dirname(page), target)), target);
+    it(`${page}: every link to a file or a heading leads to one`, () => {
+      for (const [, target = "", heading] of read(page).matchAll(/\]\(([^)#]*)(?:#([^)]*))?\)/g)) {
+        if (target.includes("://")) continue;
+        const path = target === "" ? page : join(dirname(page), target);
+        assert.ok(existsSync(join(root, path)), target);
+        if (heading !== undefined) assert.ok(anchors(read(path)).includes(heading), `${target}#${heading}`);
       }
     });
   }
@@ -78,7 +93,7 @@ describe("the documentation", () => {
 
   for (const page of pages.filter((path) => path.startsWith("docs/"))) {
     it(`${page}: its pieces of configuration are valid ones`, () => {
-      for (const piece of indentedTables(read(page))) {
+      for (const piece of tomlBlocks(read(page))) {
         const { hub, identity, ...rest } = parse(piece);
         const files = { source: "file", file: { cert_file: "/c", key_file: "/k" } };
         const tables = {

@@ -1,6 +1,6 @@
 /**
- * The memory of a process, native or emulated. An emulated program shares its process with qemu, so that its memory has
- * to be told apart by its addresses.
+ * The memory of a process, native or emulated. An emulated program shares its process with qemu; only the addresses
+ * distinguish the memory of the two.
  */
 import { readFile } from "node:fs/promises";
 

@@ -106,7 +106,7 @@ export async function setUpBoard(
   let machine: Machine | undefined;
   let connections = 0;
   let messages = 0;
-  let told = -1;
+  let shownPercent = -1;
   /** The first progress report after the latest join; earlier ones belong to an earlier update. */
   let progressFrom = 0;
   const powered = (): Machine => {
@@ -135,11 +135,11 @@ export async function setUpBoard(
     async starts(slot, version, trial) {
       const [, ...booted] = await line(/^boot: slot (\S+), version (\S+), validated (\d)$/);
       const wanted = [slot, version, trial === undefined ? "1" : "0"];
-      const tell = ([at = "", is = "", good = ""]: readonly string[]): string =>
+      const described = ([at = "", is = "", good = ""]: readonly string[]): string =>
         `slot ${at}, ${is}, ${good === "1" ? "validated" : "on trial"}`;
-      if (tell(booted) !== tell(wanted))
-        throw new Error(`U-Boot starts ${tell(booted)}; not ${tell(wanted)}`);
-      say(`U-Boot starts ${tell(booted)}`);
+      if (described(booted) !== described(wanted))
+        throw new Error(`U-Boot starts ${described(booted)}; not ${described(wanted)}`);
+      say(`U-Boot starts ${described(booted)}`);
       const [, up = ""] = await line(/board: version .* runs since (\S+) s/);
       say(`its root file system, modules, data and network are up, after ${up} s of the board's own time`);
     },
@@ -149,7 +149,7 @@ export async function setUpBoard(
       const running = device.firmware?.["version"] ?? "?";
       if (running !== version) throw new Error(`the agent says that it runs ${running}; not ${version}`);
       say(`the agent has joined, running ${running}`);
-      told = -1;
+      shownPercent = -1;
       progressFrom = device.progress.length;
     },
     async boots(slot, version, trial) {
@@ -164,9 +164,9 @@ export async function setUpBoard(
     async progress(percent) {
       const last = (): number => device.progress.slice(progressFrom).at(-1)?.value ?? 0;
       await until(() => {
-        if (last() >= told + 20 || (last() === 100 && told < 100)) {
-          told = last();
-          say(`  ${told} % written`);
+        if (last() >= shownPercent + 20 || (last() === 100 && shownPercent < 100)) {
+          shownPercent = last();
+          say(`  ${shownPercent} % written`);
         }
         return last() >= percent || device.statuses.at(-1)?.status === "failed";
       });

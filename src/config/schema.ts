@@ -339,7 +339,7 @@ export const schema = section("", {
       max_defer_s: setting(
         seconds(),
         86_400,
-        "A deferred reboot happens this long after the update was installed, whatever the application says.",
+        "A deferred reboot happens this long after the update was installed, even if the application defers it again.",
       ),
     },
   ),
@@ -370,7 +370,7 @@ export const schema = section("", {
       line: setting(
         text('a GPIO line such as "17", "GPIO17" or "pinctrl-bcm2835:17"', /^((GPIO)?\d+|[^\s:]+:\d+)?$/),
         "",
-        "The line: the number on the header, whatever base sysfs uses, with the chip's label in front where there are several. Empty: none.",
+        "The line: the number on the header, not the one in sysfs, with the chip's label in front if there are several chips. Empty: none.",
       ),
       active_low: setting(flag, false, "The line is asserted when it is low."),
       mode: setting(

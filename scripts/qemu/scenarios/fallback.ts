@@ -31,7 +31,7 @@ function fallsBack(version: Version, onTrial: (board: Board) => Promise<void>): 
 
       await board.line(/^boot: slot b was not validated, going back to slot a$/);
       await board.boots("a", "1.0.0");
-      if (!board.device.autoRevertDetected) throw new Error("the hub was not told of the fall-back");
+      if (!board.device.autoRevertDetected) throw new Error("the fall-back was not reported to the hub");
       board.say("the hub knows: firmware_auto_revert_detected");
       await board.message("status_update", ({ status, reason }) => {
         return status === "rescheduled" && /fell back from this firmware/.test(String(reason));
