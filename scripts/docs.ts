@@ -1,8 +1,10 @@
-// Writes docs/configuration.md and config.example.toml from the configuration's schema; --check only compares.
+// Writes docs/configuration.md and config.example.toml from the configuration's schema, and docs/errors.md
+// from the table of failures; --check only compares.
 import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { schema } from "../src/config/schema.ts";
 import { isSection, type Section, type Setting } from "../src/config/setting.ts";
+import { EXIT_CODES, FAILURES } from "../src/platform/failures.ts";
 
 const INTRODUCTION = `# Configuration
 
@@ -61,6 +63,26 @@ const EXAMPLE_HEADER = `# hublink's configuration, with every key. Install it as
 # docs/configuration.md says more.
 `;
 
+const ERRORS_INTRODUCTION = `# Errors
+
+<!-- Written by scripts/docs.ts from src/platform/failures.ts; \`npm run docs\` renews it. -->
+
+A command that fails prints one line for people and ends with an exit code of sysexits.h. For programs there is a
+code that stays the same when the words change: \`hublink status --json\` has it beside the reason of the last
+update, and on the control socket it is \`failure\` in an error and in \`update_failed\`
+([control-socket.md](control-socket.md)). New codes may come; one that is here keeps its meaning.
+
+| Code | Exit code | What it means | What to do |
+| --- | --- | --- | --- |
+`;
+
+function errors(): string {
+  const rows = Object.entries(FAILURES).map(
+    ([code, { kind, means, remedy }]) => `| \`${code}\` | ${EXIT_CODES[kind]} | ${means} | ${remedy} |\n`,
+  );
+  return ERRORS_INTRODUCTION + rows.join("");
+}
+
 /** A section with its dotted path. */
 type Place = readonly [path: string, section: Section];
 
@@ -115,7 +137,11 @@ function comment(text: string): string {
 }
 
 const root = resolve(import.meta.dirname, "..");
-const files = { "docs/configuration.md": reference(), "config.example.toml": example() };
+const files = {
+  "docs/configuration.md": reference(),
+  "config.example.toml": example(),
+  "docs/errors.md": errors(),
+};
 for (const [name, content] of Object.entries(files)) {
   const path = resolve(root, name);
   if (!process.argv.includes("--check")) {

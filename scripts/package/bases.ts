@@ -69,7 +69,7 @@ async function unpack(base: Base, to: string): Promise<void> {
   const file = localFile(base) ?? "";
   if (!existsSync(file))
     throw new Failure(
-      "no-input",
+      "no_input",
       `the Node base ${file} is missing; name its folder with HUBLINK_NODE_BASES, or make it with ${base.madeBy}`,
     );
   await run("sh", ["-c", 'xz -dc "$1" > "$2"', "sh", file, to]);

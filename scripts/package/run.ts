@@ -24,7 +24,7 @@ export async function run(
   } catch (error) {
     if (systemCode(error) === "ENOENT") throw new Failure("unavailable", `${program} is not installed`);
     const words = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
-    throw new Failure("other", `${program} failed: ${words === "" ? String(error) : words}`, {
+    throw new Failure("failed", `${program} failed: ${words === "" ? String(error) : words}`, {
       cause: error,
     });
   }

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeFileAtomic } from "../platform/atomic-file.ts";
+import { writeFileAtomic } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { runCommand } from "../platform/command.ts";
 import { messageOf, systemCode } from "../platform/failure.ts";

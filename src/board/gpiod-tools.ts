@@ -114,7 +114,7 @@ function open(command: (high: boolean) => string[], high: boolean): GpioLine {
         hold(wanted);
       }
     } catch (error) {
-      failed = new Failure("other", `gpioset: ${messageOf(error)}`, { cause: error });
+      failed = new Failure("failed", `gpioset: ${messageOf(error)}`, { cause: error });
     }
     changing = undefined;
   };

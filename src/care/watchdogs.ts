@@ -69,7 +69,7 @@ export function createWatchdogs(options: WatchdogsOptions): Watchdogs {
   /** @returns why it can't be opened */
   const problemOf = (error: unknown): Failure => {
     const failure =
-      error instanceof Failure ? error : new Failure("other", messageOf(error), { cause: error });
+      error instanceof Failure ? error : new Failure("failed", messageOf(error), { cause: error });
     log.error(`a watchdog can't be used: ${failure.message}`);
     names.push(failure.message);
     return failure;

@@ -132,7 +132,7 @@ async function applyHere(
     const outcome = await updater.apply(offer);
     if (outcome.result === "installed") return nameOf(outcome.firmware);
     interrupted.throwIfAborted();
-    throw new Failure("other", outcome.reason);
+    throw new Failure("failed", outcome.reason);
   });
 }
 
@@ -151,7 +151,7 @@ async function fileOrUrl(config: Config, source: string, context: CommandContext
 function listenForInterruption(): { readonly signal: AbortSignal; end(): void } {
   const abort = new AbortController();
   const onSignal = (): void =>
-    abort.abort(new Failure("other", "interrupted; what was not finished has to be applied again"));
+    abort.abort(new Failure("failed", "interrupted; what was not finished has to be applied again"));
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   return {
     signal: abort.signal,

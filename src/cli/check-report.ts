@@ -1,4 +1,5 @@
-import { Failure, type FailureKind, messageOf } from "../platform/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import type { FailureCode } from "../platform/failures.ts";
 import { columnsOf, type CommandContext, wrap } from "./terminal.ts";
 
 /** Prints findings as they come, and keeps the first that is an error. */
@@ -16,7 +17,7 @@ const SUBJECT_WIDTH = 15;
 
 export function createReport({ terminal }: CommandContext): Report {
   const indent = MARK_WIDTH + SUBJECT_WIDTH;
-  const failures: { readonly kind: FailureKind; readonly text: string }[] = [];
+  const failures: { readonly code: FailureCode; readonly text: string }[] = [];
   const add = (mark: Mark, subject: string, text: string): void => {
     const value = wrap(text, indent, columnsOf(terminal.stdout));
     terminal.stdout.write(`${mark.padEnd(MARK_WIDTH)}${subject.padEnd(SUBJECT_WIDTH)}${value}\n`);
@@ -26,14 +27,14 @@ export function createReport({ terminal }: CommandContext): Report {
     fail(subject, setting, error) {
       const message = messageOf(error);
       const text = message.includes(setting) ? message : `${message} (see ${setting})`;
-      failures.push({ kind: error instanceof Failure ? error.kind : "other", text });
+      failures.push({ code: error instanceof Failure ? error.code : "failed", text });
       add("FAIL", subject, text);
     },
     end() {
       const [first, ...more] = failures;
       if (first === undefined) return;
       const rest = more.length === 0 ? "" : ` (and ${more.length} more)`;
-      throw new Failure(first.kind, `${first.text}${rest}`);
+      throw new Failure(first.code, `${first.text}${rest}`);
     },
   };
 }

@@ -1,5 +1,6 @@
 import { ConfigFailure } from "../config/check.ts";
-import { Failure, type FailureKind, messageOf } from "../platform/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { EXIT_CODES } from "../platform/failures.ts";
 import { redact } from "../platform/log.ts";
 import { VERSION } from "../version.ts";
 import { type Invocation, parseCommandLine, USAGE } from "./command-line.ts";
@@ -68,17 +69,6 @@ function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
   if (!verbose) return;
   for (let at = error; at instanceof Error; at = at.cause) stderr.write(`${redact(at.stack ?? "")}\n`);
 }
-
-/** sysexits.h, where one fits. */
-const EXIT_CODES: Readonly<Record<FailureKind, number>> = {
-  usage: 64,
-  "no-input": 66,
-  unavailable: 69,
-  io: 74,
-  permission: 77,
-  config: 78,
-  other: 1,
-};
 
 function exitCodeOf(error: unknown): number {
   return error instanceof Failure ? EXIT_CODES[error.kind] : 1;

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { systemClock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { splitLines } from "../platform/text.ts";
-import { CONTROL_API, type ControlEvent, failureKind, FromAgent, MAX_LINE_BYTES } from "./messages.ts";
+import { CONTROL_API, type ControlEvent, failureCode, FromAgent, MAX_LINE_BYTES } from "./messages.ts";
 
 /** A connection to the running daemon. */
 export interface ControlClient {
@@ -76,7 +76,7 @@ export async function connectToDaemon(options: ControlClientOptions): Promise<Co
     });
     if (response.error !== undefined) {
       const { code, message } = response.error;
-      throw new Failure(failureKind(code), message);
+      throw new Failure(failureCode(code), message);
     }
     return response.result;
   };

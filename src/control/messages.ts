@@ -3,7 +3,8 @@
  * (its docs/ipc.md, api 1), so that applications written for that agent work here unchanged.
  */
 import * as v from "valibot";
-import { Failure, type FailureKind } from "../platform/failure.ts";
+import { Failure } from "../platform/failure.ts";
+import type { FailureCode, FailureKind } from "../platform/failures.ts";
 
 export const CONTROL_API = 1;
 /** A longer line ends the connection. */
@@ -87,26 +88,26 @@ export class ControlError extends Error {
   }
 }
 
-/** The codes by which a Failure's kind crosses the socket; kind `other` is `failed`. */
-const KINDS: Readonly<Record<string, FailureKind>> = {
+/** The code by which each kind of Failure crosses the socket (api 1). */
+const CODES = {
   usage: "usage",
-  no_input: "no-input",
+  "no-input": "no_input",
   unavailable: "unavailable",
   io: "io",
   permission: "permission",
   config: "config",
-};
+  other: "failed",
+} as const satisfies Readonly<Record<FailureKind, FailureCode>>;
 
 /** The code of whatever a method threw. */
 export function errorCode(error: unknown): string {
   if (error instanceof ControlError) return error.code;
-  if (!(error instanceof Failure)) return "failed";
-  return Object.keys(KINDS).find((code) => KINDS[code] === error.kind) ?? "failed";
+  return error instanceof Failure ? CODES[error.kind] : "failed";
 }
 
-/** What kind of failure a code stands for. */
-export function failureKind(code: string): FailureKind {
-  return KINDS[code] ?? "other";
+/** The failure that a code stands for at the other end. */
+export function failureCode(code: string): FailureCode {
+  return Object.values(CODES).find((known) => known === code) ?? "failed";
 }
 
 const FirmwareSummary = v.object({

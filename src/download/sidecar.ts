@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
-import { writeFileAtomic } from "../platform/atomic-file.ts";
+import { writeFileAtomic } from "../platform/files.ts";
 import { systemCode } from "../platform/failure.ts";
 import type { ExpectedFile } from "./verify.ts";
 

@@ -34,7 +34,7 @@ export class VerificationFailure extends Failure {
   readonly part: number | undefined;
 
   constructor(fault: VerificationFault, message: string, part?: number) {
-    super("other", message);
+    super("failed", message);
     this.name = "VerificationFailure";
     this.fault = fault;
     this.part = part;

@@ -109,7 +109,7 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
   }
 
   const known = (): RunningFirmware => {
-    if (running === undefined) throw problem ?? new Failure("other", "which firmware runs is not known");
+    if (running === undefined) throw problem ?? new Failure("failed", "which firmware runs is not known");
     return running;
   };
 

@@ -1,7 +1,8 @@
 import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import type { Writable } from "node:stream";
 import type { Cancel, Clock } from "../platform/clock.ts";
-import { Failure, messageOf, systemCode, type FailureKind } from "../platform/failure.ts";
+import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import type { FailureCode } from "../platform/failures.ts";
 import { createFrameReader, END_OF_INPUT, frameHeader, type FwupFrame } from "./framing.ts";
 
 /**
@@ -21,8 +22,8 @@ export type FwupFault = "busy" | "not-started" | "refused" | "crashed" | "stalle
 export class FwupFailure extends Failure {
   readonly fault: FwupFault;
 
-  constructor(fault: FwupFault, kind: FailureKind, message: string, options?: ErrorOptions) {
-    super(kind, message, options);
+  constructor(fault: FwupFault, code: FailureCode, message: string, options?: ErrorOptions) {
+    super(code, message, options);
     this.name = "FwupFailure";
     this.fault = fault;
   }
@@ -69,7 +70,7 @@ let running = false;
 export async function runFwup(run: FwupRun, source?: FwupSource): Promise<void> {
   run.signal?.throwIfAborted();
   if (running) {
-    throw new FwupFailure("busy", "other", "fwup is already at work; try again when it has finished");
+    throw new FwupFailure("busy", "fwup_busy", "fwup is already at work; try again when it has finished");
   }
   running = true;
   try {
@@ -118,9 +119,14 @@ async function supervise(run: FwupRun, source: FwupSource | undefined): Promise<
   if (ok && fault === undefined) return;
   if (ok) {
     const why = messageOf(fault?.error);
-    throw new FwupFailure("unproven", "other", `fwup finished, but the rest of its input failed: ${why}`, {
-      cause: fault?.error,
-    });
+    throw new FwupFailure(
+      "unproven",
+      "fwup_unproven",
+      `fwup finished, but the rest of its input failed: ${why}`,
+      {
+        cause: fault?.error,
+      },
+    );
   }
   if (ending.startError !== undefined) throw notStarted(run.fwup, ending.startError);
   if (fault !== undefined) throw fault.error;
@@ -128,11 +134,11 @@ async function supervise(run: FwupRun, source: FwupSource | undefined): Promise<
   if (watch.stalled()) {
     const seconds = Math.round(run.stallMs / 1000);
     const text = `fwup took no byte and reported no progress for ${seconds} s and was ended`;
-    throw new FwupFailure("stalled", "io", text);
+    throw new FwupFailure("stalled", "fwup_stalled", text);
   }
   if (verdict?.type === "error")
-    throw new FwupFailure("refused", "other", reason(verdict.text, said.stderr()));
-  throw new FwupFailure("crashed", "other", `fwup ${howItEnded(ending)}${lastWords(said)}`);
+    throw new FwupFailure("refused", "fwup_refused", reason(verdict.text, said.stderr()));
+  throw new FwupFailure("crashed", "fwup_crashed", `fwup ${howItEnded(ending)}${lastWords(said)}`);
 }
 
 /**
@@ -274,7 +280,7 @@ function createWatch(clock: Clock, stallMs: number, onStall: () => void): Watch 
 function notStarted(fwup: string, error: Error): FwupFailure {
   const code = systemCode(error);
   const hint = code === "ENOENT" ? "not found; install it or correct firmware.fwup" : messageOf(error);
-  return new FwupFailure("not-started", "unavailable", `${fwup}: ${hint}`, { cause: error });
+  return new FwupFailure("not-started", "fwup_missing", `${fwup}: ${hint}`, { cause: error });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { access, constants, stat } from "node:fs/promises";
-import { syncPath } from "../platform/atomic-file.ts";
+import { syncPath } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
@@ -155,7 +155,7 @@ export async function queryFwup(
   // Unframed, fwup puts its errors on the standard output, and details on the other.
   const lines = `${result.stderr}\n${result.stdout}`.split("\n").filter((line) => line.trim() !== "");
   const words = lines.at(-1)?.replace(/^fwup: /, "") ?? "ended without a reason";
-  throw new Failure("other", result.timedOut ? "fwup did not answer in time" : `fwup: ${words}`);
+  throw new Failure("failed", result.timedOut ? "fwup did not answer in time" : `fwup: ${words}`);
 }
 
 /**
@@ -180,7 +180,7 @@ export async function checkDevpath(path: string): Promise<void> {
  */
 export async function checkFile(what: string, path: string): Promise<void> {
   const stats = await statOf(what, path);
-  if (!stats.isFile()) throw new Failure("no-input", `${what} ${path} is not a file`);
+  if (!stats.isFile()) throw new Failure("no_input", `${what} ${path} is not a file`);
 }
 
 async function statOf(what: string, path: string): Promise<Awaited<ReturnType<typeof stat>>> {

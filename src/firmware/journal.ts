@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { writeFileAtomic } from "../platform/atomic-file.ts";
+import { writeFileAtomic } from "../platform/files.ts";
 import { messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 

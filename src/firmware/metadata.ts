@@ -46,7 +46,7 @@ export function parseMetadata(text: string): FirmwareMetadata {
   }
   const result = v.safeParse(Metadata, values);
   if (result.success) return result.output;
-  throw new Failure("other", `the firmware's metadata has ${result.issues[0].message}`);
+  throw new Failure("failed", `the firmware's metadata has ${result.issues[0].message}`);
 }
 
 export interface MetadataOptions extends QueryOptions {
@@ -82,7 +82,7 @@ export async function readMetadataFromHead(
     options.signal?.throwIfAborted();
     if (head.length >= METADATA_HEAD_BYTES) throw error;
     const text = `${messageOf(error)} (in the first ${head.length} bytes; up to ${METADATA_HEAD_BYTES} are needed)`;
-    throw new Failure("other", text, { cause: error });
+    throw new Failure("failed", text, { cause: error });
   }
 }
 

@@ -62,8 +62,8 @@ async function readMetadataFile(path: string): Promise<Variables> {
   try {
     text = await readFile(path, "utf8");
   } catch (error) {
-    const { kind, message } = fileFailure("firmware metadata", path, error);
-    throw new Failure(kind, `${message}; correct firmware.metadata`, { cause: error });
+    const { code, message } = fileFailure("firmware metadata", path, error);
+    throw new Failure(code, `${message}; correct firmware.metadata`, { cause: error });
   }
   return parseMetadataFile(text, path);
 }

@@ -70,9 +70,9 @@ async function readConfig(configPath: string): Promise<EnvironmentLocations> {
   try {
     text = await readFile(configPath, "utf8");
   } catch (error) {
-    const { kind, message } = fileFailure("U-Boot environment configuration", configPath, error);
+    const { code, message } = fileFailure("U-Boot environment configuration", configPath, error);
     throw new Failure(
-      kind,
+      code,
       `${message}; correct firmware.uboot_env_config, or set firmware.metadata to "file:PATH" on a board without U-Boot`,
       { cause: error },
     );

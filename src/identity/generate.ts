@@ -1,7 +1,7 @@
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { link, mkdir, open, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { syncPath } from "../platform/atomic-file.ts";
+import { syncPath } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";

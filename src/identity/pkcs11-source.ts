@@ -53,7 +53,7 @@ async function certificateInToken(module: string, uri: Pkcs11Uri, clock: Clock):
     return { chain: parseCertificates(stdoutBytes, origin), origin };
   const reason = stderr.match(/^error: .*$/m)?.[0] ?? "pkcs11-tool gave none";
   throw new Failure(
-    "no-input",
+    "no_input",
     `certificate ${origin}: ${reason}; write it there with pkcs11-tool, or set identity.pkcs11.cert_file`,
   );
 }

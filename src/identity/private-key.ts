@@ -27,7 +27,7 @@ export function parsePrivateKey(
   const key =
     block === undefined ? readDer(Buffer.from(content), path, secret) : readPem(block, path, secret);
   if (key === undefined) {
-    throw new Failure("no-input", `key ${path}: no private key in it, ${EXPECTED}${heldInstead(blocks)}`);
+    throw new Failure("no_input", `key ${path}: no private key in it, ${EXPECTED}${heldInstead(blocks)}`);
   }
   const curve = key.asymmetricKeyDetails?.namedCurve;
   const type = key.asymmetricKeyType ?? "unknown";
@@ -79,7 +79,7 @@ function readDer(key: Buffer, path: string, passphrase: Passphrase): KeyObject |
 }
 
 function damaged(path: string, cause: unknown): Failure {
-  return new Failure("no-input", `key ${path} is damaged; ${EXPECTED}`, { cause });
+  return new Failure("no_input", `key ${path} is damaged; ${EXPECTED}`, { cause });
 }
 
 function passphraseMissing(path: string, { setting }: Passphrase): Failure {

@@ -13,7 +13,7 @@ export async function readKeyFile(path: string): Promise<Buffer> {
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stat = await file.stat();
-      if (!stat.isFile()) throw new Failure("no-input", `key ${path} is not a regular file`);
+      if (!stat.isFile()) throw new Failure("no_input", `key ${path} is not a regular file`);
       if ((stat.mode & 0o077) !== 0) {
         const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
         throw new Failure(
@@ -57,7 +57,7 @@ export async function readSecretFile(path: string, what = "secret file"): Promis
     // Non-blocking, as opening a pipe would wait for a writer.
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await file.stat();
-    if (!stat.isFile()) throw new Failure("no-input", `${what} ${path} is not a regular file`);
+    if (!stat.isFile()) throw new Failure("no_input", `${what} ${path} is not a regular file`);
     if ((stat.mode & 0o077) !== 0) {
       const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
       throw new Failure(

@@ -30,7 +30,7 @@ export function tpm2Source({ key: path, certFile, tcti }: Tpm2Config): Credentia
       const blocks = pemBlocks(await readPublicFile("key", path));
       const own = blocks.find(({ label }) => label === "TSS2 PRIVATE KEY");
       if (own === undefined) {
-        throw new Failure("no-input", `key ${path}: no TSS2 PRIVATE KEY in it${heldInstead(blocks)}`);
+        throw new Failure("no_input", `key ${path}: no TSS2 PRIVATE KEY in it${heldInstead(blocks)}`);
       }
       return { kind: "tpm2", origin: `TPM 2.0 key ${path}`, pem: own.text, tcti };
     },

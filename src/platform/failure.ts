@@ -1,27 +1,26 @@
 /**
- * What kind of thing went wrong, in sysexits terms; `cli/exit-codes.ts` maps it to a number.
- *
- * - `usage`: the command line
- * - `no-input`: a file the user named is missing or unreadable as such
- * - `unavailable`: a daemon, server or tool that is needed is not there
- * - `io`: a disk or device refused
- * - `permission`: the operating system refused
- * - `config`: the configuration
- * - `other`: anything else
+ * Failures as they are thrown: one root class, one line of text for people, one stable code for programs.
+ * Errors of other kinds are defects of hublink, and are shown as such.
  */
-export type FailureKind = "usage" | "no-input" | "unavailable" | "io" | "permission" | "config" | "other";
+import { type FailureCode, type FailureKind, FAILURES } from "./failures.ts";
 
 /**
  * An expected failure. The message is one line that names the thing at fault and the way out; it is
- * shown to people as it stands, so it never holds a secret or a signed URL.
+ * shown to people as it stands, so it never holds a secret or a signed URL. A subclass is only for what a
+ * caller needs besides the code.
  */
 export class Failure extends Error {
-  readonly kind: FailureKind;
+  readonly code: FailureCode;
 
-  constructor(kind: FailureKind, message: string, options?: ErrorOptions) {
+  constructor(code: FailureCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "Failure";
-    this.kind = kind;
+    this.code = code;
+  }
+
+  /** The family of the code, which decides the exit code. */
+  get kind(): FailureKind {
+    return FAILURES[this.code].kind;
   }
 }
 
@@ -33,6 +32,7 @@ export function messageOf(error: unknown): string {
 
 /** The `code` of a system error (`ENOENT`, `ECONNRESET`, …), if it has one. */
 export function systemCode(error: unknown): string | undefined {
+  if (error instanceof Failure) return undefined; // its code is ours
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
   return undefined;
 }
@@ -46,9 +46,9 @@ export function fileFailure(what: string, path: string, error: unknown): Failure
   switch (systemCode(error)) {
     case "ENOENT":
     case "ENOTDIR":
-      return new Failure("no-input", `${what} ${path} does not exist`, options);
+      return new Failure("no_input", `${what} ${path} does not exist`, options);
     case "EISDIR":
-      return new Failure("no-input", `${what} ${path} is a directory, not a file`, options);
+      return new Failure("no_input", `${what} ${path} is a directory, not a file`, options);
     case "EACCES":
     case "EPERM":
       return new Failure(

@@ -34,7 +34,7 @@ export async function sendFile(options: SendFileOptions): Promise<{ name: string
   }
   try {
     const stats = await file.stat();
-    if (!stats.isFile()) throw new Failure("no-input", `file ${path} is not a file`);
+    if (!stats.isFile()) throw new Failure("no_input", `file ${path} is not a file`);
     if (stats.size > options.maxBytes) {
       throw new Failure("usage", `file ${path} is larger than console.max_upload_mib allows; raise it`);
     }

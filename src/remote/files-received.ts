@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { chown, mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { syncPath } from "../platform/atomic-file.ts";
+import { syncPath } from "../platform/files.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Account } from "./account.ts";

@@ -7,7 +7,7 @@ import { verifyArchive } from "../firmware/fwup.ts";
 import { readMetadata } from "../firmware/metadata.ts";
 import { downloadParts } from "../download/parts.ts";
 import type { Archive } from "../hub/device-messages.ts";
-import { syncPath } from "../platform/atomic-file.ts";
+import { syncPath } from "../platform/files.ts";
 import { failedEnd, runCommand } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
@@ -62,7 +62,7 @@ export function createArchives(options: ArchivesOptions): Archives {
     const query = { fwup: options.fwup, clock, signal, file: path, publicKeys: options.publicKeys() };
     await verifyArchive(query);
     const metadata = await readMetadata(query);
-    if (metadata.uuid !== uuid) throw new Failure("other", `the file is the archive ${metadata.uuid}`);
+    if (metadata.uuid !== uuid) throw new Failure("failed", `the file is the archive ${metadata.uuid}`);
   };
 
   /** Beside the others until it is proven; what has come of it outlives a restart. */
@@ -102,7 +102,7 @@ export function createArchives(options: ArchivesOptions): Archives {
       signal.throwIfAborted();
       if (result.exitCode !== 0) {
         const end = failedEnd(result, READY_TIMEOUT_MS);
-        throw new Failure("other", `archives.ready_command ${end}; it is run again at the next join`);
+        throw new Failure("failed", `archives.ready_command ${end}; it is run again at the next join`);
       }
     }
     await (await open(pathOf(uuid, "ready"), "w", 0o600)).close();

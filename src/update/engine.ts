@@ -182,7 +182,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
       const differences = compareWithAnnounced(metadata, offer.announced);
       if (differences.length > 0) {
         const text = `this is not the firmware that was announced: ${differences.join(", ")}`;
-        throw new Failure("other", text);
+        throw new Failure("failed", text);
       }
       move("matches");
       await options.clearTarget(signal);
@@ -364,7 +364,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
     async stop(graceMs) {
       waiting = undefined;
       if (state === "finishing" && running !== undefined) await within(clock, graceMs, running, undefined);
-      stopping.abort(new Failure("other", "the agent was stopped"));
+      stopping.abort(new Failure("failed", "the agent was stopped"));
       await running;
     },
   };

@@ -141,6 +141,6 @@ async function fileSize(path: string): Promise<number> {
   } catch (error) {
     throw fileFailure("firmware", path, error);
   }
-  if (!stats.isFile()) throw new Failure("no-input", `firmware ${path} is not a file`);
+  if (!stats.isFile()) throw new Failure("no_input", `firmware ${path} is not a file`);
   return stats.size;
 }

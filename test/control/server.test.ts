@@ -112,7 +112,7 @@ describe("the control socket", () => {
     it("with the code of what went wrong", async () => {
       const thrown: Record<string, Error> = {
         unsupported: new ControlError("unsupported", "not here"),
-        no_input: new Failure("no-input", "no such file"),
+        no_input: new Failure("no_input", "no such file"),
         unavailable: new Failure("unavailable", "try later"),
         failed: new Error("surprise"),
       };

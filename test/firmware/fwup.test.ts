@@ -204,7 +204,7 @@ describe("installing firmware", () => {
     const opsFile = join(folder, "none.fw");
     await assert.rejects(
       runOpsTask({ ...options("validate", []), opsFile }),
-      new Failure("no-input", `ops file ${opsFile} does not exist`),
+      new Failure("no_input", `ops file ${opsFile} does not exist`),
     );
   });
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { Failure, type FailureKind } from "../../src/platform/failure.ts";
+import { Failure } from "../../src/platform/failure.ts";
+import type { FailureKind } from "../../src/platform/failures.ts";
 
 /** For assert.rejects and assert.throws: a Failure of this kind whose message says this. */
 export function failure(kind: FailureKind, ...words: readonly (string | RegExp)[]) {

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { readSecretFile } from "../../src/identity/secret-file.ts";
-import { Failure, type FailureKind } from "../../src/platform/failure.ts";
+import { Failure } from "../../src/platform/failure.ts";
+import type { FailureKind } from "../../src/platform/failures.ts";
 
 describe("a secret file", () => {
   let folder: string;

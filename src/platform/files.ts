@@ -1,5 +1,10 @@
-import { mkdir, open, rename } from "node:fs/promises";
+/**
+ * Reading and replacing whole files. What is written survives a power cut as the old or the new content,
+ * never as half of it.
+ */
+import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
+import { systemCode } from "./failure.ts";
 
 /**
  * Replaces a file so that after a power cut either the old or the new content is there: written
@@ -31,5 +36,18 @@ export async function syncPath(path: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/**
+ * A file's text; undefined when the system refuses it for any reason, for files that a board may lack.
+ * @throws whatever is not the file system's error
+ */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return undefined;
   }
 }

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { syncPath, writeFileAtomic } from "../../src/platform/atomic-file.ts";
+import { syncPath, writeFileAtomic } from "../../src/platform/files.ts";
 
 describe("a file that is replaced as a whole", () => {
   let dir: string;
