@@ -168,7 +168,7 @@ describe("hublink run", () => {
       assert.match(line, /^ts=\S+Z level=\w+ scope=\w+ msg="/, line);
   });
 
-  it("never logs the query of a signed URL, nor a key", async () => {
+  it("never logs the query of a signed URL or a key, and never shows them in the status", async () => {
     const tokens: string[] = [];
     const { child, ended } = await setUp({
       config: { log: { level: "debug" } },
@@ -184,11 +184,15 @@ describe("hublink run", () => {
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
     await board.untilRebooted(1);
+    const status = await hublink(["status", "--json", "--config", config]);
+    assert.match(status.stdout, /"last_update": \{/);
     child.kill("SIGTERM");
     const { stderr } = await ended;
     assert.match(stderr, /download interrupted/);
     assert.ok(tokens.length > 0);
-    for (const secret of [...tokens, "token=", "PRIVATE KEY"])
+    for (const secret of [...tokens, "token=", "PRIVATE KEY"]) {
       assert.ok(!stderr.includes(secret), `the log holds ${secret}`);
+      assert.ok(!status.stdout.includes(secret), `the status holds ${secret}`);
+    }
   });
 });
