@@ -5,7 +5,14 @@ import { describe, it } from "node:test";
 import ts from "typescript";
 
 const root = join(import.meta.dirname, "..");
-const architecture = readFileSync(join(root, "docs/architecture.md"), "utf8");
+const read = (path: string): string => readFileSync(join(root, path), "utf8");
+const architecture = read("docs/architecture.md");
+
+/** The folders of src, by name. */
+function folders(): string[] {
+  const entries = readdirSync(join(root, "src"), { withFileTypes: true });
+  return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).sort();
+}
 
 /** Every module of src with those it imports, for types too. */
 function importsOfModules(): Map<string, readonly string[]> {
@@ -14,7 +21,7 @@ function importsOfModules(): Map<string, readonly string[]> {
     .map((path) => join("src", path));
   return new Map(
     files.map((file) => {
-      const { importedFiles } = ts.preProcessFile(readFileSync(join(root, file), "utf8"));
+      const { importedFiles } = ts.preProcessFile(read(file));
       const own = importedFiles.map(({ fileName }) => fileName).filter((name) => name.startsWith("."));
       return [file, own.map((name) => relative(root, join(root, dirname(file), name)))];
     }),
@@ -47,10 +54,16 @@ describe("the layout of src", () => {
   });
 
   it("is in docs/architecture.md: each folder has a paragraph, and each paragraph its folder", () => {
-    const folders = readdirSync(join(root, "src"), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name);
-    assert.deepEqual([...paragraphs().keys()].sort(), folders.sort());
+    assert.deepEqual([...paragraphs().keys()].sort(), folders());
+  });
+
+  it("has one order: the lint rule's, which has every folder, is that of both documents", () => {
+    const [, floors = ""] = /^const FLOORS = \[([^\]]*)\]/m.exec(read("eslint.config.ts")) ?? [];
+    const order = [...floors.matchAll(/"(.*)"/g)].map(([, name]) => name);
+    assert.deepEqual(order.toSorted(), folders());
+    assert.deepEqual([...paragraphs().keys()], order);
+    const [chain = ""] = /^ {4}cli → [^]*?\n\n/m.exec(read("CONTRIBUTING.md")) ?? [];
+    assert.deepEqual(chain.match(/\w+/g), order);
   });
 
   it("has the files that docs/architecture.md names", () => {
