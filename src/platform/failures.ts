@@ -85,7 +85,7 @@ export const FAILURES = {
   ),
   key_invalid: entry(
     "no-input",
-    "What is stored as private key is damaged, or is something else.",
+    "The file or variable of the private key is damaged, or contains something else.",
     "Store a PKCS#8, SEC1 or PKCS#1 key, PEM or DER.",
   ),
   key_unsupported: entry(
@@ -259,7 +259,7 @@ export const FAILURES = {
   ),
   slots_unknown: entry(
     "unavailable",
-    "The board's slots can't be told from its boot environment.",
+    "The boot environment does not show which slots the board has.",
     "Correct `firmware.uboot_env_config` or `firmware.metadata`.",
   ),
   environment_damaged: entry(
@@ -289,7 +289,7 @@ export const FAILURES = {
   led_missing: entry("config", "There is no LED of that name.", "Correct `identify.led`."),
   gpio_line_invalid: entry(
     "config",
-    "The GPIO line is not there, or its chip is not clear.",
+    "The GPIO line does not exist, or more than one chip has it.",
     "Correct `watchdog.gpio.line`; the message lists the chips.",
   ),
   gpio_unavailable: entry(
