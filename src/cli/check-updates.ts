@@ -1,7 +1,8 @@
 import type { Config } from "../config/schema.ts";
-import { CacheFailure, cacheRoom } from "../download/cache.ts";
+import { cacheRoom } from "../download/cache.ts";
 import { usablePublicKeys } from "../firmware/fwup.ts";
 import { systemClock } from "../platform/clock.ts";
+import { failedWith } from "../platform/failure.ts";
 import { untilWindowMs } from "../update/window.ts";
 import type { Report } from "./check-report.ts";
 
@@ -78,7 +79,7 @@ async function checkRoom(
   try {
     report.add("ok", subject, words.ok(`${Math.floor((await cacheRoom(folder)) / MIB)} MiB`));
   } catch (error) {
-    if (!(error instanceof CacheFailure)) throw error;
+    if (!failedWith(error, "cache_failed")) throw error;
     report.add("warn", subject, words.warn(error.message));
   }
 }

@@ -13,19 +13,11 @@ export function isCacheable(expected: ExpectedFile): expected is CacheableFile {
   return expected.sizeBytes !== null && (expected.parts !== null || expected.checksum !== null);
 }
 
-/** The disk does not keep a download: it is full, read-only or broken. The download can do without. */
-export class CacheFailure extends Failure {
-  constructor(message: string, options?: ErrorOptions) {
-    super("io", message, options);
-    this.name = "CacheFailure";
-  }
-}
-
 /** Keeps one firmware file in a folder while it is fetched, across restarts and power cuts. */
 export interface FirmwareCache {
   /**
    * Opens the file of a firmware with what is left of an earlier download, and removes all others.
-   * @throws CacheFailure, also when there is no room for the rest of it
+   * @throws Failure `cache_failed`, also when there is no room for the rest of it
    */
   open(uuid: string, expected: CacheableFile): Promise<CachedFile>;
   /** Removes the file of a firmware, if there is one. A disk that refuses is left alone. */
@@ -57,9 +49,10 @@ export function createFirmwareCache(folder: string, clock: Clock): FirmwareCache
     const needed = Math.max(0, sizeBytes - there) + MARGIN_BYTES;
     const free = disk.bavail * disk.bsize;
     if (free < needed)
-      throw new CacheFailure(`${folder} has ${mib(free)} MiB free, ${mib(needed)} are needed`);
+      throw new Failure("cache_failed", `${folder} has ${mib(free)} MiB free, ${mib(needed)} are needed`);
     // Some file systems have no fixed number of inodes and say 0 of 0.
-    if (disk.files > 0 && disk.ffree < INODES) throw new CacheFailure(`${folder} has no inode free`);
+    if (disk.files > 0 && disk.ffree < INODES)
+      throw new Failure("cache_failed", `${folder} has no inode free`);
   };
 
   return {
@@ -98,7 +91,7 @@ export function createFirmwareCache(folder: string, clock: Clock): FirmwareCache
 
 /**
  * The bytes that a cache in `folder` could take; looks only, and at the folder's parent while it is not made yet.
- * @throws CacheFailure when nothing can be written there
+ * @throws Failure `cache_failed` when nothing can be written there
  */
 export async function cacheRoom(folder: string): Promise<number> {
   return await orCacheFailure(folder, async () => {
@@ -152,7 +145,9 @@ async function orCacheFailure<T>(folder: string, work: () => Promise<T>): Promis
     return await work();
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
-    throw new CacheFailure(`${folder} can't keep the download: ${messageOf(error)}`, { cause: error });
+    throw new Failure("cache_failed", `${folder} can't keep the download: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

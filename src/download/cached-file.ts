@@ -28,15 +28,15 @@ export interface CachedFile {
   gap(within: Stretch): Stretch | undefined;
   /** Whether bytes before `offset` in its part are there and not proven yet. */
   isUnproven(offset: number): boolean;
-  /** Notes which state of the file the bytes to come are of. @throws CacheFailure */
+  /** Notes which state of the file the bytes to come are of. @throws Failure `cache_failed` */
   adopt(version: FileVersion): Promise<void>;
   /**
    * Takes bytes at the start of a gap.
-   * @throws VerificationFailure `part` when they complete a part that is wrong, which is missing then; LineFault
-   *   when what came before them was forgotten meanwhile; CacheFailure
+   * @throws VerificationFailure `part_wrong` when they complete a part that is wrong, which is missing then; LineFault
+   *   when what came before them was forgotten meanwhile; Failure `cache_failed`
    */
   write(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Up to `maxBytes` bytes from `offset` on; none where they are missing. @throws CacheFailure */
+  /** Up to `maxBytes` bytes from `offset` on; none where they are missing. @throws Failure `cache_failed` */
   read(offset: number, maxBytes: number): Promise<Uint8Array>;
   /** Forgets what is not proven: the file on the server is another one by now. */
   forgetUnproven(): void;
@@ -44,10 +44,10 @@ export interface CachedFile {
   forgetPart(offset: number): void;
   /**
    * Proves the complete file where parts are not announced, and flushes it.
-   * @throws VerificationFailure `checksum`, and then all of it is missing; CacheFailure
+   * @throws VerificationFailure `checksum_wrong`, and then all of it is missing; Failure `cache_failed`
    */
   prove(): Promise<void>;
-  /** Removes it from the disk. @throws CacheFailure */
+  /** Removes it from the disk. @throws Failure `cache_failed` */
   remove(): Promise<void>;
   /** Keeps what is there for the next who opens it. */
   close(): Promise<void>;
@@ -61,7 +61,7 @@ export interface CachedFileOptions {
   readonly kept: KeptState;
   readonly keep: (state: KeptState) => Promise<void>;
   readonly remove: () => Promise<void>;
-  /** Turns the disk's errors into CacheFailures. */
+  /** Turns the disk's errors into Failures `cache_failed`. */
   readonly guard: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
@@ -241,7 +241,10 @@ export async function createCachedFile(options: CachedFileOptions): Promise<Cach
       }
       if (whole.digest("hex") === checksum.toLowerCase()) return;
       for (let part = 0; part < count; part += 1) forget(part);
-      throw new VerificationFailure("checksum", "the firmware's SHA-256 is not the one the hub announced");
+      throw new VerificationFailure(
+        "checksum_wrong",
+        "the firmware's SHA-256 is not the one the hub announced",
+      );
     },
     async remove() {
       unsynced = false;

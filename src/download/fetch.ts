@@ -1,4 +1,5 @@
-import { CacheFailure, type FirmwareCache, isCacheable } from "./cache.ts";
+import { failedWith } from "../platform/failure.ts";
+import { type FirmwareCache, isCacheable } from "./cache.ts";
 import type { CachedFile } from "./cached-file.ts";
 import { downloadParts } from "./parts.ts";
 import type { CacheableFile } from "./sidecar.ts";
@@ -26,7 +27,7 @@ const READ_BYTES = 64 * 1024;
  * Fetches firmware: straight through, or first to the cache, and then it is complete and proven before the
  * first byte is given. A cache that fails on the way is used as far as it goes, and the rest is fetched
  * straight through.
- * @throws DownloadFailure; VerificationFailure; the signal's reason; what `renewUrl` throws
+ * @throws Failure; VerificationFailure; the signal's reason; what `renewUrl` throws
  */
 export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint8Array, void> {
   const { expected, mode, log } = options;
@@ -58,7 +59,7 @@ async function openCache(options: FetchOptions, expected: CacheableFile): Promis
   try {
     return await options.cache.open(options.uuid, expected);
   } catch (error) {
-    if (!(error instanceof CacheFailure)) throw error;
+    if (!failedWith(error, "cache_failed")) throw error;
     options.log.warn(`streaming the update: ${error.message}`);
     return undefined;
   }
@@ -74,7 +75,7 @@ async function fill(file: CachedFile, options: FetchOptions): Promise<void> {
     await downloadParts({ ...options, ...onBytes, url: options.url(), file });
     log.info("the update is in the cache, complete and proven", { uuid, bytes: file.bytes });
   } catch (error) {
-    if (!(error instanceof CacheFailure)) throw error;
+    if (!failedWith(error, "cache_failed")) throw error;
     log.warn(`streaming the rest of the update: ${error.message}`, { uuid, bytes: file.bytes });
   }
 }
@@ -93,7 +94,7 @@ async function* throughCache(
       try {
         yield* verifier.push(bytes);
       } catch (error) {
-        if (!(error instanceof VerificationFailure) || error.fault !== "part") throw error;
+        if (!failedWith(error, "part_wrong")) throw error;
         options.log.warn(`the cache has changed on the disk: ${error.message}`);
         file.forgetPart(verifier.offset);
       }
@@ -117,7 +118,7 @@ async function readOrNothing(file: CachedFile, offset: number): Promise<Uint8Arr
   try {
     return await file.read(offset, READ_BYTES);
   } catch (error) {
-    if (!(error instanceof CacheFailure)) throw error;
+    if (!failedWith(error, "cache_failed")) throw error;
     file.forgetPart(offset);
     return new Uint8Array();
   }
@@ -134,7 +135,7 @@ async function discard(file: CachedFile, { log }: FetchOptions): Promise<void> {
   try {
     await file.remove();
   } catch (error) {
-    if (!(error instanceof CacheFailure)) throw error;
+    if (!failedWith(error, "cache_failed")) throw error;
     log.warn(error.message);
   }
 }

@@ -3,7 +3,8 @@ import type { Dispatcher } from "undici";
 import type { Clock } from "../platform/clock.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
-import { DownloadFailure, LineFault } from "./retries.ts";
+import { Failure } from "../platform/failure.ts";
+import { LineFault } from "./retries.ts";
 
 export interface HttpOptions {
   /** PEM; whom to trust instead of Node's built-in list. */
@@ -110,7 +111,8 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
 
 /**
  * Opens a file at a position, following redirects.
- * @throws LineFault when another attempt may succeed; DownloadFailure when none will; errors of undici
+ * @throws LineFault when another attempt may succeed; Failure `url_expired` or
+ *   `download_refused` when none will; errors of undici
  *   and of the system for faults on the line; the signal's reason
  */
 export async function openFile(http: Http, request: OpenRequest): Promise<OpenFile> {
@@ -127,7 +129,7 @@ export async function openFile(http: Http, request: OpenRequest): Promise<OpenFi
       throw error;
     }
   }
-  throw new DownloadFailure("refused", `${request.url.host} redirects more than ${MAX_REDIRECTS} times`);
+  throw new Failure("download_refused", `${request.url.host} redirects more than ${MAX_REDIRECTS} times`);
 }
 
 /** Ends a body that is not to be read (on). */
@@ -155,12 +157,12 @@ function redirectOf({ statusCode, headers }: HttpAnswer, from: URL): URL | undef
   if (![301, 302, 303, 307, 308].includes(statusCode)) return undefined;
   const location = single(headers["location"]);
   if (location === undefined || !URL.canParse(location, from.href)) {
-    throw new DownloadFailure("refused", `${from.host} redirects to nowhere`);
+    throw new Failure("download_refused", `${from.host} redirects to nowhere`);
   }
   const url = new URL(location, from);
   const allowed = from.protocol === "https:" ? ["https:"] : ["https:", "http:"];
   if (allowed.includes(url.protocol)) return url;
-  throw new DownloadFailure("refused", `${from.host} redirects from ${from.protocol} to ${url.protocol}`);
+  throw new Failure("download_refused", `${from.host} redirects from ${from.protocol} to ${url.protocol}`);
 }
 
 function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFile {
@@ -168,7 +170,7 @@ function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFi
   if (statusCode !== 200 && statusCode !== 206) throw faultOf(answer, request, host);
   const encoding = single(headers["content-encoding"]) ?? "identity";
   if (encoding !== "identity") {
-    throw new DownloadFailure("refused", `${host} sends the file with content-encoding ${encoding}`);
+    throw new Failure("download_refused", `${host} sends the file with content-encoding ${encoding}`);
   }
   const etag = single(headers["etag"]) ?? null;
   const length = wholeNumber(single(headers["content-length"]));
@@ -186,16 +188,13 @@ function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFi
 function faultOf({ statusCode, headers }: HttpAnswer, request: OpenRequest, host: string): Error {
   const text = `${host} answers HTTP ${statusCode}`;
   if ([401, 403, 404, 410].includes(statusCode)) {
-    return new DownloadFailure(
-      "expired-or-gone",
-      `${text}: the firmware's URL has expired or its file is gone`,
-    );
+    return new Failure("url_expired", `${text}: the firmware's URL has expired or its file is gone`);
   }
   if (statusCode >= 500 || [408, 416, 425, 429].includes(statusCode)) {
     const pastEnd = statusCode === 416 && request.offset > 0;
     return new LineFault(text, { retryAfterMs: retryAfterMs(headers, request.nowMs), pastEnd });
   }
-  return new DownloadFailure("refused", text);
+  return new Failure("download_refused", text);
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date, which is taken relative to the server's own. */

@@ -1,3 +1,4 @@
+import { Failure } from "../platform/failure.ts";
 import { type CachedFile, CHANGED, type Stretch } from "./cached-file.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
@@ -21,7 +22,7 @@ const STRETCH_PARTS = 8;
 /**
  * Fetches what is missing of a cached file, several stretches at once, and proves it. What interrupts a
  * stretch is tried again from where it was, until too many attempts in a row bring no new byte to any.
- * @throws DownloadFailure; VerificationFailure; CacheFailure; the signal's reason; what `renewUrl` throws
+ * @throws Failure, `cache_failed` for the disk; VerificationFailure; the signal's reason; what `renewUrl` throws
  */
 export async function downloadParts(options: PartsDownloadOptions): Promise<void> {
   const { file } = options;
@@ -38,7 +39,11 @@ export async function downloadParts(options: PartsDownloadOptions): Promise<void
 }
 
 /** The server gives whole files only: several connections would each fetch all of it. */
-class NoRanges extends Error {}
+class NoRanges extends Failure {
+  constructor() {
+    super("download_refused", "the server gives no ranges");
+  }
+}
 
 async function fetchMissing(options: PartsDownloadOptions, connections: number): Promise<void> {
   try {
@@ -145,5 +150,8 @@ async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap
 }
 
 function tooLong(sizeBytes: number): VerificationFailure {
-  return new VerificationFailure("too-long", `the firmware is longer than the ${sizeBytes} bytes announced`);
+  return new VerificationFailure(
+    "size_wrong",
+    `the firmware is longer than the ${sizeBytes} bytes announced`,
+  );
 }

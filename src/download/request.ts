@@ -33,7 +33,7 @@ export interface BytesRequest {
 
 /**
  * Makes one request and gives its bytes, as far as they are wanted, as they come, watched for their pace.
- * @throws LineFault, also when the answer ends too early; what `accept` throws; DownloadFailure when
+ * @throws LineFault, also when the answer ends too early; what `accept` throws; Failure when
  *   another request won't help; errors of undici and of the system; the signal's reason
  */
 export async function* requestBytes(line: Line, request: BytesRequest): AsyncGenerator<Buffer, void> {

@@ -1,6 +1,6 @@
 import { createBackoff } from "../platform/backoff.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
-import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { Failure, failedWith, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { ProxyFailure } from "../platform/proxy-tunnel.ts";
 import { VerificationFailure } from "./verify.ts";
@@ -54,11 +54,12 @@ export interface Retries {
    * Waits until the next attempt is due, with a fresh URL if that is what it takes.
    * @param url the one that the attempt was made with
    * @param bytes how many of the file's bytes are there by now
-   * @throws when there is to be none: `error` where trying again can't help, DownloadFailure, the signal's reason
+   * @throws when there is to be none: `error` where trying again can't help; Failure `download_gave_up` or
+   *   `download_timed_out`; the signal's reason
    */
   next(error: unknown, url: URL, bytes: number): Promise<void>;
   /** The failure of a download whose time is over. */
-  timedOut(why: string): DownloadFailure;
+  timedOut(why: string): Failure;
 }
 
 const MAX_DELAY_MS = 10 * 60_000;
@@ -72,7 +73,7 @@ const JITTER = 0.5;
 
 /**
  * @param bytes how many of the file's bytes are there to begin with
- * @throws DownloadFailure when `url` is none to download from
+ * @throws Failure `download_refused` when `url` is not an http(s) URL
  */
 export function createRetries(options: RetryOptions, url: string, bytes: number): Retries {
   const { clock, retry, signal, log } = options;
@@ -86,8 +87,11 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
   let renewals = 0;
   let renewing: Promise<void> | undefined;
 
-  const timedOut = (why: string): DownloadFailure =>
-    new DownloadFailure("timed-out", `the download may take ${retry.totalTimeoutMs / 1000} s in all: ${why}`);
+  const timedOut = (why: string): Failure =>
+    new Failure(
+      "download_timed_out",
+      `the download may take ${retry.totalTimeoutMs / 1000} s in all: ${why}`,
+    );
 
   /** The fault to try again after. @throws the error when trying again can't help */
   const retryable = (error: unknown): LineFault => {
@@ -107,7 +111,7 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
     failures += 1;
     if (failures >= retry.attempts) {
       const text = `the download got no further in ${failures} attempts; the last one: ${fault.message}`;
-      throw new DownloadFailure("gave-up", text, { cause: error });
+      throw new Failure("download_gave_up", text, { cause: error });
     }
     const delayMs = Math.max(backoff.next(), Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS));
     if (clock.monotonic() + delayMs >= deadlineMs) throw timedOut(fault.message);
@@ -120,7 +124,7 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
     await sleep(clock, delayMs, signal);
   };
 
-  const renew = async (expired: DownloadFailure): Promise<void> => {
+  const renew = async (expired: Failure): Promise<void> => {
     renewals += 1;
     if (options.renewUrl === undefined || renewals > MAX_RENEWALS) throw expired;
     log.info(`asking the hub for a fresh URL: ${expired.message}`, { bytes: reached });
@@ -152,7 +156,7 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
         backoff.reset();
       }
       reached = Math.max(reached, bytesNow);
-      if (!(error instanceof DownloadFailure) || error.fault !== "expired-or-gone") {
+      if (!failedWith(error, "url_expired")) {
         await waitForNext(error);
       } else if (used === current) {
         try {
@@ -173,33 +177,11 @@ function parseUrl(text: string): URL {
     const url = new URL(text);
     if (url.protocol === "https:" || url.protocol === "http:") return url;
   }
-  throw new DownloadFailure("refused", "the firmware's URL is not an http(s) URL");
-}
-
-/**
- * Why a download can't be completed.
- *
- * - `expired-or-gone`: the server does not give the file under this URL (any more); a new URL may help
- * - `refused`: the URL or the server's answer is not one to follow, such as a redirect from https to http
- * - `file-changed`: the file is not the one that the first bytes are of, and those are handed out already;
- *   starting over from the first byte may help
- * - `gave-up`: too many attempts in a row without a new byte
- * - `timed-out`: it took longer than it may in all
- */
-export type DownloadFault = "expired-or-gone" | "refused" | "file-changed" | "gave-up" | "timed-out";
-
-export class DownloadFailure extends Failure {
-  readonly fault: DownloadFault;
-
-  constructor(fault: DownloadFault, message: string, options?: ErrorOptions) {
-    super("unavailable", message, options);
-    this.name = "DownloadFailure";
-    this.fault = fault;
-  }
+  throw new Failure("download_refused", "the firmware's URL is not an http(s) URL");
 }
 
 /** What went wrong with one attempt; trying again may help. */
-export class LineFault extends Error {
+export class LineFault extends Failure {
   /** How long the server asks to stay away, ms. */
   readonly retryAfterMs: number;
   /** True when bytes came, but too slowly to count as headway. */
@@ -209,7 +191,7 @@ export class LineFault extends Error {
 
   constructor(message: string, options: LineFaultOptions = {}) {
     const { retryAfterMs = 0, tooSlow = false, pastEnd = false, ...rest } = options;
-    super(message, rest);
+    super("download_interrupted", message, rest);
     this.name = "LineFault";
     this.retryAfterMs = retryAfterMs;
     this.tooSlow = tooSlow;

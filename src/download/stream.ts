@@ -1,8 +1,9 @@
+import { Failure } from "../platform/failure.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
-import { createRetries, DownloadFailure, LineFault, type RetryOptions } from "./retries.ts";
+import { createRetries, LineFault, type RetryOptions } from "./retries.ts";
 import type { Verifier } from "./verify.ts";
 
 export interface DownloadOptions extends RetryOptions {
@@ -30,7 +31,7 @@ export interface DownloadOptions extends RetryOptions {
  * Fetches a file over HTTP and gives its proven bytes (see {@link Verifier}, also for how long a chunk
  * stays valid). Takes from the line only what the consumer asks for. What interrupts it is tried again
  * from the position reached on, until too many attempts in a row bring no new byte.
- * @throws DownloadFailure; VerificationFailure; the signal's reason; what `renewUrl` throws
+ * @throws Failure (`url_expired`, `download_…`, `file_changed`); VerificationFailure; the signal's reason; what `renewUrl` throws
  */
 export async function* download(options: DownloadOptions): AsyncGenerator<Uint8Array, void> {
   const { verifier, signal } = options;
@@ -115,6 +116,6 @@ function startOverWithin(fetching: Fetching): void {
     verifier.restart();
   } else {
     const text = "the file on the server has changed, and part of it is written already";
-    throw new DownloadFailure("file-changed", `${text}; start the update again`);
+    throw new Failure("file_changed", `${text}; start the update again`);
   }
 }

@@ -18,25 +18,18 @@ export const PART_BYTES = 1024 * 1024;
  */
 export const TAIL_BYTES = 64 * 1024;
 
-/**
- * How a file differs from what was announced.
- *
- * - `part`: a part's checksum; to fetch it again, from the verifier's `offset` on, may help
- * - `checksum`: the whole file's checksum, though each part (if there are any) was right
- * - `too-long`, `too-short`: the size
- * - `announced`: what was announced contradicts itself
- */
-export type VerificationFault = "part" | "checksum" | "too-long" | "too-short" | "announced";
-
+/** How a file differs from what was announced. A wrong part may be right when it is fetched again. */
 export class VerificationFailure extends Failure {
-  readonly fault: VerificationFault;
-  /** Which part, from 0, for fault `part`. */
+  /** Which part, from 0, for `part_wrong`. */
   readonly part: number | undefined;
 
-  constructor(fault: VerificationFault, message: string, part?: number) {
-    super("failed", message);
+  constructor(
+    code: "part_wrong" | "checksum_wrong" | "size_wrong" | "announcement_invalid",
+    message: string,
+    part?: number,
+  ) {
+    super(code, message);
     this.name = "VerificationFailure";
-    this.fault = fault;
     this.part = part;
   }
 }
@@ -60,7 +53,7 @@ export interface Verifier {
   readonly proven: boolean;
   /**
    * Takes the bytes at `offset`; the result must be read to its end.
-   * @throws VerificationFailure; after fault `part`, `offset` is that part's start again
+   * @throws VerificationFailure; after `part_wrong`, `offset` is that part's start again
    */
   push(chunk: Uint8Array): Iterable<Uint8Array>;
   /**
@@ -81,12 +74,12 @@ export interface Verifier {
 const PIECE_BYTES = 2 * TAIL_BYTES;
 const NOTHING: Buffer<ArrayBuffer> = Buffer.alloc(0);
 
-/** @throws VerificationFailure `announced` when the number of parts does not fit the size */
+/** @throws VerificationFailure `announcement_invalid` when the number of parts does not fit the size */
 export function createVerifier(expected: ExpectedFile): Verifier {
   const { sizeBytes, checksum, parts } = expected;
   if (parts !== null && sizeBytes !== null && parts.length !== Math.ceil(sizeBytes / PART_BYTES)) {
     const text = `the hub announced ${parts.length} part checksums for ${sizeBytes} bytes; the firmware's entry on the hub is damaged`;
-    throw new VerificationFailure("announced", text);
+    throw new VerificationFailure("announcement_invalid", text);
   }
   const maxBytes = sizeBytes ?? (parts === null ? Number.POSITIVE_INFINITY : parts.length * PART_BYTES);
   const partBytes = Math.min(parts === null ? PIECE_BYTES : PART_BYTES, maxBytes);
@@ -117,7 +110,7 @@ export function createVerifier(expected: ExpectedFile): Verifier {
     const received = verifiedBytes + filled;
     if (sizeBytes === null || received >= sizeBytes) return;
     const text = `the firmware ended after ${received} bytes, announced were ${sizeBytes}`;
-    throw new VerificationFailure("too-short", text);
+    throw new VerificationFailure("size_wrong", text);
   };
 
   function* pass(bytes: Buffer): Generator<Uint8Array, void> {
@@ -142,7 +135,7 @@ export function createVerifier(expected: ExpectedFile): Verifier {
     *push(chunk) {
       if (verifiedBytes + filled + chunk.length > maxBytes) {
         throw new VerificationFailure(
-          "too-long",
+          "size_wrong",
           `the firmware is longer than the ${maxBytes} bytes announced`,
         );
       }
@@ -171,10 +164,13 @@ export function createVerifier(expected: ExpectedFile): Verifier {
       checkLength();
       if (parts !== null && Math.ceil(verifiedBytes / PART_BYTES) < parts.length) {
         const text = `the firmware ended after ${verifiedBytes} bytes, announced were ${parts.length} parts of 1 MiB`;
-        throw new VerificationFailure("too-short", text);
+        throw new VerificationFailure("size_wrong", text);
       }
       if (checksum !== null && whole.digest("hex") !== checksum.toLowerCase()) {
-        throw new VerificationFailure("checksum", "the firmware's SHA-256 is not the one the hub announced");
+        throw new VerificationFailure(
+          "checksum_wrong",
+          "the firmware's SHA-256 is not the one the hub announced",
+        );
       }
       proven = true;
       yield* pass(held.subarray(heldLess));
@@ -197,7 +193,7 @@ export function createVerifier(expected: ExpectedFile): Verifier {
 /** @param index from 0 */
 export function wrongPart(index: number, count: number): VerificationFailure {
   const text = `part ${index + 1} of ${count} of the firmware is not what the hub announced (SHA-256)`;
-  return new VerificationFailure("part", text, index);
+  return new VerificationFailure("part_wrong", text, index);
 }
 
 function sha256(bytes: Uint8Array): string {

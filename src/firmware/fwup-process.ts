@@ -2,32 +2,7 @@ import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import type { Writable } from "node:stream";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import type { FailureCode } from "../platform/failures.ts";
 import { createFrameReader, END_OF_INPUT, frameHeader, type FwupFrame } from "./framing.ts";
-
-/**
- * Why fwup did not do what it was asked.
- *
- * - `busy`: another fwup of this process is at work
- * - `not-started`: it could not be run
- * - `refused`: it said why (bad signature, damaged or unfit archive, device too small): the same archive
- *   will be refused again
- * - `crashed`: it ended without its OK and without a reason, or was killed
- * - `stalled`: it took no byte and reported no progress for too long, and was killed
- * - `unproven`: it finished, so the slot is written and active, but the input's end, which it does not
- *   read, failed
- */
-export type FwupFault = "busy" | "not-started" | "refused" | "crashed" | "stalled" | "unproven";
-
-export class FwupFailure extends Failure {
-  readonly fault: FwupFault;
-
-  constructor(fault: FwupFault, code: FailureCode, message: string, options?: ErrorOptions) {
-    super(code, message, options);
-    this.name = "FwupFailure";
-    this.fault = fault;
-  }
-}
 
 /**
  * Bytes of an archive for fwup's stdin; a chunk need only stay as it is until the next but one is asked
@@ -65,12 +40,12 @@ let running = false;
  * fwup stops at the archive's directory: what it does not read is drawn all the same, so that checks in
  * `source` have the last word. When this settles, no process is left.
  * @param source input for its stdin; without one its stdin is closed
- * @throws FwupFailure; whatever `source` throws (fwup is killed first); the signal's reason
+ * @throws Failure `fwup_…`; what `source` throws (fwup is killed first); the signal's reason
  */
 export async function runFwup(run: FwupRun, source?: FwupSource): Promise<void> {
   run.signal?.throwIfAborted();
   if (running) {
-    throw new FwupFailure("busy", "fwup_busy", "fwup is already at work; try again when it has finished");
+    throw new Failure("fwup_busy", "fwup is already at work; try again when it has finished");
   }
   running = true;
   try {
@@ -119,14 +94,9 @@ async function supervise(run: FwupRun, source: FwupSource | undefined): Promise<
   if (ok && fault === undefined) return;
   if (ok) {
     const why = messageOf(fault?.error);
-    throw new FwupFailure(
-      "unproven",
-      "fwup_unproven",
-      `fwup finished, but the rest of its input failed: ${why}`,
-      {
-        cause: fault?.error,
-      },
-    );
+    throw new Failure("fwup_unproven", `fwup finished, but the rest of its input failed: ${why}`, {
+      cause: fault?.error,
+    });
   }
   if (ending.startError !== undefined) throw notStarted(run.fwup, ending.startError);
   if (fault !== undefined) throw fault.error;
@@ -134,11 +104,10 @@ async function supervise(run: FwupRun, source: FwupSource | undefined): Promise<
   if (watch.stalled()) {
     const seconds = Math.round(run.stallMs / 1000);
     const text = `fwup took no byte and reported no progress for ${seconds} s and was ended`;
-    throw new FwupFailure("stalled", "fwup_stalled", text);
+    throw new Failure("fwup_stalled", text);
   }
-  if (verdict?.type === "error")
-    throw new FwupFailure("refused", "fwup_refused", reason(verdict.text, said.stderr()));
-  throw new FwupFailure("crashed", "fwup_crashed", `fwup ${howItEnded(ending)}${lastWords(said)}`);
+  if (verdict?.type === "error") throw new Failure("fwup_refused", reason(verdict.text, said.stderr()));
+  throw new Failure("fwup_crashed", `fwup ${howItEnded(ending)}${lastWords(said)}`);
 }
 
 /**
@@ -277,10 +246,10 @@ function createWatch(clock: Clock, stallMs: number, onStall: () => void): Watch 
   };
 }
 
-function notStarted(fwup: string, error: Error): FwupFailure {
+function notStarted(fwup: string, error: Error): Failure {
   const code = systemCode(error);
   const hint = code === "ENOENT" ? "not found; install it or correct firmware.fwup" : messageOf(error);
-  return new FwupFailure("not-started", "fwup_missing", `${fwup}: ${hint}`, { cause: error });
+  return new Failure("fwup_missing", `${fwup}: ${hint}`, { cause: error });
 }
 
 /**

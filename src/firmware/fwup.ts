@@ -56,7 +56,7 @@ export function keyArguments(keys: readonly string[]): string[] {
  * Streams an archive through fwup into the other slot, then flushes the device, which fwup doesn't.
  * What `source` withholds fwup can't act on, so a source that proves the file before it gives its end
  * away makes sure that no unproven file is finished.
- * @throws FwupFailure; what `source` throws (fwup is killed first); the signal's reason; Failure when
+ * @throws Failure `fwup_…`; what `source` throws (fwup is killed first); the signal's reason; Failure when
  *   there is no usable key or `devpath` is nothing to write to
  */
 export async function applyFirmware(options: ApplyOptions, source: FwupSource): Promise<void> {
@@ -86,7 +86,7 @@ export interface OpsTaskOptions {
 /**
  * Runs a task of the board's own ops file (validate, revert, invalidate) and flushes the device. No key:
  * the file is part of the running, verified firmware, and whoever can change it is root already.
- * @throws FwupFailure; the signal's reason; Failure when the ops file is missing or `devpath` is nothing
+ * @throws Failure `fwup_…`; the signal's reason; Failure when the ops file is missing or `devpath` is nothing
  *   to write to
  */
 export async function runOpsTask(options: OpsTaskOptions): Promise<void> {

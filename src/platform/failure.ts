@@ -24,6 +24,11 @@ export class Failure extends Error {
   }
 }
 
+/** Whether `error` is a failure with one of these codes. */
+export function failedWith(error: unknown, ...codes: readonly FailureCode[]): error is Failure {
+  return error instanceof Failure && codes.includes(error.code);
+}
+
 /** The text of anything that was thrown, one line. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);

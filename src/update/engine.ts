@@ -1,5 +1,3 @@
-import { DownloadFailure } from "../download/retries.ts";
-import { FwupFailure } from "../firmware/fwup-process.ts";
 import { applyFirmware, usablePublicKeys } from "../firmware/fwup.ts";
 import {
   type AnnouncedMetadata,
@@ -8,7 +6,7 @@ import {
   peekMetadata,
 } from "../firmware/metadata.ts";
 import { type Clock, within } from "../platform/clock.ts";
-import { Failure, messageOf } from "../platform/failure.ts";
+import { Failure, failedWith, messageOf } from "../platform/failure.ts";
 import { type Log, redact } from "../platform/log.ts";
 import type { Blame, UpdateHistory } from "./history.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
@@ -239,7 +237,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
     try {
       return await write(offer);
     } catch (error) {
-      const changed = error instanceof DownloadFailure && error.fault === "file-changed";
+      const changed = failedWith(error, "file_changed");
       if (!changed || (state !== "checking" && state !== "writing")) throw error;
       log.warn("the update starts over: the file has changed on the server", { uuid: offer.announced.uuid });
       move("restarted");
@@ -270,7 +268,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
       return { result: "installed", firmware };
     } catch (error) {
       // What is withheld from fwup keeps it from finishing, unless more than that follows the archive's end.
-      if (state === "writing") await undo(error instanceof FwupFailure && error.fault === "unproven");
+      if (state === "writing") await undo(failedWith(error, "fwup_unproven"));
       return { result: "failed", reason: reasonOf(error), blame: blameOf(error) };
     }
   };
@@ -373,14 +371,18 @@ export function createUpdater(options: UpdaterOptions): Updater {
 /** In the words the hub shows; fwup's own are marked, as NervesHub looks for them. */
 function reasonOf(error: unknown): string {
   const text = redact(messageOf(error));
-  return error instanceof FwupFailure && error.fault !== "not-started" ? `fwup error: ${text}` : text;
+  return fwupFailed(error) || failedWith(error, "fwup_busy") ? `fwup error: ${text}` : text;
+}
+
+/** Whether fwup had begun the update and failed at it. */
+function fwupFailed(error: unknown): boolean {
+  return failedWith(error, "fwup_refused", "fwup_crashed", "fwup_stalled", "fwup_unproven");
 }
 
 /** Whether the same firmware will fail again: it, or fwup's way with it, was wrong, not the line or the board. */
 function blameOf(error: unknown): Blame {
-  if (error instanceof FwupFailure) {
-    return error.fault === "busy" || error.fault === "not-started" ? "circumstances" : "firmware";
-  }
+  if (fwupFailed(error)) return "firmware";
+  if (failedWith(error, "fwup_busy")) return "circumstances";
   return error instanceof Failure && error.kind === "other" ? "firmware" : "circumstances";
 }
 

@@ -1,12 +1,13 @@
-import { DownloadFailure, LineFault } from "../download/retries.ts";
+import { LineFault } from "../download/retries.ts";
 import type { Update } from "../hub/device-messages.ts";
 import type { Clock } from "../platform/clock.ts";
+import { Failure } from "../platform/failure.ts";
 
 /** Has the hub send an update that is under way again, since its signed URL has expired. */
 export interface UpdateAgain {
   /**
    * The update of `uuid` as the hub sends it now.
-   * @throws LineFault when none came; DownloadFailure when the hub sends another one; the signal's reason
+   * @throws LineFault when none came; Failure `url_expired` when the hub sends another one; the signal's reason
    */
   ask(uuid: string, signal: AbortSignal): Promise<Update>;
   /** Takes notice of an update that the hub sent. */
@@ -55,9 +56,9 @@ export function createUpdateAgain(clock: Clock, askHub: () => void): UpdateAgain
   };
 }
 
-function superseded(): DownloadFailure {
-  return new DownloadFailure(
-    "expired-or-gone",
+function superseded(): Failure {
+  return new Failure(
+    "url_expired",
     "the firmware's URL has expired, and the hub offers another firmware by now",
   );
 }

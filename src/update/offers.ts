@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { interfaceTowards } from "../board/network-interface.ts";
 import type { FirmwareCache } from "../download/cache.ts";
 import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
-import { DownloadFailure, type RetryPolicy } from "../download/retries.ts";
+import type { RetryPolicy } from "../download/retries.ts";
 import { download } from "../download/stream.ts";
 import { createVerifier, type ExpectedFile } from "../download/verify.ts";
 import type { Update } from "../hub/device-messages.ts";
@@ -49,7 +49,7 @@ export function hubOffer(update: Update, deps: HubOfferDeps, again: UpdateAgain)
     const before = expectedOf(latest);
     latest = await again.ask(uuid, signal);
     if (isDeepStrictEqual(expectedOf(latest), before)) return latest.firmware_url;
-    throw new DownloadFailure("file-changed", "the hub sends another file for the same firmware by now");
+    throw new Failure("file_changed", "the hub sends another file for the same firmware by now");
   };
   return {
     origin: "hub",

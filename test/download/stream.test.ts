@@ -1,21 +1,11 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import {
-  DownloadFailure,
-  type DownloadFault,
-  LineFault,
-  type Retry,
-  type RetryPolicy,
-} from "../../src/download/retries.ts";
+import { LineFault, type Retry, type RetryPolicy } from "../../src/download/retries.ts";
 import { download, type DownloadOptions } from "../../src/download/stream.ts";
-import {
-  createVerifier,
-  type ExpectedFile,
-  PART_BYTES,
-  VerificationFailure,
-  type Verifier,
-} from "../../src/download/verify.ts";
+import { createVerifier, type ExpectedFile, PART_BYTES, type Verifier } from "../../src/download/verify.ts";
+import { Failure, failedWith } from "../../src/platform/failure.ts";
+import type { FailureCode } from "../../src/platform/failures.ts";
 import { createTokenBucket } from "../../src/platform/token-bucket.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { createAuthority } from "../identity/authority.ts";
@@ -100,10 +90,10 @@ describe("a download", () => {
     return Buffer.concat(out);
   }
 
-  async function fails(work: Promise<unknown>, fault: DownloadFault, message?: RegExp): Promise<void> {
+  async function fails(work: Promise<unknown>, code: FailureCode, message?: RegExp): Promise<void> {
     await assert.rejects(work, (error) => {
-      assert.ok(error instanceof DownloadFailure, String(error));
-      assert.equal(error.fault, fault);
+      assert.ok(error instanceof Failure, String(error));
+      assert.equal(error.code, code);
       assert.doesNotMatch(error.message, /secret/);
       if (message !== undefined) assert.match(error.message, message);
       return true;
@@ -259,24 +249,23 @@ describe("a download", () => {
     it("but not for ever", async () => {
       const origin = await server(give(corrupted));
       const retry = { ...RETRY, attempts: 10 };
-      await assert.rejects(
-        fetchFrom(origin, announce(FILE), { retry }),
-        (error) => error instanceof VerificationFailure && error.fault === "part",
+      await assert.rejects(fetchFrom(origin, announce(FILE), { retry }), (error) =>
+        failedWith(error, "part_wrong"),
       );
       assert.equal(origin.requests.length, 3);
     });
   });
 
   it("fails when the file is shorter or longer than announced", async () => {
-    for (const [bytes, fault] of [
-      [FILE.subarray(0, -1), "too-short"],
-      [Buffer.concat([FILE, Buffer.alloc(1)]), "too-long"],
+    for (const [bytes, message] of [
+      [FILE.subarray(0, -1), /ended after/],
+      [Buffer.concat([FILE, Buffer.alloc(1)]), /is longer than/],
     ] as const) {
       const origin = await server(give(bytes));
-      await assert.rejects(
-        fetchFrom(origin, { ...announce(FILE), parts: null }),
-        (error) => error instanceof VerificationFailure && error.fault === fault,
-      );
+      await assert.rejects(fetchFrom(origin, { ...announce(FILE), parts: null }), {
+        code: "size_wrong",
+        message,
+      });
       assert.equal(origin.requests.length, 1);
     }
   });
@@ -292,14 +281,14 @@ describe("a download", () => {
     ] as const) {
       it(`fails once bytes were handed out: ${what}`, async () => {
         const origin = await server(give(FILE, part), answer);
-        await fails(fetchFrom(origin, NOTHING), "file-changed");
+        await fails(fetchFrom(origin, NOTHING), "file_changed");
         assert.equal(origin.requests.length, 2);
       });
     }
 
     it("fails once bytes were handed out: there is no such range any more (asks 10)", async () => {
       const origin = await server(give(FILE, part), status(416));
-      await fails(fetchFrom(origin, NOTHING), "file-changed");
+      await fails(fetchFrom(origin, NOTHING), "file_changed");
       assert.equal(origin.requests.length, 2);
     });
 
@@ -352,7 +341,7 @@ describe("a download", () => {
     it("fails when fresh ones bring nothing either (asks 12)", async () => {
       const origin = await server(give(FILE, stop), status(404));
       const renewUrl = async (): Promise<string> => Promise.resolve(`${origin.origin}/?sig=secret`);
-      await fails(fetchFrom(origin, announce(FILE), { renewUrl }), "expired-or-gone");
+      await fails(fetchFrom(origin, announce(FILE), { renewUrl }), "url_expired");
       assert.equal(origin.requests.length, 2 + 3);
     });
 
@@ -371,7 +360,7 @@ describe("a download", () => {
         asked += 1;
         return Promise.reject(new LineFault("no fresh URL came"));
       };
-      await fails(fetchFrom(origin, NOTHING, { renewUrl }), "gave-up", /no fresh URL came/);
+      await fails(fetchFrom(origin, NOTHING, { renewUrl }), "download_gave_up", /no fresh URL came/);
       assert.equal(asked, 3);
     });
 
@@ -381,7 +370,7 @@ describe("a download", () => {
         new Promise((_, reject) => {
           signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
         });
-      const late = fails(fetchFrom(origin, NOTHING, { renewUrl: never }), "timed-out");
+      const late = fails(fetchFrom(origin, NOTHING, { renewUrl: never }), "download_timed_out");
       await eventually(() => lines.length === 1, "asked");
       await clock.advance(86_400_000);
       await late;
@@ -398,7 +387,7 @@ describe("a download", () => {
     for (const code of [401, 403, 404, 410]) {
       it(`HTTP ${code}: the URL has expired or the file is gone`, async () => {
         const origin = await server(status(code));
-        await fails(fetchFrom(origin), "expired-or-gone", new RegExp(`answers HTTP ${code}`));
+        await fails(fetchFrom(origin), "url_expired", new RegExp(`answers HTTP ${code}`));
         assert.equal(origin.requests.length, 1);
       });
     }
@@ -414,14 +403,14 @@ describe("a download", () => {
     ] as const) {
       it(what, async () => {
         const origin = await server(answer);
-        await fails(fetchFrom(origin), "refused");
+        await fails(fetchFrom(origin), "download_refused");
         assert.ok(origin.requests.length <= 6);
       });
     }
 
     it("a URL that is none", async () => {
       for (const url of ["secret", "ftp://host/secret", ""]) {
-        await fails(collect(open(url, createVerifier(NOTHING), { url })), "refused");
+        await fails(collect(open(url, createVerifier(NOTHING), { url })), "download_refused");
       }
     });
   });
@@ -461,7 +450,7 @@ describe("a download", () => {
       const retry = { ...RETRY, attempts: 8 };
       await fails(
         fetchFrom(origin, NOTHING, { retry, random: () => 0.5 }),
-        "gave-up",
+        "download_gave_up",
         /no further in 8 attempts; .* HTTP 500/,
       );
       assert.deepEqual(
@@ -480,7 +469,7 @@ describe("a download", () => {
         status(500),
       );
       clock.jump(-1e12); // the board's clock is wrong, the server's date counts
-      await fails(fetchFrom(origin, NOTHING, { retry: { ...RETRY, attempts: 5 } }), "gave-up");
+      await fails(fetchFrom(origin, NOTHING, { retry: { ...RETRY, attempts: 5 } }), "download_gave_up");
       assert.deepEqual(
         retries.map(({ delayMs }) => delayMs / 1000),
         [120, 600, 3600, 120],
@@ -490,7 +479,7 @@ describe("a download", () => {
     it("when nobody listens", async () => {
       const origin = await server(give(FILE));
       await origin.close();
-      await fails(fetchFrom(origin), "gave-up", /ECONNREFUSED/);
+      await fails(fetchFrom(origin), "download_gave_up", /ECONNREFUSED/);
     });
   });
 
@@ -498,7 +487,7 @@ describe("a download", () => {
     it("fails instead of waiting for another attempt", async () => {
       const origin = await server(status(500));
       const retry = { ...RETRY, attempts: 100, totalTimeoutMs: 100_000 };
-      await fails(fetchFrom(origin, NOTHING, { retry }), "timed-out", /100 s in all.*HTTP 500/);
+      await fails(fetchFrom(origin, NOTHING, { retry }), "download_timed_out", /100 s in all.*HTTP 500/);
       assert.equal(origin.requests.length, 3);
     });
 
@@ -507,7 +496,7 @@ describe("a download", () => {
       const verifier = createVerifier(NOTHING);
       const failed = fails(
         collect(open(origin.origin, verifier, { retry: { ...RETRY, totalTimeoutMs: 50_000 } })),
-        "timed-out",
+        "download_timed_out",
       );
       await eventually(() => verifier.offset === 100_000, "the first bytes came");
       clock.jump(1e10);
@@ -527,7 +516,7 @@ describe("a download", () => {
         await clock.advance(60_000);
       }
     };
-    await fails(slowly(), "timed-out");
+    await fails(slowly(), "download_timed_out");
   });
 
   describe("over a slow line", () => {
@@ -543,7 +532,7 @@ describe("a download", () => {
       const verifier = createVerifier(announce(FILE));
       const failed = fails(
         collect(open(origin.origin, verifier, { retry: { ...RETRY, attempts: 2 } })),
-        "gave-up",
+        "download_gave_up",
         /the server gave 500 bytes\/s, at least 1000 are wanted/,
       );
       for (const attempt of [1, 2]) {
@@ -692,8 +681,12 @@ describe("a download", () => {
       const { origin, ca } = await tlsServer(give(FILE));
       assert.ok((await fetchFrom(origin, announce(FILE), { ca })).equals(FILE));
       const stranger = await createAuthority("CN=Stranger");
-      await fails(fetchFrom(origin, announce(FILE), { ca: [stranger.pem] }), "gave-up", /certificate/);
-      await fails(fetchFrom(origin), "gave-up", /certificate/);
+      await fails(
+        fetchFrom(origin, announce(FILE), { ca: [stranger.pem] }),
+        "download_gave_up",
+        /certificate/,
+      );
+      await fails(fetchFrom(origin), "download_gave_up", /certificate/);
       assert.equal(origin.requests.length, 1);
     });
 
@@ -705,7 +698,7 @@ describe("a download", () => {
     it("never follows to a plain connection", async () => {
       const plain = await server(give(FILE));
       const { origin, ca } = await tlsServer(status(302, { location: plain.origin }));
-      await fails(fetchFrom(origin, announce(FILE), { ca }), "refused", /from https: to http:/);
+      await fails(fetchFrom(origin, announce(FILE), { ca }), "download_refused", /from https: to http:/);
       assert.equal(plain.requests.length, 0);
     });
   });

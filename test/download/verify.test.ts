@@ -9,7 +9,6 @@ import {
   VerificationFailure,
   verified,
   type ExpectedFile,
-  type VerificationFault,
 } from "../../src/download/verify.ts";
 import { announce, someBytes } from "./announce.ts";
 
@@ -39,8 +38,10 @@ async function* pieces(bytes: Uint8Array, pieceBytes: number): AsyncGenerator<Ui
   for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
 }
 
-async function faultOf(bytes: Uint8Array, expected: ExpectedFile): Promise<VerificationFault | undefined> {
-  return (await pass(bytes, expected)).failure?.fault;
+async function hasWrongSize(bytes: Uint8Array, expected: ExpectedFile, words: string): Promise<void> {
+  const { failure } = await pass(bytes, expected);
+  assert.equal(failure?.code, "size_wrong");
+  assert.ok(failure.message.includes(words), failure.message);
 }
 
 describe("a file that is proven while it passes", () => {
@@ -86,7 +87,7 @@ describe("a file that is proven while it passes", () => {
     for (const at of [0, PART_BYTES - 1, PART_BYTES, 2 * PART_BYTES, file.length - 1]) {
       const bad = flipped(file, at);
       const { out, failure } = await pass(bad, { ...expected, checksum: null });
-      assert.equal(failure?.fault, "part");
+      assert.equal(failure?.code, "part_wrong");
       const proven = at - (at % PART_BYTES);
       assert.equal(out.length, Math.max(0, proven - TAIL_BYTES));
       assert.ok(out.equals(file.subarray(0, out.length)));
@@ -101,31 +102,27 @@ describe("a file that is proven while it passes", () => {
     ]) {
       const wrong = { ...announced, checksum: createHash("sha256").digest("hex") };
       const { out, failure } = await pass(file, wrong);
-      assert.equal(failure?.fault, "checksum");
+      assert.equal(failure?.code, "checksum_wrong");
       assert.ok(out.length <= file.length - TAIL_BYTES);
     }
   });
 
   it("tells wrong sizes apart", async () => {
+    const partsOnly = { ...NOTHING, parts: expected.parts };
     const longer = Buffer.concat([file, Buffer.alloc(1)]);
-    assert.equal(await faultOf(longer, expected), "too-long");
-    assert.equal(await faultOf(longer, { ...expected, parts: null }), "too-long");
-    assert.equal(
-      await faultOf(someBytes(3 * PART_BYTES + 1), { ...NOTHING, parts: expected.parts }),
-      "too-long",
-    );
+    await hasWrongSize(longer, expected, "is longer than");
+    await hasWrongSize(longer, { ...expected, parts: null }, "is longer than");
+    await hasWrongSize(someBytes(3 * PART_BYTES + 1), partsOnly, "is longer than");
     const shorter = file.subarray(0, -1);
-    assert.equal(await faultOf(shorter, expected), "too-short");
-    assert.equal(await faultOf(shorter, { ...expected, parts: null }), "too-short");
-    const twoParts = file.subarray(0, 2 * PART_BYTES);
-    assert.equal(await faultOf(twoParts, { ...NOTHING, parts: expected.parts }), "too-short");
+    await hasWrongSize(shorter, expected, "ended after");
+    await hasWrongSize(shorter, { ...expected, parts: null }, "ended after");
+    await hasWrongSize(file.subarray(0, 2 * PART_BYTES), partsOnly, "ended after");
   });
 
   it("refuses an announcement whose parts do not fit its size", () => {
-    assert.throws(
-      () => createVerifier({ ...expected, parts: expected.parts.slice(1) }),
-      (error) => error instanceof VerificationFailure && error.fault === "announced",
-    );
+    assert.throws(() => createVerifier({ ...expected, parts: expected.parts.slice(1) }), {
+      code: "announcement_invalid",
+    });
   });
 
   it("goes on from the start of a part that was wrong", () => {

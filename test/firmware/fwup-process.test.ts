@@ -5,13 +5,8 @@ import { mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import {
-  FwupFailure,
-  runFwup,
-  type FwupFault,
-  type FwupRun,
-  type FwupSource,
-} from "../../src/firmware/fwup-process.ts";
+import { runFwup, type FwupRun, type FwupSource } from "../../src/firmware/fwup-process.ts";
+import { Failure } from "../../src/platform/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { someBytes } from "../download/announce.ts";
 import { say, scriptedFwup } from "./fwups.ts";
@@ -59,12 +54,12 @@ describe("a run of fwup", () => {
     );
   }
 
-  async function failureOf(work: Promise<void>): Promise<{ fault: FwupFault; message: string }> {
+  async function failureOf(work: Promise<void>): Promise<Pick<Failure, "code" | "message">> {
     try {
       await work;
     } catch (error) {
-      assert.ok(error instanceof FwupFailure, String(error));
-      return { fault: error.fault, message: error.message };
+      assert.ok(error instanceof Failure, String(error));
+      return { code: error.code, message: error.message };
     }
     return assert.fail("it succeeded");
   }
@@ -100,7 +95,7 @@ describe("a run of fwup", () => {
       "exit 1",
     ];
     assert.deepEqual(await failureOf(run(refusal)), {
-      fault: "refused",
+      code: "fwup_refused",
       message: "Unexpected error; parsing meta.conf (version 99 required)",
     });
   });
@@ -122,13 +117,13 @@ describe("a run of fwup", () => {
     ],
   ] as const) {
     it(`crashed when fwup ${what}`, async () => {
-      assert.deepEqual(await failureOf(run([...lines])), { fault: "crashed", message });
+      assert.deepEqual(await failureOf(run([...lines])), { code: "fwup_crashed", message });
     });
   }
 
   it("says so when there is no fwup", async () => {
-    const { fault, message } = await failureOf(run([], bytes(10), { fwup: join(folder, "none") }));
-    assert.equal(fault, "not-started");
+    const { code, message } = await failureOf(run([], bytes(10), { fwup: join(folder, "none") }));
+    assert.equal(code, "fwup_missing");
     assert.match(message, /none: not found; install it/);
   });
 
@@ -163,7 +158,7 @@ describe("a run of fwup", () => {
     await eventually(() => !process.getActiveResourcesInfo().includes("ProcessWrap"), "fwup has ended");
     ended.open();
     assert.deepEqual(await failure, {
-      fault: "unproven",
+      code: "fwup_unproven",
       message: "fwup finished, but the rest of its input failed: checksum",
     });
   });
@@ -231,7 +226,7 @@ describe("a run of fwup", () => {
       return !process.getActiveResourcesInfo().includes("ProcessWrap");
     }, "the end of fwup");
     assert.deepEqual(await failure, {
-      fault: "stalled",
+      code: "fwup_stalled",
       message: "fwup took no byte and reported no progress for 600 s and was ended",
     });
   });
@@ -298,7 +293,7 @@ describe("a run of fwup", () => {
     const abort = new AbortController();
     const first = run(["sleep 1000"], undefined, { signal: abort.signal });
     await eventually(() => clock.pending === 1, "the first runs");
-    assert.equal((await failureOf(run([OK]))).fault, "busy");
+    assert.equal((await failureOf(run([OK]))).code, "fwup_busy");
     abort.abort(new Error("stop"));
     await assert.rejects(first, /stop/);
     await run([OK]);
