@@ -1,9 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "esbuild";
 import { bundle } from "../../scripts/bundle.ts";
 import { openFactory, type Factory } from "../agent/factory.ts";
 import { environmentConfig, makeBoard, type MadeFirmware } from "../fwup/archive.ts";
@@ -64,7 +63,7 @@ export async function setUpWorld(): Promise<World> {
   for (const name of ["reboot", "sync"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
   const agent = join(dir, "hublink.cjs");
   await bundle(agent);
-  const fwup = realFwup() ?? (await bundledStandIn(join(dir, "fwup")));
+  const fwup = realFwup() ?? STAND_IN;
   const models = new Map<ModelName, Promise<Model>>();
   return {
     dir,
@@ -100,21 +99,6 @@ export function compilePreload(library: string): string {
     stdio: ["ignore", "inherit", "inherit"],
   });
   return library;
-}
-
-/** The stand-in as one file; test/bin/fwup would bundle it anew at each start. */
-async function bundledStandIn(file: string): Promise<string> {
-  await build({
-    entryPoints: [join(import.meta.dirname, "../fwup/main.ts")],
-    outfile: file,
-    bundle: true,
-    platform: "node",
-    format: "cjs",
-    mainFields: ["module", "main"],
-    banner: { js: "#!/usr/bin/env node" },
-  });
-  await chmod(file, 0o755);
-  return file;
 }
 
 async function makeModel(dir: string, name: ModelName): Promise<Model> {
