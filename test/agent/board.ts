@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,11 +11,17 @@ import type { Config } from "../../src/config/schema.ts";
 import { readEnvironment, writeVariables, type Variables } from "../../src/firmware/uboot-environment.ts";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import { createLog, type Log } from "../../src/platform/log.ts";
-import { makeBoard, type FirmwareOptions, type MadeFirmware, type SigningKey } from "../fwup/archive.ts";
+import {
+  copyBoard,
+  makeBoard,
+  type FirmwareOptions,
+  type MadeFirmware,
+  type SigningKey,
+} from "../fwup/archive.ts";
 import { eventually, inTime } from "../eventually.ts";
 import type { CertificateFiles } from "../hub/certificates.ts";
 import { startHub, type Hub, type HubOptions } from "../hub/server.ts";
-import { openFactory, type BoardPlace, type Tables } from "./factory.ts";
+import { Factory, type BoardPlace, type Tables } from "./factory.ts";
 
 export { IDENTIFIER } from "./factory.ts";
 
@@ -81,10 +87,12 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
   await writeFile(join(root, "proc/cmdline"), "console=ttyAMA0\n");
   await writeFile(join(root, "proc/sys/kernel/random/boot_id"), "boot-1\n");
   await keepFromTheMachine(dir);
-  const factory = await openFactory(dir, { ops: options.ops ?? true });
-  const { signingKey, certificates, firmware } = factory;
-  const v1 = await firmware("1.0.0");
-  const { disk, fwEnvConfig } = await makeBoard({ dir, firmware: v1.path });
+  const pattern = await boardPattern();
+  const factory = await pattern.factory.copyTo(dir);
+  if (options.ops === false) await rm(factory.opsFile);
+  const { signingKey, certificates } = factory;
+  const v1 = await factory.firmware("1.0.0");
+  const { disk, fwEnvConfig } = await copyBoard(pattern.disk, dir);
   const hub = await startHub({
     tls: factory.hubTls,
     publicKeys: [signingKey.publicKeyBase64],
@@ -150,7 +158,7 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       await writeFile(path, stringify(tables(overrides)), { mode: 0o600 });
       return path;
     },
-    firmware,
+    firmware: async (version, overrides) => factory.firmware(version, overrides),
     start: async (overrides) => start(overrides),
     async restart(overrides) {
       await stop();
@@ -218,6 +226,27 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       await rm(dir, { recursive: true });
     },
   };
+}
+
+interface Pattern {
+  readonly factory: Factory;
+  /** On which 1.0.0 runs. */
+  readonly disk: string;
+}
+
+let pattern: Promise<Pattern> | undefined;
+
+/** What all boards of this process are copies of: made once, since it takes longer than many a test. */
+async function boardPattern(): Promise<Pattern> {
+  pattern ??= (async () => {
+    const dir = await mkdtemp(join(tmpdir(), "hublink-pattern-"));
+    process.once("exit", () => rmSync(dir, { recursive: true }));
+    const factory = await Factory.open(dir);
+    const { path } = await factory.firmware("1.0.0");
+    const { disk } = await makeBoard({ dir, firmware: path });
+    return { factory, disk };
+  })();
+  return pattern;
 }
 
 /** Stands before the system's own on the PATH: no test may reboot its machine, or set its clock. */

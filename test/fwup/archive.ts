@@ -1,5 +1,6 @@
 import { createCipheriv, createHash, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
-import { open, truncate, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { copyFile, open, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createBlake2b } from "./blake2b.ts";
 import { BLOCK_BYTES } from "./block-cache.ts";
@@ -124,14 +125,25 @@ export interface BoardOptions {
 export async function makeBoard(options: BoardOptions): Promise<{ disk: string; fwEnvConfig: string }> {
   const { dir, firmware, layout = DEFAULT_LAYOUT } = options;
   const disk = join(dir, "disk.img");
-  const fwEnvConfig = join(dir, "fw_env.config");
   await writeFile(disk, "");
   await truncate(disk, diskBytes(layout));
   const args = ["--apply", "--no-unmount", "-q", "-d", disk, "--task", "complete", "-i", firmware];
   const run = await runFwup(realFwup() ?? STAND_IN, args, { env: { NERVES_SERIAL_NUMBER: "SN001" } });
   if (run.exitCode !== 0) throw new Error(`${firmware} can't be installed: ${run.stdout.toString()}`);
+  return { disk, fwEnvConfig: await configure(disk, dir, layout) };
+}
+
+/** The same as `makeBoard`, as a copy of a disk that it made with the usual layout. */
+export async function copyBoard(from: string, dir: string): Promise<{ disk: string; fwEnvConfig: string }> {
+  const disk = join(dir, "disk.img");
+  await copyFile(from, disk, constants.COPYFILE_FICLONE); // no bytes where the file system can do without
+  return { disk, fwEnvConfig: await configure(disk, dir, DEFAULT_LAYOUT) };
+}
+
+async function configure(disk: string, dir: string, layout: Layout): Promise<string> {
+  const fwEnvConfig = join(dir, "fw_env.config");
   await writeFile(fwEnvConfig, environmentConfig(disk, layout));
-  return { disk, fwEnvConfig };
+  return fwEnvConfig;
 }
 
 /** The fw_env.config by which the environment on a disk is found. */

@@ -82,7 +82,7 @@ export async function createAuthority(name: string): Promise<Authority> {
   };
 }
 
-/** What {@link writeCertificates} left in its folder. */
+/** What {@link writeCertificates} leaves in its folder. */
 export interface CertificateFiles {
   readonly caFile: string;
   readonly server: PairFiles;
@@ -97,6 +97,29 @@ export interface CertificateFiles {
   > & { readonly otherHost: { readonly server: PairFiles } };
 }
 
+/** Where {@link writeCertificates} puts its files. */
+export function certificateFiles(dir: string, identifiers: readonly string[]): CertificateFiles {
+  const pair = (name: string): PairFiles => ({
+    certFile: join(dir, `${name}.pem`),
+    keyFile: join(dir, `${name}.key`),
+  });
+  const both = (name: string): { server: PairFiles; device: PairFiles } => ({
+    server: pair(`${name}-server`),
+    device: pair(`${name}-device`),
+  });
+  return {
+    caFile: pair("ca").certFile,
+    server: pair("server"),
+    devices: new Map(identifiers.map((identifier) => [identifier, pair(`device-${identifier}`)])),
+    wrong: {
+      unknownCa: both("unknown-ca"),
+      expired: both("expired"),
+      notYetValid: both("not-yet-valid"),
+      otherHost: { server: pair("other-host") },
+    },
+  };
+}
+
 /**
  * Fills a folder with PEM files: an authority, a server certificate for localhost, 127.0.0.1 and
  * `extraNames`, one certificate per device, and wrong ones.
@@ -109,6 +132,7 @@ export async function writeCertificates(
   nowMs = Date.now(),
 ): Promise<CertificateFiles> {
   await mkdir(dir, { recursive: true });
+  const files = certificateFiles(dir, identifiers);
   const [authority, stranger] = await Promise.all([
     createAuthority("hub test CA"),
     createAuthority("unknown CA"),
@@ -117,39 +141,24 @@ export async function writeCertificates(
   const first = identifiers[0] ?? "device";
   const past = { notBefore: new Date(nowMs - 20 * DAY_MS), notAfter: new Date(nowMs - 10 * DAY_MS) };
   const future = { notBefore: new Date(nowMs + 10 * DAY_MS), notAfter: new Date(nowMs + 20 * DAY_MS) };
-  const save = async (name: string, pair: Pair): Promise<PairFiles> => savePair(dir, name, pair);
-  const wrong = async (
-    name: string,
-    by: Authority,
-    validity?: Validity,
-  ): Promise<{ server: PairFiles; device: PairFiles }> => ({
-    server: await save(`${name}-server`, await by.server(names, validity)),
-    device: await save(`${name}-device`, await by.device(first, validity)),
-  });
-  const devices = new Map<string, PairFiles>();
-  for (const identifier of identifiers) {
-    devices.set(identifier, await save(`device-${identifier}`, await authority.device(identifier)));
+  for (const [to, by, validity] of [
+    [files.wrong.unknownCa, stranger, undefined],
+    [files.wrong.expired, authority, past],
+    [files.wrong.notYetValid, authority, future],
+  ] as const) {
+    await savePair(to.server, await by.server(names, validity));
+    await savePair(to.device, await by.device(first, validity));
   }
-  const { certFile: caFile } = await save("ca", authority);
-  return {
-    caFile,
-    server: await save("server", await authority.server(names)),
-    devices,
-    wrong: {
-      unknownCa: await wrong("unknown-ca", stranger),
-      expired: await wrong("expired", authority, past),
-      notYetValid: await wrong("not-yet-valid", authority, future),
-      otherHost: { server: await save("other-host", await authority.server(["other-host.test"])) },
-    },
-  };
+  for (const [identifier, to] of files.devices) await savePair(to, await authority.device(identifier));
+  await savePair({ certFile: files.caFile, keyFile: join(dir, "ca.key") }, authority);
+  await savePair(files.server, await authority.server(names));
+  await savePair(files.wrong.otherHost.server, await authority.server(["other-host.test"]));
+  return files;
 }
 
-/** Writes `NAME.pem` and `NAME.key`. */
-async function savePair(dir: string, name: string, pair: Pair): Promise<PairFiles> {
-  const files = { certFile: join(dir, `${name}.pem`), keyFile: join(dir, `${name}.key`) };
-  await writeFile(files.certFile, pair.cert);
-  await writeFile(files.keyFile, pair.key, { mode: 0o600 });
-  return files;
+async function savePair({ certFile, keyFile }: PairFiles, { cert, key }: Pair): Promise<void> {
+  await writeFile(certFile, cert);
+  await writeFile(keyFile, key, { mode: 0o600 });
 }
 
 async function generateKeys(): Promise<webcrypto.CryptoKeyPair> {

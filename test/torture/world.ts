@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
-import { openFactory, type Factory } from "../agent/factory.ts";
+import { Factory } from "../agent/factory.ts";
 import { environmentConfig, makeBoard, type MadeFirmware } from "../fwup/archive.ts";
 import { layoutWithSlots, type Layout } from "../fwup/layout.ts";
 import { realFwup, runFwup, STAND_IN } from "../fwup/run.ts";
@@ -110,7 +110,7 @@ async function makeModel(dir: string, name: ModelName): Promise<Model> {
     ...(name === "redundant" && { secondEnvironmentOffset: SECOND_ENVIRONMENT }),
   };
   await mkdir(dir);
-  const factory = await openFactory(dir, { layout });
+  const factory = await Factory.open(dir, layout);
   const make = async (version: string): Promise<{ made: MadeFirmware; known: KnownFirmware }> => {
     const content = createHash("shake256", { outputLength: ROOTFS_BYTES[size] }).update(version).digest();
     const made = await factory.firmware(version, { rootfs: content });
