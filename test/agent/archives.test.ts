@@ -27,7 +27,7 @@ describe("archives", () => {
     await board.start({
       archives: { enabled: true, dir, ready_command, ...config },
       extensions: { health: false },
-      firmware: { ...board.config().firmware, ...firmware },
+      firmware,
     });
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
