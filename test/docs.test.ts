@@ -10,6 +10,7 @@ import { askPolicyCommand } from "../src/update/policy-command.ts";
 import type { UpdateQuestion } from "../src/update/question.ts";
 import { nameOf } from "../scripts/package/bases.ts";
 import { baseOf, TARGETS } from "../scripts/package/manifest.ts";
+import { billOfMaterials } from "../scripts/package/sbom.ts";
 import { parseCommandLine } from "../src/cli/command-line.ts";
 import { checkConfig } from "../src/config/check.ts";
 import { TRANSITIONS } from "../src/update/states.ts";
@@ -197,5 +198,15 @@ describe("the documentation", () => {
     );
     for (const name of ["SHA256SUMS", "hublink-linux-TARGET.cdx.json", nameOf(baseOf("armv6"))])
       assert.ok(named.includes(name), name);
+  });
+
+  it("docs/releases.md: names the licences of all packages in the bundle", async () => {
+    const bill = JSON.parse(await billOfMaterials("armv6", baseOf("armv6"), "")) as {
+      components: { type: string; licenses: { license: { id: string } }[] }[];
+    };
+    const packages = bill.components.filter(({ type }) => type === "library");
+    const licences = packages.flatMap(({ licenses }) => licenses.map(({ license }) => license.id));
+    const [, named = ""] = /packages in the bundle are under ([^.]*)\./.exec(read("docs/releases.md")) ?? [];
+    assert.deepEqual(named.split(/,\s+|\s+and\s+/).sort(), [...new Set(licences)].sort());
   });
 });
