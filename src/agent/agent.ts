@@ -9,12 +9,13 @@ import { createExtensionsTopic } from "../extensions/extensions-topic.ts";
 import { createApplicationMetrics } from "../extensions/health.ts";
 import { createLogging } from "../extensions/logging.ts";
 import { hubRequests } from "../hub/connect-request.ts";
-import { createDeviceTopic } from "../hub/device-topic.ts";
-import { createHubLink, type LinkStatus } from "../hub/link.ts";
+import { DeviceTopic } from "../hub/device-topic.ts";
+import { HubLink, type LinkStatus } from "../hub/link.ts";
 import { inSeedDialect } from "../hub/seed-dialect.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { type Log, tappedLog } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import { createRemoteAccess } from "../remote/access.ts";
 import { createArchives } from "../update/archives.ts";
 import { createUpdater } from "../update/engine.ts";
@@ -74,6 +75,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ...options,
     log,
   });
+  const world: World = { clock, random: options.random, root, run: runCommand };
   const startedMs = clock.monotonic();
 
   const keys = createPublicKeys(config.firmware);
@@ -116,54 +118,53 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     cache: createFirmwareCache(config.update.cacheDir, clock),
   };
   if (firmware.running?.uuid !== undefined) await fetching.cache.remove(firmware.running.uuid);
-  const link = createHubLink({
+  const link = new HubLink({
     request: hubRequests(config.hub, identity, trust.ca),
     ...(await linkSettings(config.hub)),
-    clock,
-    random: options.random,
+    world,
     log: log.scope("hub"),
-    onStatus,
-    onHubTime: (hubMs) => guard.noteHubTime(hubMs),
     clockDoubt: () => guard.doubt,
   });
+  link.on("status", onStatus);
+  link.on("hubTime", (hubMs) => guard.noteHubTime(hubMs));
 
-  const device = createDeviceTopic({
+  const device = new DeviceTopic({
     link,
     topic: config.hub.topic,
     ...(config.hub.statusDialect === "seed" && { dialect: inSeedDialect }),
-    joinState: () => ({
-      firmware: firmware.running?.metadata ?? {},
-      fwupVersion: fwup ?? "",
-      downloadingUuid: updater.status.uuid,
-      validated: !validation.pending,
-      autoRevertDetected: firmware.fellBack,
-    }),
-    onMessage: (message) =>
-      handleHubMessage(message, {
-        device,
-        extensions,
-        archives,
-        updater,
-        rebooter,
-        keys,
-        archiveKeys,
-        scripts: access.scripts,
-        identify,
-        fetching,
-        again,
-        log,
-      }),
-    onStatusSent(sent) {
-      if (sent.status === "rescheduled") askAgain.after(sent.delay_for);
-    },
-    onJoined() {
-      const name = networkInterface();
-      if (name !== undefined)
-        device.tell({ event: "report_network_interface", payload: { interface: name } });
-      validation.joined();
-      askAgain.joined();
-    },
     log: log.scope("hub"),
+  });
+  device.setJoinState(() => ({
+    firmware: firmware.running?.metadata ?? {},
+    fwupVersion: fwup ?? "",
+    downloadingUuid: updater.status.uuid,
+    validated: !validation.pending,
+    autoRevertDetected: firmware.fellBack,
+  }));
+  device.on("message", (message) =>
+    handleHubMessage(message, {
+      device,
+      extensions,
+      archives,
+      updater,
+      rebooter,
+      keys,
+      archiveKeys,
+      scripts: access.scripts,
+      identify,
+      fetching,
+      again,
+      log,
+    }),
+  );
+  device.on("statusSent", (sent) => {
+    if (sent.status === "rescheduled") askAgain.after(sent.delay_for);
+  });
+  device.on("joined", () => {
+    const name = networkInterface();
+    if (name !== undefined) device.send({ event: "report_network_interface", payload: { interface: name } });
+    validation.joined();
+    askAgain.joined();
   });
 
   const identify = createIdentify({
@@ -184,7 +185,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     firmware,
     link,
     onUploadProgress: (progress) => control.publish("upload_progress", progress),
-    answerScript: (payload) => device.tell({ event: "scripts/run", payload }),
+    answerScript: (payload) => device.send({ event: "scripts/run", payload }),
     clock,
     log,
   });
@@ -329,7 +330,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   link.start();
   if (firmware.rebootOwed) {
     // The hub may not have heard it; it is told with the join, and sends nothing anew.
-    device.status(journal.installed?.uuid ?? null, { status: "completed" });
+    device.reportStatus(journal.installed?.uuid ?? null, { status: "completed" });
     rebootRequest.resume(
       summaryOf(firmware.running?.other ?? {}),
       journal.installed?.atMs ?? clock.now(),

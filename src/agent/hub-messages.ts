@@ -41,7 +41,7 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
     case "bad-update": {
       const reason = `the update can't be used: ${message.problem}`;
       log.error(reason);
-      device.status(message.uuid, { status: "failed", reason });
+      device.reportStatus(message.uuid, { status: "failed", reason });
       break;
     }
     case "firmware-keys":

@@ -53,7 +53,7 @@ export function createBoardCare(options: BoardCareOptions): BoardCare {
       await firmware.noteReboot();
     },
     tellHub: async (timeoutMs) => {
-      hub().tell({ event: "rebooting", payload: {} });
+      hub().send({ event: "rebooting", payload: {} });
       await hub().flush(timeoutMs);
     },
     async endChildren() {
@@ -76,7 +76,7 @@ export function createBoardCare(options: BoardCareOptions): BoardCare {
     config: config.validation,
     pending: firmware.running !== undefined && !firmware.running.validated && !firmware.rebootOwed,
     validate: async () => firmware.validate(),
-    onValidated: () => hub().tell({ event: "firmware_validated", payload: {} }),
+    onValidated: () => hub().send({ event: "firmware_validated", payload: {} }),
     onDeadline: () => rebooter.reboot("the running firmware was not marked good in time"),
     clock,
     runCommand,

@@ -1,54 +1,37 @@
+/**
+ * One topic of a Phoenix socket: joined whenever there is a connection, and joined again by itself when the
+ * server loses it. A server that restarts loses the joins of a whole fleet at once, so joins are repeated with
+ * growing, random delays. What the owner's handlers throw is logged: it ends neither the topic nor the link.
+ */
 import * as v from "valibot";
-import { createBackoff } from "../platform/backoff.ts";
-import type { Cancel, Clock } from "../platform/clock.ts";
+import { type Backoff, createBackoff } from "../platform/backoff.ts";
+import type { Cancel } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { Frame } from "./serializer.ts";
 import type { PhoenixSocket } from "./socket.ts";
 
-/** What a topic needs from its owner. What one of these throws is logged, and costs neither topic nor link. */
+/** What a topic needs from its owner. */
 export interface ChannelHandlers {
-  /** With more than this still to be sent on the whole connection, pushes are refused. Default: the socket's own limit. */
+  /** With more than this waiting to be sent on the whole connection, pushes are refused. Default: the socket's own limit. */
   readonly maxUnsentBytes?: number;
-  /** Asked anew for every join, so that it tells the truth of that moment. */
+  /** Read at each join, so that the payload holds what is true then. */
   readonly joinPayload: () => unknown;
   readonly onJoined: (response: unknown) => void;
-  /** The channel is gone: the connection ended, the server closed it or crashed; it is joined again by itself. */
+  /** The connection ended, or the server closed the channel or crashed. The topic is joined again by itself. */
   readonly onLost?: () => void;
   readonly onMessage: (event: string, payload: unknown) => void;
 }
 
 export interface ChannelOptions extends ChannelHandlers {
   readonly topic: string;
-  readonly clock: Clock;
-  readonly random: () => number;
+  readonly world: World;
   readonly log: Log;
 }
 
-/** One topic, joined whenever there is a socket, and joined again when the server loses it. */
-export interface Channel {
-  readonly topic: string;
-  readonly joined: boolean;
-  /** False when it was not taken: not joined, or the line is full. NervesHub never replies to pushes. */
-  push(event: string, payload: unknown): boolean;
-  /**
-   * A heartbeat and back: true when the hub has surely read all that was pushed before, and none of it on
-   * a join that it had lost.
-   */
-  confirm(timeoutMs: number): Promise<boolean>;
-  /** Takes a new connection and joins. */
-  attach(socket: PhoenixSocket): void;
-  /** Joins anew on the connection there is, at once: the old join is closed by the server. */
-  rejoin(): void;
-  /** The connection is gone. */
-  detach(): void;
-  handle(frame: Frame): void;
-  /** Leaves for good. */
-  leave(): void;
-}
-
 const JOIN_TIMEOUT_MS = 10_000;
-/** A join that held for so long was a good one: the next failure starts with the shortest delay. */
+/** A join that held this long was a good one: the next failure starts with the shortest delay. */
 const STABLE_MS = 60_000;
 const REJOIN = { minMs: 1000, maxMs: 60_000, jitter: 0.5 };
 
@@ -58,136 +41,166 @@ const Reply = v.object({
 });
 const Reason = v.object({ reason: v.string() });
 
-/** The way a topic stands: `waiting` is between a failed join or a crash and the next join. */
+/** `waiting` is the time between a failed join, or a crash, and the next join. */
 type State =
   | { readonly name: "detached" }
   | { readonly name: "joining"; readonly joinRef: string; readonly cancel: Cancel }
   | { readonly name: "joined"; readonly joinRef: string; readonly sinceMs: number }
   | { readonly name: "waiting"; readonly cancel: Cancel };
 
-export function createChannel(options: ChannelOptions): Channel {
-  const { topic, clock, log } = options;
-  const backoff = createBackoff(REJOIN, options.random);
-  let socket: PhoenixSocket | undefined;
-  let state: State = { name: "detached" };
+/** One topic, joined whenever there is a socket, and joined again when the server loses it. */
+export class Channel {
+  readonly topic: string;
+  readonly #options: ChannelOptions;
+  readonly #backoff: Backoff;
+  #socket: PhoenixSocket | undefined;
+  #state: State = { name: "detached" };
 
-  const guarded = (task: () => void): void => {
-    try {
-      task();
-    } catch (error) {
-      log.error(`${topic}: ${messageOf(error)}`);
+  constructor(options: ChannelOptions) {
+    this.topic = options.topic;
+    this.#options = options;
+    this.#backoff = createBackoff(REJOIN, options.world.random);
+  }
+
+  get joined(): boolean {
+    return this.#state.name === "joined";
+  }
+
+  /** False when it was not sent: not joined, or the line is full. NervesHub never replies to pushes. */
+  push(event: string, payload: unknown): boolean {
+    if (this.#socket === undefined || this.#state.name !== "joined") return false;
+    const { joinRef } = this.#state;
+    const frame = { joinRef, ref: this.#socket.nextRef(), topic: this.topic, event, payload };
+    return this.#socket.send(frame, this.#options.maxUnsentBytes);
+  }
+
+  /**
+   * Sends a heartbeat and waits for its reply: true when the hub has surely read all that was pushed before,
+   * and none of it on a join that it had lost.
+   */
+  async confirm(timeoutMs: number): Promise<boolean> {
+    const join = this.#state;
+    if (this.#socket === undefined || join.name !== "joined") return false;
+    return (await this.#socket.confirm(timeoutMs)) && this.#state === join;
+  }
+
+  /** Joins on a new connection. */
+  attach(socket: PhoenixSocket): void {
+    this.#socket = socket;
+    this.#join();
+  }
+
+  /** Joins once more on the same connection, at once: the server closes the old join. */
+  rejoin(): void {
+    this.#join();
+  }
+
+  /** The connection has ended. */
+  detach(): void {
+    this.#resetBackoffIfStable();
+    this.#socket = undefined;
+    this.#setState({ name: "detached" });
+  }
+
+  /** Leaves for good. */
+  leave(): void {
+    const socket = this.#socket;
+    if (socket !== undefined && (this.#state.name === "joined" || this.#state.name === "joining")) {
+      const { joinRef } = this.#state;
+      socket.send({ joinRef, ref: socket.nextRef(), topic: this.topic, event: "phx_leave", payload: {} });
     }
-  };
+    this.#socket = undefined;
+    this.#setState({ name: "detached" });
+  }
 
-  /** Every change of state goes through here, so that no timer and no loss is forgotten. */
-  const become = (next: State): void => {
-    const previous = state;
-    state = next;
-    if (previous.name === "joining" || previous.name === "waiting") previous.cancel();
-    if (previous.name === "joined") guarded(() => options.onLost?.());
-  };
+  /** Handles a frame of this topic. */
+  handle(frame: Frame): void {
+    if (this.#state.name !== "joining" && this.#state.name !== "joined") return;
+    if (frame.event === "phx_reply") {
+      this.#handleReply(frame);
+      return;
+    }
+    // Broadcasts carry no join_ref (seen); messages of an earlier join are not for this one.
+    if (frame.joinRef !== null && frame.joinRef !== this.#state.joinRef) return;
+    switch (frame.event) {
+      case "phx_error":
+      case "phx_err": // the seed page's spelling
+        this.#joinLater("the hub's channel crashed");
+        break;
+      case "phx_close":
+        this.#joinLater("the hub closed the channel");
+        break;
+      default:
+        this.#guard(() => this.#options.onMessage(frame.event, frame.payload));
+    }
+  }
 
-  const join = (): void => {
-    const current = socket;
-    if (current === undefined) return;
-    const joinRef = current.nextRef();
-    const cancel = clock.after(JOIN_TIMEOUT_MS, () =>
-      joinLater(`no answer to the join in ${JOIN_TIMEOUT_MS / 1000} s`),
-    );
-    become({ name: "joining", joinRef, cancel });
-    guarded(() => {
-      current.send({ joinRef, ref: joinRef, topic, event: "phx_join", payload: options.joinPayload() });
-    });
-  };
-
-  const forgiveIfStable = (): void => {
-    if (state.name === "joined" && clock.monotonic() - state.sinceMs >= STABLE_MS) backoff.reset();
-  };
-
-  const joinLater = (reason: string): void => {
-    forgiveIfStable();
-    const delayMs = backoff.next();
-    log.warn(`${topic}: ${reason}; joining again`, { in_s: Math.round(delayMs / 100) / 10 });
-    become({ name: "waiting", cancel: clock.after(delayMs, join) });
-  };
-
-  const handleReply = (frame: Frame): void => {
+  #handleReply(frame: Frame): void {
+    const state = this.#state;
     const reply = v.safeParse(Reply, frame.payload);
     if (!reply.success) {
-      log.warn(`${topic}: ignored a reply that is neither ok nor error`);
+      this.#options.log.warn(`${this.topic}: ignored a reply that is neither ok nor error`);
       return;
     }
     const { status, response } = reply.output;
     const reason = v.safeParse(Reason, response);
     if (state.name === "joining" && frame.ref === state.joinRef) {
       if (status === "error") {
-        joinLater(`the hub refused the join: ${reason.success ? reason.output.reason : "no reason given"}`);
+        this.#joinLater(
+          `the hub refused the join: ${reason.success ? reason.output.reason : "no reason given"}`,
+        );
         return;
       }
-      become({ name: "joined", joinRef: state.joinRef, sinceMs: clock.monotonic() });
-      guarded(() => options.onJoined(response));
+      const sinceMs = this.#options.world.clock.monotonic();
+      this.#setState({ name: "joined", joinRef: state.joinRef, sinceMs });
+      this.#guard(() => this.#options.onJoined(response));
     } else if (state.name === "joined" && reason.success && reason.output.reason === "unmatched topic") {
-      joinLater("the hub does not know this join any more"); // seen when its channel process has gone
+      this.#joinLater("the hub does not know this join any more"); // seen when its channel process has gone
     }
-  };
+  }
 
-  return {
-    topic,
-    get joined() {
-      return state.name === "joined";
-    },
-    push(event, payload) {
-      if (socket === undefined || state.name !== "joined") return false;
-      const frame = { joinRef: state.joinRef, ref: socket.nextRef(), topic, event, payload };
-      return socket.send(frame, options.maxUnsentBytes);
-    },
-    async confirm(timeoutMs) {
-      const join = state;
-      if (socket === undefined || join.name !== "joined") return false;
-      return (await socket.confirm(timeoutMs)) && state === join;
-    },
-    attach(next) {
-      socket = next;
-      join();
-    },
-    rejoin: join,
-    detach() {
-      forgiveIfStable();
-      socket = undefined;
-      become({ name: "detached" });
-    },
-    handle(frame) {
-      if (state.name !== "joining" && state.name !== "joined") return;
-      if (frame.event === "phx_reply") {
-        handleReply(frame);
-        return;
-      }
-      // Broadcasts carry no join_ref (seen); another join's messages are not ours any more.
-      if (frame.joinRef !== null && frame.joinRef !== state.joinRef) return;
-      switch (frame.event) {
-        case "phx_error":
-        case "phx_err": // the seed page's spelling
-          joinLater("the hub's channel crashed");
-          break;
-        case "phx_close":
-          joinLater("the hub closed the channel");
-          break;
-        default:
-          guarded(() => options.onMessage(frame.event, frame.payload));
-      }
-    },
-    leave() {
-      if (socket !== undefined && (state.name === "joined" || state.name === "joining")) {
-        socket.send({
-          joinRef: state.joinRef,
-          ref: socket.nextRef(),
-          topic,
-          event: "phx_leave",
-          payload: {},
-        });
-      }
-      socket = undefined;
-      become({ name: "detached" });
-    },
-  };
+  #join(): void {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    const joinRef = socket.nextRef();
+    const cancel = this.#options.world.clock.after(JOIN_TIMEOUT_MS, () =>
+      this.#joinLater(`no answer to the join in ${JOIN_TIMEOUT_MS / 1000} s`),
+    );
+    this.#setState({ name: "joining", joinRef, cancel });
+    this.#guard(() => {
+      const payload = this.#options.joinPayload();
+      socket.send({ joinRef, ref: joinRef, topic: this.topic, event: "phx_join", payload });
+    });
+  }
+
+  #joinLater(reason: string): void {
+    this.#resetBackoffIfStable();
+    const delayMs = this.#backoff.next();
+    this.#options.log.warn(`${this.topic}: ${reason}; joining again`, {
+      in_s: Math.round(delayMs / 100) / 10,
+    });
+    const cancel = this.#options.world.clock.after(delayMs, () => this.#join());
+    this.#setState({ name: "waiting", cancel });
+  }
+
+  #resetBackoffIfStable(): void {
+    if (this.#state.name !== "joined") return;
+    if (this.#options.world.clock.monotonic() - this.#state.sinceMs >= STABLE_MS) this.#backoff.reset();
+  }
+
+  /** Every change of state goes through here, so that no timer is left running and no loss goes unreported. */
+  #setState(next: State): void {
+    const previous = this.#state;
+    this.#state = next;
+    if (previous.name === "joining" || previous.name === "waiting") previous.cancel();
+    if (previous.name === "joined") this.#guard(() => this.#options.onLost?.());
+  }
+
+  #guard(task: () => void): void {
+    try {
+      task();
+    } catch (error) {
+      this.#options.log.error(`${this.topic}: ${messageOf(error)}`);
+    }
+  }
 }

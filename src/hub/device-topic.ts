@@ -1,28 +1,30 @@
+/**
+ * The board's side of topic `device`: what the hub sends comes out as messages, what the board reports goes
+ * in. NervesHub never replies to pushes, so a status that was pushed on a dying connection is lost without a
+ * trace; statuses are therefore kept until a heartbeat's reply shows that the hub has read them, and sent again
+ * after each join until then.
+ */
+import { EventEmitter } from "node:events";
+import { messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
 import type { Channel } from "./channel.ts";
 import {
-  joinPayload,
-  parseHubMessage,
-  parseJoinReply,
   type DeviceMessage,
   type HubMessage,
+  joinPayload,
   type JoinState,
+  parseHubMessage,
+  parseJoinReply,
   type ProgressStage,
   type UpdateStatus,
 } from "./device-messages.ts";
 import type { HubLink } from "./link.ts";
-import { messageOf } from "../platform/failure.ts";
-import type { Log } from "../platform/log.ts";
 
 export interface DeviceTopicOptions {
   readonly link: HubLink;
   readonly topic: string;
   /** Puts messages in a server's own words; undefined for what it has no word for. Default: as they are. */
   readonly dialect?: (message: DeviceMessage) => WireMessage | undefined;
-  readonly joinState: () => JoinState;
-  readonly onMessage: (message: HubMessage) => void;
-  readonly onJoined: () => void;
-  /** A status was sent, maybe not for the first time: the hub counts from the last time it reads it. */
-  readonly onStatusSent: (status: UpdateStatus) => void;
   readonly log: Log;
 }
 
@@ -31,24 +33,16 @@ interface WireMessage {
   readonly payload: unknown;
 }
 
-/** The board's side of topic `device`. */
-export interface DeviceTopic {
-  readonly joined: boolean;
-  /** Tells how the update of `uuid` stands; kept and told again until the hub has surely read it. */
-  status(uuid: string | null, status: UpdateStatus): void;
-  /**
-   * Joins anew as a board that is not busy: the hub takes back the update under way and sends it again, with
-   * a fresh URL (protocol 4.4). Until it has, or a status was told, every join says so.
-   */
-  askForUpdate(): void;
-  /** Tells how far an update is; lost when there is no hub, since the next one says more. */
-  progress(value: number, stage: ProgressStage): void;
-  /** Joins once more, so that the hub looks whether there is an update. */
-  rejoin(): void;
-  /** Tells anything else; lost when there is no hub. */
-  tell(message: DeviceMessage): void;
-  /** Resolves when the hub has read all that was told, or after `timeoutMs`. */
-  flush(timeoutMs: number): Promise<void>;
+interface DeviceTopicEvents {
+  message: [message: HubMessage];
+  joined: [];
+  /** A status was sent, maybe not for the first time: the hub counts from the last time it reads it. */
+  statusSent: [status: UpdateStatus];
+}
+
+interface Unread {
+  readonly uuid: string | null;
+  readonly status: UpdateStatus;
 }
 
 /** More would mean that the hub has read nothing for a whole row of updates. */
@@ -56,98 +50,131 @@ const MAX_UNREAD = 16;
 const MAX_UNKNOWN = 32;
 const CONFIRM_TIMEOUT_MS = 10_000;
 
-/** Joins the topic on `link` and stays joined. */
-export function createDeviceTopic(options: DeviceTopicOptions): DeviceTopic {
-  const { log } = options;
-  /** Statuses that the hub may not have read: NervesHub never replies to pushes, a heartbeat's reply does. */
-  let unread: readonly { readonly uuid: string | null; readonly status: UpdateStatus }[] = [];
-  let asking = false;
+/** Adds the topic to the link. It is joined at each connection, once {@link setJoinState} has been called. */
+export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
+  readonly #options: DeviceTopicOptions;
+  readonly #channel: Channel;
+  #joinState: (() => JoinState) | undefined;
+  /** Statuses that the hub may not have read. */
+  #unread: readonly Unread[] = [];
+  /** The hub was asked to send its update once more, and has not sent it yet. */
+  #asking = false;
+  readonly #unknownEvents = new Set<string>();
 
-  const unknown = new Set<string>();
+  constructor(options: DeviceTopicOptions) {
+    super();
+    this.#options = options;
+    this.#channel = options.link.channel(options.topic, {
+      joinPayload: () => this.#joinPayload(),
+      onJoined: (response) => this.#handleJoined(response),
+      onMessage: (event, payload) => {
+        const message = parseHubMessage(event, payload);
+        if (message.type === "unknown") this.#warnOfUnknown(event);
+        else this.#receive(message);
+      },
+    });
+  }
 
-  const tell = (message: DeviceMessage): boolean => {
-    const wire: WireMessage | undefined = options.dialect === undefined ? message : options.dialect(message);
-    return wire === undefined || channel.push(wire.event, wire.payload);
-  };
+  /** Says where each join finds the state of the board; called once, before the link is started. */
+  setJoinState(joinState: () => JoinState): void {
+    this.#joinState = joinState;
+  }
 
-  const sendStatus = (status: UpdateStatus): boolean => {
-    const sent = tell({ event: "status_update", payload: status });
-    if (sent) options.onStatusSent(status);
+  get joined(): boolean {
+    return this.#channel.joined;
+  }
+
+  /** Reports the state of the update of `uuid`; kept and sent again until the hub has surely read it. */
+  reportStatus(uuid: string | null, status: UpdateStatus): void {
+    this.#asking = false;
+    this.#unread = [...this.#unread.slice(1 - MAX_UNREAD), { uuid, status }];
+    if (this.#sendStatus(status)) this.#confirmSoon();
+  }
+
+  /** Reports how far an update is; lost when there is no hub, since the next report says more. */
+  reportProgress(value: number, stage: ProgressStage): void {
+    this.send({ event: "fwup_progress", payload: { value, stage } });
+  }
+
+  /**
+   * Sends a message; lost when there is no hub.
+   * @returns false when it was not sent
+   */
+  send(message: DeviceMessage): boolean {
+    const { dialect } = this.#options;
+    const wire: WireMessage | undefined = dialect === undefined ? message : dialect(message);
+    return wire === undefined || this.#channel.push(wire.event, wire.payload);
+  }
+
+  /**
+   * Joins once more as a board that is not busy: the hub takes back the update under way and sends it again,
+   * with a fresh URL (protocol 4.4). Until it has, or a status was reported, every join says so.
+   */
+  askForUpdate(): void {
+    this.#asking = true;
+    // Sent again, these would have the hub believe in an update under way, and send none.
+    this.#unread = this.#unread.filter(
+      ({ status }) => status.status !== "received" && status.status !== "started",
+    );
+    this.#channel.rejoin();
+  }
+
+  /** Joins once more, so that the hub looks whether there is an update. */
+  rejoin(): void {
+    // What the hub has read must not be sent again: a delay would count from then on.
+    this.flush(CONFIRM_TIMEOUT_MS)
+      .then(() => this.#channel.rejoin())
+      .catch((error: unknown) => this.#options.log.error(`joining again: ${messageOf(error)}`));
+  }
+
+  /** Resolves when the hub has read all that was sent, or after `timeoutMs`. */
+  async flush(timeoutMs: number): Promise<void> {
+    const sent = this.#unread;
+    if (await this.#channel.confirm(timeoutMs))
+      this.#unread = this.#unread.filter((entry) => !sent.includes(entry));
+  }
+
+  #joinPayload(): unknown {
+    if (this.#joinState === undefined) throw new Error("joined before the state of the board is known");
+    const state = this.#joinState();
+    if (this.#asking) return joinPayload({ ...state, downloadingUuid: null });
+    // With a result still to be reported, the hub must not believe that this board has no update.
+    return joinPayload({
+      ...state,
+      downloadingUuid: state.downloadingUuid ?? this.#unread.at(-1)?.uuid ?? null,
+    });
+  }
+
+  #handleJoined(response: unknown): void {
+    this.#options.log.info("joined the hub", { topic: this.#options.topic });
+    for (const { status } of this.#unread) this.#sendStatus(status);
+    if (this.#unread.length > 0) this.#confirmSoon();
+    this.emit("joined");
+    const message = parseJoinReply(response);
+    if (message !== undefined) this.#receive(message);
+  }
+
+  #receive(message: HubMessage): void {
+    if (message.type === "update" || message.type === "bad-update") this.#asking = false;
+    this.emit("message", message);
+  }
+
+  #sendStatus(status: UpdateStatus): boolean {
+    const sent = this.send({ event: "status_update", payload: status });
+    if (sent) this.emit("statusSent", status);
     return sent;
-  };
+  }
 
-  const confirm = async (timeoutMs: number): Promise<void> => {
-    const sent = unread;
-    if (await channel.confirm(timeoutMs)) unread = unread.filter((entry) => !sent.includes(entry));
-  };
-
-  const confirmSoon = (): void => {
-    confirm(CONFIRM_TIMEOUT_MS).catch((error: unknown) => log.error(`confirming: ${messageOf(error)}`));
-  };
+  #confirmSoon(): void {
+    this.flush(CONFIRM_TIMEOUT_MS).catch((error: unknown) =>
+      this.#options.log.error(`confirming: ${messageOf(error)}`),
+    );
+  }
 
   /** Once for each name, so that a flood leaves the log readable. */
-  const warnOfUnknown = (event: string): void => {
-    if (unknown.has(event) || unknown.size === MAX_UNKNOWN) return;
-    unknown.add(event);
-    log.warn(`ignored the hub's message ${event}: not known`);
-  };
-
-  const take = (message: HubMessage): void => {
-    if (message.type === "update" || message.type === "bad-update") asking = false;
-    options.onMessage(message);
-  };
-
-  const channel: Channel = options.link.channel(options.topic, {
-    joinPayload: () => {
-      const state = options.joinState();
-      if (asking) return joinPayload({ ...state, downloadingUuid: null });
-      // With a result still to be told, the hub must not take this board for one without an update.
-      return joinPayload({ ...state, downloadingUuid: state.downloadingUuid ?? unread.at(-1)?.uuid ?? null });
-    },
-    onJoined(response) {
-      log.info("joined the hub", { topic: options.topic });
-      for (const { status } of unread) sendStatus(status);
-      if (unread.length > 0) confirmSoon();
-      options.onJoined();
-      const message = parseJoinReply(response);
-      if (message !== undefined) take(message);
-    },
-    onMessage: (event, payload) => {
-      const message = parseHubMessage(event, payload);
-      if (message.type === "unknown") warnOfUnknown(event);
-      else take(message);
-    },
-  });
-
-  return {
-    get joined() {
-      return channel.joined;
-    },
-    askForUpdate() {
-      asking = true;
-      // Told anew, they would have the hub believe in an update under way, and send none.
-      unread = unread.filter(({ status }) => status.status !== "received" && status.status !== "started");
-      channel.rejoin();
-    },
-    status(uuid, status) {
-      asking = false;
-      unread = [...unread.slice(1 - MAX_UNREAD), { uuid, status }];
-      if (sendStatus(status)) confirmSoon();
-    },
-    progress(value, stage) {
-      tell({ event: "fwup_progress", payload: { value, stage } });
-    },
-    rejoin() {
-      // What the hub has read meanwhile must not be told again: a delay would count from then on.
-      confirm(CONFIRM_TIMEOUT_MS)
-        .then(() => channel.rejoin())
-        .catch((error: unknown) => log.error(`joining again: ${messageOf(error)}`));
-    },
-    tell(message) {
-      tell(message);
-    },
-    async flush(timeoutMs) {
-      await confirm(timeoutMs);
-    },
-  };
+  #warnOfUnknown(event: string): void {
+    if (this.#unknownEvents.has(event) || this.#unknownEvents.size === MAX_UNKNOWN) return;
+    this.#unknownEvents.add(event);
+    this.#options.log.warn(`ignored the hub's message ${event}: not known`);
+  }
 }

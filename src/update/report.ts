@@ -6,7 +6,7 @@ import type { Offer, UpdateNews } from "./engine.ts";
 
 export interface UpdateReportOptions {
   readonly publish: ControlServer["publish"];
-  readonly hub: () => Pick<DeviceTopic, "progress" | "status">;
+  readonly hub: () => Pick<DeviceTopic, "reportProgress" | "reportStatus">;
   /** Whether nobody is told any more how updates end. */
   readonly isStopping: () => boolean;
   /** The hub's firmware is in the other slot. */
@@ -31,12 +31,12 @@ export function createUpdateReport({ publish, hub, isStopping, onReady }: Update
       if (news.type === "progress") {
         const { stage, percent, bytes } = news;
         publish("update_progress", { stage, percent, bytes, total_bytes: offer.sizeBytes });
-        if (fromHub) hub().progress(percent, stage);
+        if (fromHub) hub().reportProgress(percent, stage);
         return;
       }
       last = { offer, news };
       if (isStopping()) return;
-      if (fromHub) hub().status(offer.announced.uuid ?? null, statusOf(news));
+      if (fromHub) hub().reportStatus(offer.announced.uuid ?? null, statusOf(news));
       if (news.type !== "ended") return;
       const { outcome } = news;
       if (outcome.result === "installed") {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createDeviceTopic, type DeviceTopic } from "../../src/hub/device-topic.ts";
+import { DeviceTopic } from "../../src/hub/device-topic.ts";
 import type { DeviceMessage, HubMessage, UpdateStatus } from "../../src/hub/device-messages.ts";
 import { inSeedDialect } from "../../src/hub/seed-dialect.ts";
 import { createBench, type Bench, type Peer, type TestLink } from "../link/bench.ts";
@@ -18,22 +18,21 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
     messages = [];
     const server = await bench.serve();
     link = bench.link(server.url);
-    device = createDeviceTopic({
+    device = new DeviceTopic({
       link,
       topic: "devices", // as the page's examples; its list says `device`, which is the default of hub.topic
       dialect: inSeedDialect,
-      joinState: () => ({
-        firmware: {},
-        fwupVersion: "1.0",
-        downloadingUuid: null,
-        validated: true,
-        autoRevertDetected: false,
-      }),
-      onMessage: (message) => messages.push(message),
-      onStatusSent: () => undefined,
-      onJoined: () => bench.changed(),
       log: bench.log,
     });
+    device.setJoinState(() => ({
+      firmware: {},
+      fwupVersion: "1.0",
+      downloadingUuid: null,
+      validated: true,
+      autoRevertDetected: false,
+    }));
+    device.on("message", (message) => messages.push(message));
+    device.on("joined", () => bench.changed());
     link.start();
     peer = await bench.until(() => server.peers[0]);
     await bench.until(() => device.joined);
@@ -43,12 +42,12 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
   /** All that was sent so far has been handled, on both sides. */
   const settled = async (): Promise<void> => assert.equal(await link.confirm(1000), true);
   const told = async (message: DeviceMessage): Promise<unknown> => {
-    device.tell(message);
+    device.send(message);
     await settled();
     return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
   };
   const statusTold = async (status: UpdateStatus): Promise<unknown> => {
-    device.status("uuid", status);
+    device.reportStatus("uuid", status);
     await settled();
     return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
   };
@@ -150,8 +149,8 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
     }
 
     it("nothing that is not on the page, which would crash the server's channel", async () => {
-      device.tell({ event: "firmware_validated", payload: {} });
-      device.tell({ event: "report_network_interface", payload: { interface: "eth0" } });
+      device.send({ event: "firmware_validated", payload: {} });
+      device.send({ event: "report_network_interface", payload: { interface: "eth0" } });
       assert.deepEqual(
         await told({ event: "scripts/run", payload: { ref: "1", result: "error", output: "", return: "" } }),
         [],

@@ -4,13 +4,14 @@ import { createServer as createHttpsServer, type ServerOptions } from "node:http
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
-import { createHubLink, type HubLink, type LinkOptions, type LinkStatus } from "../../src/hub/link.ts";
+import { HubLink, type LinkOptions, type LinkStatus } from "../../src/hub/link.ts";
 import { jsonSerializer } from "../../src/hub/serializer.ts";
 import type { UpgradeRequest } from "../../src/hub/handshake.ts";
 import type { Log } from "../../src/platform/log.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { createWaiting } from "../hub/waiting.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 /** A frame as it is on the wire. */
 export type WireFrame = [
@@ -57,10 +58,23 @@ export interface TinyServer {
   stop(): Promise<void>;
 }
 
-export interface TestLink extends HubLink {
-  readonly statuses: readonly LinkStatus[];
+/** What a test may change of a link. */
+export interface TestLinkOptions extends Partial<LinkOptions> {
+  readonly http?: Partial<UpgradeRequest>;
+  readonly random?: () => number;
+}
+
+/** A link that keeps each status it reports. */
+export class TestLink extends HubLink {
+  readonly statuses: LinkStatus[] = [];
   /** The times that requests were made for. */
   readonly signed: readonly number[];
+
+  constructor(options: LinkOptions, signed: readonly number[]) {
+    super(options);
+    this.signed = signed;
+    this.on("status", (status) => this.statuses.push(status));
+  }
 }
 
 /** What a test of the link needs: a fake clock, servers, links, and a way to wait for what happens. */
@@ -69,7 +83,7 @@ export interface Bench {
   readonly lines: readonly string[];
   readonly log: Log;
   serve(options?: TinyServerOptions): Promise<TinyServer>;
-  link(url: string, options?: Partial<LinkOptions> & { readonly http?: Partial<UpgradeRequest> }): TestLink;
+  link(url: string, options?: TestLinkOptions): TestLink;
   /** Looks again whenever something happened on the bench. */
   until<T>(look: () => T | undefined | false): Promise<T>;
   /** Waits until the link has been connected so often. */
@@ -126,8 +140,7 @@ export function createBench(): Bench {
       servers.push(server);
       return server;
     },
-    link(url, { http = {}, ...options } = {}) {
-      const statuses: LinkStatus[] = [];
+    link(url, { http = {}, random = () => 0, ...options } = {}) {
       const signed: number[] = [];
       const request: UpgradeRequest = {
         url: new URL(url),
@@ -137,31 +150,25 @@ export function createBench(): Bench {
         timeoutMs: 30_000,
         ...http,
       };
-      const link = createHubLink({
-        serializer: jsonSerializer,
-        reconnect: { minMs: 1000, maxMs: 60_000, jitter: 0.5 },
-        heartbeatMs: 30_000,
-        clock,
-        random: () => 0,
-        log,
-        ...options,
-        request: async (timeMs, vsn) => {
-          signed.push(timeMs);
-          waiting.changed();
-          return (await options.request?.(timeMs, vsn)) ?? request;
+      const link = new TestLink(
+        {
+          serializer: jsonSerializer,
+          reconnect: { minMs: 1000, maxMs: 60_000, jitter: 0.5 },
+          heartbeatMs: 30_000,
+          world: testWorld({ clock, random }),
+          log,
+          ...options,
+          request: async (timeMs, vsn) => {
+            signed.push(timeMs);
+            waiting.changed();
+            return (await options.request?.(timeMs, vsn)) ?? request;
+          },
         },
-        onStatus(status) {
-          statuses.push(status);
-          options.onStatus?.(status);
-          waiting.changed();
-        },
-      });
-      const testLink = Object.create(link, {
-        statuses: { value: statuses },
-        signed: { value: signed },
-      }) as TestLink;
-      links.push(testLink);
-      return testLink;
+        signed,
+      );
+      link.on("status", () => waiting.changed());
+      links.push(link);
+      return link;
     },
     until,
     connected: async (link, times = 1) => came(link, "connected", times),

@@ -140,10 +140,9 @@ describe("the link to the hub", () => {
 
     it("whether or not those who hear of it can bear it", async () => {
       const server = await bench.serve();
-      const link = bench.link(server.url, {
-        onStatus() {
-          throw new Error("no ears");
-        },
+      const link = bench.link(server.url);
+      link.on("status", () => {
+        throw new Error("no ears");
       });
       link.channel("device", HANDLERS);
       link.start();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createDeviceTopic, type DeviceTopic } from "../../src/hub/device-topic.ts";
+import { DeviceTopic } from "../../src/hub/device-topic.ts";
 import type { HubMessage, JoinState } from "../../src/hub/device-messages.ts";
 import {
   createBench,
@@ -41,21 +41,21 @@ describe("the board's side of topic device", () => {
   const setUp = async (options: Parameters<Bench["serve"]>[0] = {}): Promise<void> => {
     server = await bench.serve(options);
     link = bench.link(server.url);
-    device = createDeviceTopic({
+    device = new DeviceTopic({
       link,
       topic: "device",
-      joinState: () => state,
-      onMessage(message) {
-        messages.push(message);
-        bench.changed();
-      },
-      onJoined() {
-        joins += 1;
-        bench.changed();
-      },
-      onStatusSent: (status) => sent.push(status.status),
       log: bench.log,
     });
+    device.setJoinState(() => state);
+    device.on("message", (message) => {
+      messages.push(message);
+      bench.changed();
+    });
+    device.on("joined", () => {
+      joins += 1;
+      bench.changed();
+    });
+    device.on("statusSent", (status) => sent.push(status.status));
     link.start();
     await bench.until(() => server.peers[0]);
   };
@@ -105,7 +105,7 @@ describe("the board's side of topic device", () => {
   it("tells a status once when the hub has surely read it", async () => {
     await setUp();
     const first = await joined();
-    device.status("uuid-2", { status: "received" });
+    device.reportStatus("uuid-2", { status: "received" });
     await settled();
     assert.deepEqual(statuses(first), [{ status: "received" }]);
     const second = await cut(first);
@@ -118,7 +118,7 @@ describe("the board's side of topic device", () => {
   it("joins once more on the same connection when asked to, and tells nothing again that the hub has read", async () => {
     await setUp();
     const peer = await joined();
-    device.status("uuid-2", { status: "rescheduled", delay_for: 1000, reason: "later" });
+    device.reportStatus("uuid-2", { status: "rescheduled", delay_for: 1000, reason: "later" });
     device.rejoin();
     assert.equal(await joined(2), peer);
     await settled();
@@ -137,8 +137,8 @@ describe("the board's side of topic device", () => {
       },
     });
     const first = await joined();
-    device.status("uuid-2", { status: "started" });
-    device.status("uuid-2", { status: "failed", reason: "no space" });
+    device.reportStatus("uuid-2", { status: "started" });
+    device.reportStatus("uuid-2", { status: "failed", reason: "no space" });
     await bench.until(() => statuses(first).length === 2);
     const told = [{ status: "started" }, { status: "failed", reason: "no space" }];
     const second = await cut(first);
@@ -158,7 +158,7 @@ describe("the board's side of topic device", () => {
 
   it("keeps what it has to tell while there is no hub, and tells it at the next join", async () => {
     await setUp({ joins: false });
-    device.status("uuid-2", { status: "completed" });
+    device.reportStatus("uuid-2", { status: "completed" });
     const [peer] = server.peers;
     const [join] = await bench.until(() => peer?.frames.length === 1 && peer.frames);
     assert(join && peer);
@@ -171,7 +171,7 @@ describe("the board's side of topic device", () => {
   it("names the running update in the join rather than an untold one", async () => {
     await setUp({ beats: false });
     const first = await joined();
-    device.status("uuid-2", { status: "failed", reason: "x" });
+    device.reportStatus("uuid-2", { status: "failed", reason: "x" });
     state = { ...STATE, downloadingUuid: "uuid-3" };
     const second = await cut(first);
     await joined(2);
@@ -181,7 +181,7 @@ describe("the board's side of topic device", () => {
   it("keeps the last sixteen statuses, no more", async () => {
     await setUp({ beats: false });
     const first = await joined();
-    for (let n = 1; n <= 40; n += 1) device.status("uuid-2", { status: "failed", reason: String(n) });
+    for (let n = 1; n <= 40; n += 1) device.reportStatus("uuid-2", { status: "failed", reason: String(n) });
     const second = await cut(first);
     await joined(2);
     await bench.until(() => statuses(second).length >= 16);
@@ -194,7 +194,7 @@ describe("the board's side of topic device", () => {
   it("drops progress while there is no hub: the next one says more", async () => {
     await setUp();
     const first = await joined();
-    device.progress(10, "downloading");
+    device.reportProgress(10, "downloading");
     await settled();
     assert.deepEqual(first.frames.at(-1)?.slice(2), [
       "device",
@@ -203,11 +203,11 @@ describe("the board's side of topic device", () => {
     ]);
     first.webSocket.terminate();
     await bench.until(() => link.status.connection === "disconnected");
-    device.progress(20, "updating");
-    device.tell({ event: "rebooting", payload: {} });
+    device.reportProgress(20, "updating");
+    device.send({ event: "rebooting", payload: {} });
     await bench.advance(1000);
     const second = await joined(2);
-    device.progress(30, "updating");
+    device.reportProgress(30, "updating");
     await settled();
     assert.deepEqual(
       second.frames.map(([, , , event]) => event),
@@ -238,7 +238,7 @@ describe("the board's side of topic device", () => {
     await setUp();
     const peer = await joined();
     const payload = { ref: "r1", result: "error", output: "not enabled", return: "" } as const;
-    device.tell({ event: "scripts/run", payload });
+    device.send({ event: "scripts/run", payload });
     await settled();
     assert.deepEqual(peer.frames.at(-1)?.slice(2), ["device", "scripts/run", payload]);
   });
@@ -260,7 +260,7 @@ describe("the board's side of topic device", () => {
   it("flushes: until the hub has read all, or until time is up, or at once without a hub", async () => {
     await setUp();
     const peer = await joined();
-    device.tell({ event: "rebooting", payload: {} });
+    device.send({ event: "rebooting", payload: {} });
     await device.flush(5000);
     assert.equal(peer.frames.at(-1)?.[3], "rebooting");
     peer.webSocket.pause();
@@ -278,7 +278,7 @@ describe("the board's side of topic device", () => {
     await setUp();
     const peer = await joined();
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" }); // crosses the status on its way
-    device.status("uuid-2", { status: "completed" });
+    device.reportStatus("uuid-2", { status: "completed" });
     await settled();
     await bench.advance(1000);
     await joined(2);
@@ -292,7 +292,7 @@ describe("the board's side of topic device", () => {
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" });
     await settled();
     assert.equal(device.joined, false);
-    device.status("uuid-2", { status: "completed" });
+    device.reportStatus("uuid-2", { status: "completed" });
     await device.flush(5000);
     await bench.advance(1000);
     await joined(2);
@@ -304,7 +304,7 @@ describe("the board's side of topic device", () => {
     await setUp();
     const peer = await joined();
     state = { ...STATE, downloadingUuid: "uuid-2" };
-    device.status("uuid-2", { status: "started" });
+    device.reportStatus("uuid-2", { status: "started" });
     device.askForUpdate();
     await joined(2);
     await settled();

@@ -171,10 +171,9 @@ describe("the link to the hub", () => {
     it("in the very moment it is connected", async () => {
       const server = await bench.serve();
       let stopped: Promise<void> | undefined;
-      const link = bench.link(server.url, {
-        onStatus({ connection }) {
-          if (connection === "connected") stopped = link.stop();
-        },
+      const link = bench.link(server.url);
+      link.on("status", ({ connection }) => {
+        if (connection === "connected") stopped = link.stop();
       });
       link.channel("device", HANDLERS);
       link.start();
