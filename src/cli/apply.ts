@@ -19,10 +19,10 @@ import { patientLog, quietLog, readConfig } from "./config.ts";
 import { insteadOfDaemon } from "./instead-of-daemon.ts";
 import { createProgressBar, type Progress } from "./progress-bar.ts";
 import { openSlots } from "./slots.ts";
-import type { CommandContext } from "./terminal.ts";
+import type { Arguments, CommandContext } from "./terminal.ts";
 
 /** `hublink apply SOURCE`: installs a .fw through the daemon when one runs, else by itself. */
-export async function apply(context: CommandContext, source: string): Promise<void> {
+export async function apply(context: CommandContext, { operand: source }: Arguments): Promise<void> {
   const config = await readConfig(context);
   const bar = createProgressBar(context.terminal, systemClock);
   const daemon = await connectToDaemon({

@@ -21,14 +21,13 @@ import { createReport, type Report } from "./check-report.ts";
 import { checkArchives, checkUpdates } from "./check-updates.ts";
 import { checkedConfig } from "./config.ts";
 import { openSlots } from "./slots.ts";
-import type { CommandContext } from "./terminal.ts";
+import type { Arguments, CommandContext } from "./terminal.ts";
 
 /**
  * `hublink check`: reads everything the daemon will need and says what it found.
- * @param connect also connects to the hub
  * @throws Failure of the first thing that is wrong, after all was printed
  */
-export async function check(context: CommandContext, connect: boolean): Promise<void> {
+export async function check(context: CommandContext, { has }: Arguments<"connect">): Promise<void> {
   const report = createReport(context);
   const { config, warnings } = await checkedConfig(context);
   report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
@@ -36,7 +35,7 @@ export async function check(context: CommandContext, connect: boolean): Promise<
   const identity = await checkIdentity(config, report);
   await checkTrust(config, report);
   checkProxy(config, report);
-  if (connect && identity !== undefined) await checkConnection(config, identity, report);
+  if (has("connect") && identity !== undefined) await checkConnection(config, identity, report);
   await checkFwup(config, report);
   await checkUpdates(config, report);
   await checkSlots(config, context, report);

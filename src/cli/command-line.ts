@@ -1,124 +1,164 @@
+/**
+ * The command line. Each command stands once, in COMMANDS: --help, the options that are read, the mistakes
+ * that are reported and the code that runs all come from there. A command's code is loaded when it is
+ * called, because the daemon would otherwise keep the code of all others in memory.
+ */
 import { parseArgs } from "node:util";
 import { Failure, messageOf } from "../platform/failure.ts";
+import type { Arguments, CommandContext } from "./terminal.ts";
 
-/** What every command gets. */
-export interface Invocation {
-  readonly command: CommandName;
-  /** What follows the command, as many as it takes. */
-  readonly operands: readonly string[];
-  /** Undefined: the default file. */
-  readonly config: string | undefined;
-  readonly json: boolean;
-  readonly csr: boolean;
-  readonly generate: boolean;
-  readonly connect: boolean;
-  readonly verbose: boolean;
+type Run<Option extends string> = (context: CommandContext, args: Arguments<Option>) => Promise<void>;
+
+interface Command<Option extends string = string> {
+  /** What it takes after its name, in capitals. */
+  readonly operand?: string;
+  /** Options that it has besides those of all commands, without the dashes. */
+  readonly options?: readonly Option[];
+  /** What --help says, one item for each line. */
+  readonly about: readonly string[];
+  readonly load: () => Promise<Run<NoInfer<Option>>>;
 }
 
-const OPTIONS = ["json", "csr", "generate", "connect"] as const;
-type Option = (typeof OPTIONS)[number];
+/** In the order of --help. */
+const COMMANDS: ReadonlyMap<string, Command> = new Map(
+  Object.entries({
+    run: command({
+      about: ["the daemon, in the foreground"],
+      load: async () => (await import("./run.ts")).run,
+    }),
+    check: command({
+      options: ["connect"],
+      about: [
+        "say what is wrong with configuration, key, fwup or slots;",
+        "with --connect also whether the hub takes this board",
+      ],
+      load: async () => (await import("./check.ts")).check,
+    }),
+    status: command({
+      options: ["json"],
+      about: ["ask the running daemon"],
+      load: async () => (await import("./status.ts")).status,
+    }),
+    apply: command({
+      operand: "SOURCE",
+      about: ["install a .fw from a file, a URL or - (standard input)"],
+      load: async () => (await import("./apply.ts")).apply,
+    }),
+    validate: command({
+      about: ["mark the running slot good"],
+      load: async () => (await import("./slots.ts")).validate,
+    }),
+    revert: command({
+      about: ["make the other slot the one to boot"],
+      load: async () => (await import("./slots.ts")).revert,
+    }),
+    reboot: command({
+      about: ["reboot the board by the configured way"],
+      load: async () => (await import("./slots.ts")).reboot,
+    }),
+    metadata: command({
+      operand: "FILE",
+      about: ["print a .fw's metadata"],
+      load: async () => (await import("./metadata.ts")).metadata,
+    }),
+    identity: command({
+      options: ["generate", "csr"],
+      about: [
+        "print identifier, key source, certificate and fingerprints;",
+        "make the device's key; print a request for its certificate",
+      ],
+      load: async () => (await import("./identity.ts")).identity,
+    }),
+    upload: command({
+      operand: "FILE",
+      about: ["send a file to the hub's console"],
+      load: async () => (await import("./upload.ts")).upload,
+    }),
+  }),
+);
 
-/** What each command takes after its name. */
-const COMMANDS = {
-  run: { operands: [], options: [] },
-  check: { operands: [], options: ["connect"] },
-  status: { operands: [], options: ["json"] },
-  apply: { operands: ["SOURCE"], options: [] },
-  validate: { operands: [], options: [] },
-  revert: { operands: [], options: [] },
-  reboot: { operands: [], options: [] },
-  metadata: { operands: ["FILE"], options: [] },
-  identity: { operands: [], options: ["csr", "generate"] },
-  upload: { operands: ["FILE"], options: [] },
-} as const satisfies Record<string, { operands: readonly string[]; options: readonly Option[] }>;
+/** The options that all commands have. */
+const COMMON = {
+  config: { type: "string" },
+  verbose: { type: "boolean" },
+  version: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
 
-export type CommandName = keyof typeof COMMANDS;
+/** The column of --help in which the texts begin, beside the commands. */
+const HELP_INDENT = 19;
 
+/** The text of --help. */
 export const USAGE = `hublink: firmware agent for NervesHub and fwup
 
 Usage: hublink COMMAND [--config FILE] [--verbose]
 
-  run              the daemon, in the foreground
-  check [--connect]
-                   say what is wrong with configuration, key, fwup or slots;
-                   with --connect also whether the hub takes this board
-  status [--json]  ask the running daemon
-  apply SOURCE     install a .fw from a file, a URL or - (standard input)
-  validate         mark the running slot good
-  revert           make the other slot the one to boot
-  reboot           reboot the board by the configured way
-  metadata FILE    print a .fw's metadata
-  identity [--generate] [--csr]
-                   print identifier, key source, certificate and fingerprints;
-                   make the device's key; print a request for its certificate
-  upload FILE      send a file to the hub's console
-
+${[...COMMANDS].map(([name, command]) => helpOf(name, command)).join("")}
   --config FILE    default /etc/hublink/config.toml
   --verbose        more log; the stack trace of an error
   --version, --help
 `;
 
-/** Asked for with --version or --help instead of a command. */
-export type Request = Invocation | { readonly command: "version" } | { readonly command: "help" };
-
-/**
- * Reads the command line.
- * @throws Failure `usage`
- */
-export function parseCommandLine(argv: readonly string[]): Request {
-  const { values, positionals } = parse(argv);
-  if (values.help === true || positionals[0] === "help") return { command: "help" };
-  if (values.version === true) return { command: "version" };
-  const [name, ...operands] = positionals;
-  if (name === undefined) throw usage("name a command");
-  if (!isCommand(name)) {
-    throw usage(`there is no command ${name}`);
-  }
-  const command = COMMANDS[name];
-  if (operands.length !== command.operands.length) {
-    throw usage(
-      `${name} takes ${command.operands.length === 0 ? "nothing" : command.operands.join(" ")} after it`,
-    );
-  }
-  const accepted: readonly string[] = command.options;
-  for (const option of OPTIONS) {
-    if (values[option] === true && !accepted.includes(option)) throw usage(`${name} has no --${option}`);
-  }
-  return {
-    command: name,
-    operands,
-    config: values.config,
-    json: values.json === true,
-    csr: values.csr === true,
-    generate: values.generate === true,
-    connect: values.connect === true,
-    verbose: values.verbose === true,
-  };
+/** One call of a command. */
+export interface Invocation {
+  /** Undefined: the default file. */
+  readonly config: string | undefined;
+  /** Loads the command's code and runs it. */
+  run(context: CommandContext): Promise<void>;
 }
 
-function parse(argv: readonly string[]) {
+/**
+ * Reads the command line: a command's call, or what to print instead of one.
+ * @throws Failure `usage`
+ */
+export function parseCommandLine(argv: readonly string[]): Invocation | "help" | "version" {
+  const { given, config, operands } = parse(argv);
+  const [name, ...rest] = operands;
+  if (given.has("help") || name === "help") return "help";
+  if (given.has("version")) return "version";
+  if (name === undefined) throw usage("name a command");
+  const command = COMMANDS.get(name);
+  if (command === undefined) throw usage(`there is no command ${name}`);
+  const { operand, options = [], load } = command;
+  if (rest.length !== (operand === undefined ? 0 : 1))
+    throw usage(`${name} takes ${operand ?? "nothing"} after it`);
+  const foreign = [...given].find((option) => !Object.hasOwn(COMMON, option) && !options.includes(option));
+  if (foreign !== undefined) throw usage(`${name} has no --${foreign}`);
+  const args = { operand: rest[0] ?? "", has: (option: string) => given.has(option) };
+  return { config, run: async (context) => (await load())(context, args) };
+}
+
+function parse(argv: readonly string[]): {
+  /** The options, in the order in which they were given. */
+  readonly given: ReadonlySet<string>;
+  readonly config: string | undefined;
+  readonly operands: readonly string[];
+} {
+  const own = [...COMMANDS.values()].flatMap(({ options = [] }) => options);
+  const flags = Object.fromEntries(own.map((option) => [option, { type: "boolean" } as const]));
   try {
-    return parseArgs({
+    const { values, positionals } = parseArgs({
       args: [...argv],
       allowPositionals: true,
-      options: {
-        config: { type: "string" },
-        json: { type: "boolean" },
-        csr: { type: "boolean" },
-        generate: { type: "boolean" },
-        connect: { type: "boolean" },
-        verbose: { type: "boolean" },
-        version: { type: "boolean" },
-        help: { type: "boolean", short: "h" },
-      },
+      options: { ...flags, ...COMMON },
     });
+    return { given: new Set(Object.keys(values)), config: values.config, operands: positionals };
   } catch (error) {
     throw usage((messageOf(error).split(". ")[0] ?? "").replace(/\.$/, ""));
   }
 }
 
-function isCommand(name: string): name is CommandName {
-  return Object.hasOwn(COMMANDS, name);
+function helpOf(name: string, { operand = "", options = [], about }: Command): string {
+  const words = [name, ...options.map((option) => `[--${option}]`), operand].filter((word) => word !== "");
+  const call = `  ${words.join(" ")}`;
+  const indent = " ".repeat(HELP_INDENT);
+  const head = call.length < HELP_INDENT - 1 ? call.padEnd(HELP_INDENT) : `${call}\n${indent}`;
+  return `${head}${about.join(`\n${indent}`)}\n`;
+}
+
+/** Lets the compiler see that a command's code asks for no option but its own. */
+function command<const Option extends string = never>(command: Command<Option>): Command {
+  return command;
 }
 
 function usage(problem: string): Failure {

@@ -3,17 +3,14 @@ import type { Config } from "../config/schema.ts";
 import { generateKey } from "../identity/generate.ts";
 import { systemClock } from "../platform/clock.ts";
 import { quietLog, readConfig } from "./config.ts";
-import { columnsOf, type CommandContext, renderRows } from "./terminal.ts";
-
-export interface IdentityOptions {
-  /** Make the device's key first. */
-  readonly generate: boolean;
-  /** Print a certificate request. */
-  readonly csr: boolean;
-}
+import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
 /** `hublink identity`: who this board is to its hub; makes its key, and a request for its certificate. */
-export async function identity(context: CommandContext, { generate, csr }: IdentityOptions): Promise<void> {
+export async function identity(
+  context: CommandContext,
+  { has }: Arguments<"generate" | "csr">,
+): Promise<void> {
+  const [generate, csr] = [has("generate"), has("csr")];
   const config = await readConfig(context);
   const { stdout, stderr } = context.terminal;
   if (generate) {

@@ -2,10 +2,10 @@ import { defaultConfig } from "../config/check.ts";
 import { loadConfig } from "../config/load.ts";
 import { readMetadata } from "../firmware/metadata.ts";
 import { systemClock } from "../platform/clock.ts";
-import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
+import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
 /** `hublink metadata FILE`: needs no configuration, but takes its fwup where there is one. */
-export async function metadata(context: CommandContext, file: string): Promise<void> {
+export async function metadata(context: CommandContext, { operand: file }: Arguments): Promise<void> {
   const found = await readMetadata({ fwup: await fwupOf(context), clock: systemClock, file });
   const rows = Object.entries(found)
     .filter((row): row is [string, string] => typeof row[1] === "string" && row[1] !== "")

@@ -4,10 +4,10 @@ import { Failure } from "../platform/failure.ts";
 import { readConfig } from "./config.ts";
 import { connectToDaemon } from "../control/client.ts";
 import { formatSpan } from "./progress-bar.ts";
-import { columnsOf, renderRows, type CommandContext } from "./terminal.ts";
+import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
 /** `hublink status`: what the running daemon says of itself. */
-export async function status(context: CommandContext, json: boolean): Promise<void> {
+export async function status(context: CommandContext, { has }: Arguments<"json">): Promise<void> {
   const config = await readConfig(context);
   const path = config.state.controlSocket;
   const daemon = await connectToDaemon({ path });
@@ -17,7 +17,7 @@ export async function status(context: CommandContext, json: boolean): Promise<vo
   try {
     const answer = await daemon.request("status");
     const { stdout } = context.terminal;
-    if (json) stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`);
+    if (has("json")) stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`);
     else stdout.write(renderRows(rowsOf(v.parse(AgentStatus, answer)), columnsOf(context.terminal.stdout)));
   } finally {
     daemon.close();

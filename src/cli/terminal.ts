@@ -23,6 +23,14 @@ export interface CommandContext {
   readonly verbose: boolean;
 }
 
+/** What was given to one command. */
+export interface Arguments<Option extends string = never> {
+  /** The word after the command; empty for a command that takes none. */
+  readonly operand: string;
+  /** @param option without its dashes */
+  readonly has: (option: Option) => boolean;
+}
+
 /** How wide lines may be: a pipe has no edge, and whoever greps it wants whole lines. */
 export function columnsOf({ isTTY, columns }: Output): number {
   return isTTY === true ? columns || 80 : Infinity; // a terminal that does not know says 0

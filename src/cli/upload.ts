@@ -6,10 +6,10 @@ import { Failure } from "../platform/failure.ts";
 import { readConfig } from "./config.ts";
 import { connectToDaemon } from "../control/client.ts";
 import { createProgressBar, formatBytes } from "./progress-bar.ts";
-import type { CommandContext } from "./terminal.ts";
+import type { Arguments, CommandContext } from "./terminal.ts";
 
 /** `hublink upload FILE`: the daemon sends a file to whoever has the hub's console open. */
-export async function upload(context: CommandContext, file: string): Promise<void> {
+export async function upload(context: CommandContext, { operand: file }: Arguments): Promise<void> {
   const config = await readConfig(context);
   const path = config.state.controlSocket;
   const bar = createProgressBar(context.terminal, systemClock);
