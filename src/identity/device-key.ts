@@ -71,7 +71,7 @@ const refused = new Set<string>();
  * @throws Failure that names the file
  */
 export async function readPin(file: string, token: string): Promise<Pin> {
-  const text = await readSecretFile(file, "PIN file");
+  const text = await readSecretFile("PIN file", file);
   // It becomes a value in stunnel's and OpenSSL's configurations, which are lines of text.
   if (!/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(text)) {
     throw new Failure(

@@ -82,7 +82,7 @@ async function loadSecret(config: SharedSecretConfig, deps: IdentityDeps): Promi
 }
 
 async function readSecret(path: string): Promise<string> {
-  const secret = await readSecretFile(path);
+  const secret = await readSecretFile("secret file", path);
   if (secret === "") throw new Failure("config", `secret file ${path} is empty`);
   return secret;
 }

@@ -2,7 +2,7 @@ import { Failure } from "../platform/failure.ts";
 import { parseCertificates, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource } from "./device-key.ts";
 import { parsePrivateKey } from "./private-key.ts";
-import { readKeyFile, readSecretFile } from "./secret-file.ts";
+import { readOwnerOnlyFile, readSecretFile } from "./secret-file.ts";
 
 /** `[identity.env]`, `[identity.uboot_env]`: names of variables. */
 export interface VariableConfig {
@@ -59,12 +59,12 @@ export function fileSource(config: FileConfig): CredentialSource {
     certificate: async () => readCertificateFile(certFile),
     async key() {
       const passphrase =
-        passphraseFile === "" ? undefined : await readSecretFile(passphraseFile, "passphrase file");
+        passphraseFile === "" ? undefined : await readSecretFile("passphrase file", passphraseFile);
       return {
         kind: "readable",
         origin: `key ${keyFile}`,
         key: parsePrivateKey(
-          await readKeyFile(keyFile),
+          await readOwnerOnlyFile("key", keyFile),
           keyFile,
           passphrase,
           "identity.file.key_passphrase_file",

@@ -1,3 +1,4 @@
+/** Secrets are read only from files that nobody but their owner can open. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -28,7 +29,7 @@ describe("a secret file", () => {
     return true;
   };
 
-  it("gives its content without the one newline that editors add", async () => {
+  it("is read without the one newline that editors add", async () => {
     for (const [content, secret] of [
       ["s3cret\n", "s3cret"],
       ["s3cret\r\n", "s3cret"],
@@ -38,39 +39,40 @@ describe("a secret file", () => {
       ["", ""],
     ] as const) {
       await write(content);
-      assert.equal(await readSecretFile(path), secret);
+      assert.equal(await readSecretFile("secret file", path), secret);
     }
   });
 
   it("may be read-only", async () => {
     await write("s3cret\n", 0o400);
-    assert.equal(await readSecretFile(path), "s3cret");
+    assert.equal(await readSecretFile("secret file", path), "s3cret");
   });
 
-  for (const mode of [0o640, 0o620, 0o604, 0o602, 0o610, 0o666]) {
-    it(`is refused with mode ${mode.toString(8)}, and says how to close it`, async () => {
+  // Each of the six bits by itself, and all of them.
+  for (const mode of [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o677]) {
+    it(`is refused with mode ${mode.toString(8)}, and the message says how to close it`, async () => {
       await write("s3cret\n", mode);
-      await assert.rejects(readSecretFile(path), (error: unknown) => {
+      await assert.rejects(readSecretFile("secret file", path), (error: unknown) => {
         assert.doesNotMatch(String(error), /s3cret/);
         return refusal("config", new RegExp(`chmod 600 ${path}$`))(error);
       });
     });
   }
 
-  it("that is missing is a missing input, named by what it is", async () => {
+  it("is called a missing input when it is not there", async () => {
     await assert.rejects(
-      readSecretFile(join(folder, "absent"), "passphrase file"),
+      readSecretFile("passphrase file", join(folder, "absent")),
       refusal("no-input", /^passphrase file .*absent does not exist$/),
     );
   });
 
-  it("is a file, not a folder", async () => {
-    await assert.rejects(readSecretFile(folder), refusal("no-input", /not a regular file$/));
+  it("is refused when it is a folder", async () => {
+    await assert.rejects(readSecretFile("secret file", folder), refusal("no-input", /not a regular file$/));
   });
 
   it("is not waited for when it is a pipe that nobody writes to", async () => {
     const pipe = join(folder, "pipe");
     execFileSync("/usr/bin/mkfifo", [pipe]);
-    await assert.rejects(readSecretFile(pipe), refusal("no-input", /not a regular file$/));
+    await assert.rejects(readSecretFile("secret file", pipe), refusal("no-input", /not a regular file$/));
   });
 });
