@@ -20,7 +20,7 @@ export async function identity(
   if (csr) {
     const deps = identityDeps(config, "/", systemClock, quietLog(config, context));
     // Only a request needs its ASN.1 library.
-    const { certificateRequestOf } = await import("../identity/certificate-request.ts");
+    const { certificateRequestOf } = await import("../identity/csr.ts");
     stdout.write(await certificateRequestOf(config.identity, deps));
   }
   if (!generate && !csr) await describe(config, context);

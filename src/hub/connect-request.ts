@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { UPGRADE_TIMEOUT_MS } from "./link.ts";
 import type { UpgradeRequest } from "./handshake.ts";
 import { chooseProxy } from "../platform/proxy.ts";
-import { engineContext } from "../identity/engine.ts";
+import { engineContext } from "../identity/pkcs11-engine.ts";
 import type { ConnectionCredentials, Identity, TlsCredentials } from "../identity/identity.ts";
 
 /** `[hub]`, as far as it says where and how to connect. */

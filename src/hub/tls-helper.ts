@@ -3,7 +3,7 @@ import { closeSync } from "node:fs";
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { HelperKey } from "../identity/identity.ts";
-import { tokenProblem } from "../identity/token-tool.ts";
+import { tokenProblem } from "../identity/token-problem.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { openMemoryFile } from "../platform/memory-file.ts";
 import { ProxyFailure } from "../platform/proxy-tunnel.ts";

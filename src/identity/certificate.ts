@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { array, optional, parse, pipe, string, transform, union } from "valibot";
+import * as v from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { readPublicFile } from "./secret-file.ts";
 
@@ -46,6 +46,19 @@ export async function readCertificateFile(path: string): Promise<SourcedCertific
   return { chain: parseCertificates(await readPublicFile("certificate", path), path), origin: path };
 }
 
+/**
+ * Says that a key and a certificate are not a pair.
+ * @param key the key's origin
+ * @param where the certificate's origin, where it is known
+ */
+export function keyMismatch(key: string, where?: string): Failure {
+  const certificate = `the (first) certificate${where === undefined ? "" : ` in ${where}`}`;
+  return new Failure(
+    "key_mismatch",
+    `${key} does not belong to ${certificate}; they must be made for each other`,
+  );
+}
+
 /** All of a chain, PEM. */
 export function chainToPem(chain: CertificateChain): string {
   return chain.map((certificate) => certificate.toString()).join("");
@@ -64,22 +77,22 @@ export function certificateFacts(certificate: X509Certificate): CertificateFacts
 }
 
 /** Node's types promise a text, but it gives undefined for an empty subject. */
-const Name = optional(string(), "");
+const Name = v.optional(v.string(), "");
 
 /** Node's types promise one text; a subject may have several common names, or none. */
-const CommonName = optional(
-  union([
-    string(),
-    pipe(
-      array(string()),
-      transform((names) => names[0]),
+const CommonName = v.optional(
+  v.union([
+    v.string(),
+    v.pipe(
+      v.array(v.string()),
+      v.transform((names) => names[0]),
     ),
   ]),
 );
 
 /** The subject's (first) common name, by which the hub knows the device. */
 export function commonName(certificate: X509Certificate): string | undefined {
-  return parse(CommonName, certificate.toLegacyObject().subject.CN);
+  return v.parse(CommonName, certificate.toLegacyObject().subject.CN);
 }
 
 /** How a certificate stands at a time. */
@@ -114,7 +127,7 @@ export function dateWarning(facts: CertificateFacts, nowMs: number): string | un
 }
 
 function oneLine(name: string): string {
-  return parse(Name, name).replaceAll("\n", ", ");
+  return v.parse(Name, name).replaceAll("\n", ", ");
 }
 
 /** One `-----BEGIN label-----` … `-----END label-----` of a PEM file. */

@@ -1,14 +1,12 @@
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { link, mkdir, open, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { syncPath } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
-import type { IdentityConfig } from "./load.ts";
+import { syncPath } from "../platform/files.ts";
+import type { IdentityConfig } from "./credential-source.ts";
 import { parsePkcs11Uri } from "./pkcs11-source.ts";
-
-const TPM_TIMEOUT_MS = 60_000;
+import { makeTpm2Key } from "./tpm2-source.ts";
 
 /**
  * Makes the device's key (EC P-256) where the configuration says it is to live; never over one that is there.
@@ -23,7 +21,7 @@ export async function generateKey(config: IdentityConfig, clock: Clock): Promise
       return `key ${config.file.keyFile}`;
     }
     case "tpm2":
-      await writeNewFile(config.tpm2.key, await tpmKey(config.tpm2.tcti, clock));
+      await writeNewFile(config.tpm2.key, await makeTpm2Key(config.tpm2.tcti, clock));
       return `TPM 2.0 key ${config.tpm2.key}`;
     case "pkcs11": {
       const { token, id, object } = parsePkcs11Uri(config.pkcs11.uri);
@@ -48,21 +46,6 @@ export async function generateKey(config: IdentityConfig, clock: Clock): Promise
 
 function byHand(text: string): Failure {
   return new Failure("usage", `identity --generate: ${text}`);
-}
-
-async function tpmKey(tcti: string, clock: Clock): Promise<string> {
-  const { exitCode, stdout } = await runCommand(
-    [
-      ...["openssl", "genpkey", "-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2"],
-      ...["-algorithm", "EC", "-pkeyopt", "group:P-256"],
-    ],
-    { clock, timeoutMs: TPM_TIMEOUT_MS, env: { TPM2OPENSSL_TCTI: tcti } },
-  );
-  if (exitCode === 0 && stdout.includes("BEGIN TSS2 PRIVATE KEY")) return stdout;
-  throw new Failure(
-    "unavailable",
-    `the TPM (${tcti}) made no key; is it reachable, and tpm2-openssl installed?`,
-  );
 }
 
 /** Writes a file whole or not at all, for its owner only, and never over another. */

@@ -1,7 +1,8 @@
+import type { KeyObject } from "node:crypto";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
-import type { CertificateFacts, Validity } from "./certificate.ts";
-import type { Pkcs11Key, TokenKey } from "./device-key.ts";
+import type { CertificateFacts, SourcedCertificate, Validity } from "./certificate.ts";
+import type { Pin } from "./pin.ts";
 
 /** How the TLS handshake proves who the board is. */
 export type TlsCredentials =
@@ -28,7 +29,6 @@ export interface ConnectionCredentials {
 
 /** What people ask about an identity; holds no secret. */
 export interface IdentityFacts {
-  readonly identifier: string;
   /** Where the credentials come from, such as `file /etc/hublink/key.pem`. */
   readonly source: string;
   readonly certificate?: CertificateFacts;
@@ -62,4 +62,52 @@ export interface IdentityDeps {
   readonly serialNumber: () => Promise<string | undefined>;
   /** The U-Boot environment, where a shared secret or a key may be kept. @throws Failure */
   readonly ubootVariables: () => Promise<ReadonlyMap<string, string>>;
+}
+
+/** A private key that this process has read. */
+export interface ReadableKey {
+  readonly kind: "readable";
+  /** For people: `key /etc/hublink/key.pem`. */
+  readonly origin: string;
+  readonly key: KeyObject;
+}
+
+/** A private key in a PKCS#11 token. */
+export interface Pkcs11Key {
+  readonly kind: "pkcs11";
+  /** For people: the URI, without a PIN. */
+  readonly origin: string;
+  /** Path of the token's library. */
+  readonly module: string;
+  /** RFC 7512, without a PIN. */
+  readonly uri: string;
+  /** Undefined for a token that asks for none. */
+  readonly pin: Pin | undefined;
+}
+
+/** A private key that only a TPM 2.0 can unwrap. */
+export interface Tpm2Key {
+  readonly kind: "tpm2";
+  /** For people: the file. */
+  readonly origin: string;
+  /** `BEGIN TSS2 PRIVATE KEY`: of no use without its TPM. */
+  readonly pem: string;
+  /** How the TPM is reached, such as `device:/dev/tpmrm0`. */
+  readonly tcti: string;
+}
+
+/** A private key that stays in its chip. */
+export type TokenKey = Pkcs11Key | Tpm2Key;
+
+/** The key with which the board proves who it is. */
+export type DeviceKey = ReadableKey | TokenKey;
+
+/** Where a certificate and its key live. Every read may throw a Failure that names what is at fault. */
+export interface CredentialSource {
+  /** For people, such as `file /etc/hublink/key.pem`. */
+  readonly name: string;
+  /** Files to look at before each connection; when one is replaced, both are read again. */
+  readonly files: readonly string[];
+  certificate(): Promise<SourcedCertificate>;
+  key(): Promise<DeviceKey>;
 }

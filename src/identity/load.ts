@@ -5,33 +5,23 @@ import {
   chainToPem,
   commonName,
   dateWarning,
+  keyMismatch,
   type SourcedCertificate,
   validityOf,
 } from "./certificate.ts";
-import { type CredentialSource, type DeviceKey, pinRefused } from "./device-key.ts";
+import { credentialSource, type IdentityConfig, type TlsRoute } from "./credential-source.ts";
 import { resolveIdentifier } from "./identifier.ts";
-import type { Identity, IdentityDeps, IdentityFacts, TlsCredentials } from "./identity.ts";
-import { type OtpConfig, otpSource } from "./otp-source.ts";
-import { type Pkcs11Config, pkcs11Source } from "./pkcs11-source.ts";
+import type {
+  CredentialSource,
+  DeviceKey,
+  Identity,
+  IdentityDeps,
+  IdentityFacts,
+  TlsCredentials,
+} from "./identity.ts";
 import { keyToPem } from "./private-key.ts";
 import { reloaded } from "./reload.ts";
-import { type SharedSecretConfig, sharedSecretIdentity } from "./shared-secret.ts";
-import { type FileConfig, fileSource, type VariableConfig, variableSource } from "./stored-source.ts";
-import { type Tpm2Config, tpm2Source } from "./tpm2-source.ts";
-
-/** `[identity]` */
-export interface IdentityConfig {
-  readonly source: "file" | "env" | "uboot-env" | "pkcs11" | "tpm2" | "rpi-otp" | "shared-secret";
-  readonly identifier: string;
-  readonly tls: TlsRoute;
-  readonly file: FileConfig;
-  readonly env: VariableConfig;
-  readonly ubootEnv: VariableConfig;
-  readonly pkcs11: Pkcs11Config;
-  readonly tpm2: Tpm2Config;
-  readonly rpiOtp: OtpConfig;
-  readonly sharedSecret: SharedSecretConfig;
-}
+import { sharedSecretIdentity } from "./shared-secret.ts";
 
 /**
  * Loads the identity that the configuration names, and checks that it can be used.
@@ -42,33 +32,6 @@ export async function loadIdentity(config: IdentityConfig, deps: IdentityDeps): 
   return source === undefined
     ? sharedSecretIdentity(config.identifier, config.sharedSecret, deps)
     : certificateIdentity(config.identifier, config.tls, source, deps);
-}
-
-/**
- * Where certificate and key live; undefined for an identity that has none.
- * @throws Failure that names the setting at fault
- */
-export function credentialSource(config: IdentityConfig, deps: IdentityDeps): CredentialSource | undefined {
-  switch (config.source) {
-    case "file":
-      return fileSource(config.file);
-    case "env":
-      return variableSource("environment", config.env, async (name) =>
-        Promise.resolve(deps.takeVariable(name)),
-      );
-    case "uboot-env":
-      return variableSource("U-Boot", config.ubootEnv, async (name) =>
-        (await deps.ubootVariables()).get(name),
-      );
-    case "pkcs11":
-      return pkcs11Source(config.pkcs11, deps.clock);
-    case "tpm2":
-      return tpm2Source(config.tpm2);
-    case "rpi-otp":
-      return otpSource(config.rpiOtp, deps.root);
-    case "shared-secret":
-      return undefined;
-  }
 }
 
 /**
@@ -107,7 +70,7 @@ async function certificateIdentity(
       broken !== undefined && `still on the old certificate and key: ${messageOf(broken)}`,
     ].filter((warning) => typeof warning === "string");
     const validity = validityOf(certificate, clock.now());
-    return { identifier: value.identifier, source: source.name, certificate, validity, warnings };
+    return { source: source.name, certificate, validity, warnings };
   };
   const report = (): void => {
     for (const warning of describe().warnings) log.warn(warning);
@@ -125,14 +88,11 @@ async function certificateIdentity(
         report();
       }
       const { tls, key } = credentials.value;
-      if (key.kind === "pkcs11" && key.pin?.refused === true) throw pinRefused(key.origin, key.pin);
+      if (key.kind === "pkcs11") key.pin?.assertUsable(key.origin);
       return { path: "/socket/websocket", tls, headers: {} };
     },
   };
 }
-
-/** `identity.tls`: who does TLS with the key. */
-export type TlsRoute = "auto" | "direct" | "helper" | "engine";
 
 /**
  * Puts certificate and key into the hands of whoever does TLS with them.
@@ -152,12 +112,7 @@ function tlsCredentials(
     if (route === "direct") throw notFor(route, key, 'that key can\'t be read; use "auto"');
     return { kind: "helper", cert, key };
   }
-  if (!chain[0].checkPrivateKey(key.key)) {
-    throw new Failure(
-      "config",
-      `${key.origin} does not belong to the (first) certificate in ${origin}; they must be made for each other`,
-    );
-  }
+  if (!chain[0].checkPrivateKey(key.key)) throw keyMismatch(key.origin, origin);
   const pem = keyToPem(key.key);
   try {
     createSecureContext({ cert, key: pem });

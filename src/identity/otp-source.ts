@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import { readCertificateFile } from "./certificate.ts";
-import type { CredentialSource } from "./device-key.ts";
+import type { CredentialSource } from "./identity.ts";
 
 /** `[identity.rpi_otp]` */
 export interface OtpConfig {

@@ -2,7 +2,8 @@ import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
 import { parseCertificates, readCertificateFile, type SourcedCertificate } from "./certificate.ts";
-import { type CredentialSource, readPin } from "./device-key.ts";
+import type { CredentialSource } from "./identity.ts";
+import { Pin } from "./pin.ts";
 
 /** `[identity.pkcs11]` */
 export interface Pkcs11Config {
@@ -37,7 +38,7 @@ export function pkcs11Source(config: Pkcs11Config, clock: Clock): CredentialSour
       origin: uri.path,
       module,
       uri: uri.path,
-      pin: pinFile === "" ? undefined : await readPin(pinFile, `${module} ${uri.path}`),
+      pin: pinFile === "" ? undefined : await Pin.read(pinFile, `${module} ${uri.path}`),
     }),
   };
 }

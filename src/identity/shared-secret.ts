@@ -36,7 +36,6 @@ export async function sharedSecretIdentity(
   return {
     identifier,
     describe: () => ({
-      identifier,
       source: `shared secret of ${source}`,
       warnings: secret.broken === undefined ? [] : [`still on the old secret: ${messageOf(secret.broken)}`],
     }),

@@ -1,6 +1,8 @@
+import type { Clock } from "../platform/clock.ts";
+import { runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
 import { heldInstead, pemBlocks, readCertificateFile } from "./certificate.ts";
-import type { CredentialSource } from "./device-key.ts";
+import type { CredentialSource } from "./identity.ts";
 import { readPublicFile } from "./secret-file.ts";
 
 /** `[identity.tpm2]` */
@@ -35,4 +37,26 @@ export function tpm2Source({ key: path, certFile, tcti }: Tpm2Config): Credentia
       return { kind: "tpm2", origin: `TPM 2.0 key ${path}`, pem: own.text, tcti };
     },
   };
+}
+
+const TPM_TIMEOUT_MS = 60_000;
+
+/**
+ * Makes a key (EC P-256) that only this TPM can use.
+ * @returns the TSS2 PEM
+ * @throws Failure when it made none
+ */
+export async function makeTpm2Key(tcti: string, clock: Clock): Promise<string> {
+  const { exitCode, stdout } = await runCommand(
+    [
+      ...["openssl", "genpkey", "-provider", "tpm2", "-provider", "default", "-propquery", "?provider=tpm2"],
+      ...["-algorithm", "EC", "-pkeyopt", "group:P-256"],
+    ],
+    { clock, timeoutMs: TPM_TIMEOUT_MS, env: { TPM2OPENSSL_TCTI: tcti } },
+  );
+  if (exitCode === 0 && stdout.includes("BEGIN TSS2 PRIVATE KEY")) return stdout;
+  throw new Failure(
+    "unavailable",
+    `the TPM (${tcti}) made no key; is it reachable, and tpm2-openssl installed?`,
+  );
 }

@@ -5,12 +5,12 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { generateKey } from "../../src/identity/generate.ts";
-import { signingKey } from "../../src/identity/signing-key.ts";
+import { signingKey } from "../../src/identity/signing.ts";
 import { tpm2Source } from "../../src/identity/tpm2-source.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { certify, missing } from "../identity/openssl.ts";
+import { createSoftToken, type SoftToken, tokenMissing } from "../identity/soft-token.ts";
 import { startSoftTpm, tpmForTlsMissing } from "../identity/soft-tpm.ts";
-import { createSoftToken, tokenMissing, type SoftToken } from "../identity/soft-token.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
 /** The real agent joins a hub that demands a client certificate. */

@@ -1,8 +1,9 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { IdentityConfig } from "../../src/identity/credential-source.ts";
 import type { Identity, IdentityDeps } from "../../src/identity/identity.ts";
-import { type IdentityConfig, loadIdentity } from "../../src/identity/load.ts";
+import { loadIdentity } from "../../src/identity/load.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 

@@ -32,7 +32,6 @@ describe("an identity by shared secret", () => {
     assert.equal(identity.identifier, "serial-1");
     const { secretFile } = device;
     assert.deepEqual(identity.describe(), {
-      identifier: "serial-1",
       source: `shared secret of ${secretFile}`,
       warnings: [],
     });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
-import type { IdentityConfig } from "../../src/identity/load.ts";
+import type { IdentityConfig } from "../../src/identity/credential-source.ts";
 import { type Authority, createAuthority, type Issued } from "./authority.ts";
 import { createDevice, type Device } from "./device.ts";
 import { failure } from "./failure.ts";

@@ -10,11 +10,10 @@ import {
 } from "@peculiar/asn1-x509";
 import { Failure } from "../platform/failure.ts";
 import { commonName } from "./certificate.ts";
-import type { CredentialSource } from "./device-key.ts";
+import { credentialSource, type IdentityConfig } from "./credential-source.ts";
 import { resolveIdentifier } from "./identifier.ts";
-import type { IdentityDeps } from "./identity.ts";
-import { credentialSource, type IdentityConfig } from "./load.ts";
-import { signingKey, type SigningKey } from "./signing-key.ts";
+import type { CredentialSource, IdentityDeps } from "./identity.ts";
+import { signingKey, type SigningKey } from "./signing.ts";
 
 /**
  * A request for the device's certificate, signed with its own key; also on a board that has no certificate yet.

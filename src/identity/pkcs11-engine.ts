@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { openMemoryFile } from "../platform/memory-file.ts";
-import type { Pkcs11Key } from "./device-key.ts";
-import { tokenProblem } from "./token-tool.ts";
+import type { Pkcs11Key } from "./identity.ts";
+import { tokenProblem } from "./token-problem.ts";
 
 /** Where distributions put OpenSSL 3's engines, and Buildroot does. */
 const ENGINE_FOLDERS = ["/usr/lib/engines-3", ...libraryFolders().map((folder) => join(folder, "engines-3"))];

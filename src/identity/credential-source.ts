@@ -1,8 +1,12 @@
 import { Failure } from "../platform/failure.ts";
 import { parseCertificates, readCertificateFile } from "./certificate.ts";
-import type { CredentialSource } from "./device-key.ts";
+import type { CredentialSource, IdentityDeps } from "./identity.ts";
+import { type OtpConfig, otpSource } from "./otp-source.ts";
+import { type Pkcs11Config, pkcs11Source } from "./pkcs11-source.ts";
 import { parsePrivateKey } from "./private-key.ts";
 import { readOwnerOnlyFile, readSecretFile } from "./secret-file.ts";
+import type { SharedSecretConfig } from "./shared-secret.ts";
+import { type Tpm2Config, tpm2Source } from "./tpm2-source.ts";
 
 /** `[identity.env]`, `[identity.uboot_env]`: names of variables. */
 export interface VariableConfig {
@@ -103,3 +107,47 @@ function withLineBreaks(pem: string): string {
       },
     );
 }
+
+/** `[identity]` */
+export interface IdentityConfig {
+  readonly source: "file" | "env" | "uboot-env" | "pkcs11" | "tpm2" | "rpi-otp" | "shared-secret";
+  readonly identifier: string;
+  readonly tls: TlsRoute;
+  readonly file: FileConfig;
+  readonly env: VariableConfig;
+  readonly ubootEnv: VariableConfig;
+  readonly pkcs11: Pkcs11Config;
+  readonly tpm2: Tpm2Config;
+  readonly rpiOtp: OtpConfig;
+  readonly sharedSecret: SharedSecretConfig;
+}
+
+/**
+ * Where certificate and key live; undefined for an identity that has none.
+ * @throws Failure that names the setting at fault
+ */
+export function credentialSource(config: IdentityConfig, deps: IdentityDeps): CredentialSource | undefined {
+  switch (config.source) {
+    case "file":
+      return fileSource(config.file);
+    case "env":
+      return variableSource("environment", config.env, async (name) =>
+        Promise.resolve(deps.takeVariable(name)),
+      );
+    case "uboot-env":
+      return variableSource("U-Boot", config.ubootEnv, async (name) =>
+        (await deps.ubootVariables()).get(name),
+      );
+    case "pkcs11":
+      return pkcs11Source(config.pkcs11, deps.clock);
+    case "tpm2":
+      return tpm2Source(config.tpm2);
+    case "rpi-otp":
+      return otpSource(config.rpiOtp, deps.root);
+    case "shared-secret":
+      return undefined;
+  }
+}
+
+/** `identity.tls`: who does TLS with the key. */
+export type TlsRoute = "auto" | "direct" | "helper" | "engine";
