@@ -85,6 +85,8 @@ describe("a lesson of other agents", () => {
     const release = await board.hub.publish(v2.path, v2.meta);
     board.hub.deploy(release);
     await board.saw(/from=clearing event=cleared/);
+    // One whose answer was lost with its socket is sent again.
+    const words = (): string[] => [...new Set(device.statuses.map(({ status }) => status))];
     const heartbeats = (): number => device.received.filter(({ topic }) => topic === "phoenix").length;
     for (let flaps = 0; flaps < 3; flaps += 1) {
       const joins = device.joins.length;
@@ -95,16 +97,10 @@ describe("a lesson of other agents", () => {
       const beats = heartbeats();
       await board.hub.until(() => heartbeats() > beats + 1);
     }
-    assert.deepEqual(
-      device.statuses.map(({ status }) => status),
-      ["received", "started"],
-    );
+    assert.deepEqual(words(), ["received", "started"]);
     await writeFile(gate, "");
     await board.untilRebooted(1);
-    assert.deepEqual(
-      device.statuses.map(({ status }) => status),
-      ["received", "started", "completed"],
-    );
+    assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
   it("asks 21: fwup's own words reach the hub as those of fwup, and no progress is left standing", async () => {
