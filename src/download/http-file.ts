@@ -13,8 +13,6 @@ export interface HttpOptions {
   readonly proxyFor?: ProxyChoice | undefined;
   /** How many at once to one server. Default: 1. */
   readonly connections?: number;
-  /** Gets the address of this end of each new connection. */
-  readonly onConnect?: ((localAddress: string) => void) | undefined;
 }
 
 /** Connections that go with one download. */
@@ -67,7 +65,7 @@ const MAX_REDIRECTS = 5;
 
 /** undici takes some MB, so it is loaded only when there is something to fetch. */
 export async function openHttp(options: HttpOptions): Promise<Http> {
-  const { ca, clock, proxyFor, onConnect, connections = 1 } = options;
+  const { ca, clock, proxyFor, connections = 1 } = options;
   const { Agent, buildConnector, request } = await import("undici");
   const connect = buildConnector({
     timeout: CONNECT_TIMEOUT_MS,
@@ -80,21 +78,16 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     headersTimeout: 0, // the caller watches, on its own clock
     bodyTimeout: 0,
     connect(target, callback) {
-      const connected: typeof callback = (...result) => {
-        const address = result[1]?.localAddress;
-        if (address !== undefined) onConnect?.(address);
-        callback(...result);
-      };
       const url = new URL(`${target.protocol}//${target.host ?? target.hostname}`);
       const proxy = proxyFor?.(url);
       if (proxy === undefined) {
-        connect(target, connected);
+        connect(target, callback);
         return;
       }
       openTunnel(proxy, url, tunnelOptions).then(
         (socket) => {
-          if (url.protocol === "http:") connected(null, socket);
-          else connect({ ...target, httpSocket: socket }, connected);
+          if (url.protocol === "http:") callback(null, socket);
+          else connect({ ...target, httpSocket: socket }, callback);
         },
         (error: unknown) => callback(error as Error, null),
       );

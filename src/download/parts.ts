@@ -126,7 +126,6 @@ async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap
     await file.adopt(version);
     if (changed && joins) throw new LineFault(CHANGED);
     if (start < gap.offset && connections > 1) throw new NoRanges();
-    options.onVersion?.(version);
     return gap.offset;
   };
   let at = gap.offset;

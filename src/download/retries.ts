@@ -19,16 +19,6 @@ export interface RetryPolicy {
   readonly minRateBytesS: number;
 }
 
-export interface Retry {
-  /** One line, without URLs. */
-  readonly reason: string;
-  /** Attempts in a row without a new byte. */
-  readonly failures: number;
-  readonly delayMs: number;
-  /** How many bytes of the file are there. */
-  readonly bytes: number;
-}
-
 export interface RetryOptions {
   readonly clock: Clock;
   readonly retry: RetryPolicy;
@@ -41,7 +31,6 @@ export interface RetryOptions {
    * @throws when there is none to be had; a LineFault when asking again may help
    */
   readonly renewUrl?: (signal: AbortSignal) => Promise<string>;
-  readonly onRetry?: (retry: Retry) => void;
 }
 
 /** How one download goes on after faults; all of its connections share it. */
@@ -120,7 +109,6 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
       failures,
       delay_s: Math.round(delayMs / 1000),
     });
-    options.onRetry?.({ reason: fault.message, failures, delayMs, bytes: reached });
     await sleep(clock, delayMs, signal);
   };
 

@@ -21,10 +21,6 @@ export interface DownloadOptions extends RetryOptions {
   readonly version?: FileVersion | null;
   /** The position to stop at. Default: the file's end, and then the file is proven as a whole. */
   readonly end?: number;
-  /** Gets the address of this end of each new connection. */
-  readonly onConnect?: (localAddress: string) => void;
-  /** Gets the state of the file as soon as the server has told it. */
-  readonly onVersion?: (version: FileVersion) => void;
 }
 
 /**
@@ -55,7 +51,7 @@ export async function* download(options: DownloadOptions): AsyncGenerator<Uint8A
   }
 }
 
-interface Fetching extends Line, Pick<DownloadOptions, "onVersion" | "end"> {
+interface Fetching extends Line, Pick<DownloadOptions, "end"> {
   readonly verifier: Verifier;
   /** The state of the file that the bytes so far are of; null before the first answer. */
   version: FileVersion | null;
@@ -102,7 +98,6 @@ function goOnWith(fetching: Fetching, start: number, version: FileVersion): numb
     throw new LineFault("the file on the server has changed; going on after the last proven part");
   }
   fetching.version ??= version;
-  fetching.onVersion?.(version);
   return verifier.offset;
 }
 

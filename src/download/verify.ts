@@ -49,8 +49,6 @@ export interface Verifier {
   readonly verifiedBytes: number;
   /** How many bytes were handed out: the position of the next that will be. */
   readonly passedBytes: number;
-  /** True once `end` has found the whole file right. */
-  readonly proven: boolean;
   /**
    * Takes the bytes at `offset`; the result must be read to its end.
    * @throws VerificationFailure; after `part_wrong`, `offset` is that part's start again
@@ -91,7 +89,6 @@ export function createVerifier(expected: ExpectedFile): Verifier {
   let held = NOTHING;
   let verifiedBytes = 0;
   let passedBytes = 0;
-  let proven = false;
 
   /** Takes what came of the part for all of it. @throws VerificationFailure */
   const provePart = (): Buffer<ArrayBuffer> => {
@@ -128,9 +125,6 @@ export function createVerifier(expected: ExpectedFile): Verifier {
     },
     get passedBytes() {
       return passedBytes;
-    },
-    get proven() {
-      return proven;
     },
     *push(chunk) {
       if (verifiedBytes + filled + chunk.length > maxBytes) {
@@ -172,7 +166,6 @@ export function createVerifier(expected: ExpectedFile): Verifier {
           "the firmware's SHA-256 is not the one the hub announced",
         );
       }
-      proven = true;
       yield* pass(held.subarray(heldLess));
       yield* pass(last.subarray(lastLess));
     },
@@ -198,16 +191,4 @@ export function wrongPart(index: number, count: number): VerificationFailure {
 
 function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
-}
-
-/**
- * Passes on the bytes of a stream that are proven; see {@link Verifier}.
- * @throws VerificationFailure; what `source` throws
- */
-export async function* verified(
-  source: AsyncIterable<Uint8Array>,
-  verifier: Verifier,
-): AsyncGenerator<Uint8Array, void> {
-  for await (const chunk of source) yield* verifier.push(chunk);
-  yield* verifier.end();
 }

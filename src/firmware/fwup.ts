@@ -77,7 +77,6 @@ export interface OpsTaskOptions {
   readonly opsFile: string;
   readonly devpath: string;
   readonly task: string;
-  readonly env?: Readonly<Record<string, string>>;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
   readonly onWarning?: (text: string) => void;

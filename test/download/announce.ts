@@ -1,5 +1,5 @@
 import { createCipheriv, createHash } from "node:crypto";
-import { PART_BYTES } from "../../src/download/verify.ts";
+import { PART_BYTES, type Verifier } from "../../src/download/verify.ts";
 
 /** Bytes that look random and are the same for the same `seed`. */
 export function someBytes(sizeBytes: number, seed = 0): Buffer {
@@ -13,6 +13,15 @@ export function announce(bytes: Uint8Array): { sizeBytes: number; checksum: stri
   for (let at = 0; at < bytes.length; at += PART_BYTES)
     parts.push(sha256(bytes.subarray(at, at + PART_BYTES)));
   return { sizeBytes: bytes.length, checksum: sha256(bytes), parts };
+}
+
+/** Passes a file through a verifier, as a download does. */
+export async function* verify(
+  source: AsyncIterable<Uint8Array>,
+  verifier: Verifier,
+): AsyncGenerator<Uint8Array, void> {
+  for await (const chunk of source) yield* verifier.push(chunk);
+  yield* verifier.end();
 }
 
 function sha256(bytes: Uint8Array): string {

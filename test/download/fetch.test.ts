@@ -8,12 +8,12 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { createFirmwareCache } from "../../src/download/cache.ts";
 import { fetchFirmware, type FetchOptions } from "../../src/download/fetch.ts";
 import { PART_BYTES, type ExpectedFile } from "../../src/download/verify.ts";
-import { recordingLog } from "../board/recording-log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
 import { give, serve, status, type Answer, type FileServer } from "./file-server.ts";
 import { eventually } from "../eventually.ts";
 import { watchForLeftovers } from "./left-behind.ts";
+import { retryLog } from "./retry-log.ts";
 
 const FILE = someBytes(6 * PART_BYTES + 300_000);
 const ANNOUNCED = announce(FILE);
@@ -66,9 +66,8 @@ describe("firmware fetched through the cache", () => {
         totalTimeoutMs: 86_400_000,
         minRateBytesS: 0,
       },
-      log: recordingLog(lines),
+      log: retryLog(lines, ({ delayMs }) => void clock.advance(delayMs)),
       random: () => 0,
-      onRetry: ({ delayMs }) => void clock.advance(delayMs),
       ...changes,
     });
   const fetchFrom = async (origin: FileServer, changes?: Partial<FetchOptions>): Promise<Buffer> => {
@@ -142,11 +141,11 @@ describe("firmware fetched through the cache", () => {
     const expected = announce(big);
     for (let stop = 1; stop <= 10; stop += 1) {
       const abort = new AbortController();
-      const onRetry = ({ delayMs }: { delayMs: number }): void => {
+      const log = retryLog(lines, ({ delayMs }) => {
         if (cuts >= 2 * stop) abort.abort(new Error("stop"));
         void clock.advance(delayMs);
-      };
-      await assert.rejects(fetchFrom(origin, { expected, signal: abort.signal, onRetry }), /stop/);
+      });
+      await assert.rejects(fetchFrom(origin, { expected, signal: abort.signal, log }), /stop/);
     }
     assert.ok((await fetchFrom(origin, { expected })).equals(big));
     assert.ok(cuts > 20);
@@ -291,11 +290,11 @@ describe("firmware fetched through the cache", () => {
         const cache = createFirmwareCache(join(disk, "firmware"), clock);
         const stop = { stopAfter: 3 * PART_BYTES + 500_000, stop: "end" } as const;
         const origin = await server(give(FILE, stop), give(FILE));
-        const onRetry = ({ delayMs }: { delayMs: number }): void => {
+        const log = retryLog(lines, ({ delayMs }) => {
           execFileSync("sh", ["-c", `cat /dev/zero > ${disk}/other 2>&1 || true`], { stdio: "ignore" });
           void clock.advance(delayMs);
-        };
-        assert.ok((await fetchFrom(origin, { cache, onRetry })).equals(FILE));
+        });
+        assert.ok((await fetchFrom(origin, { cache, log })).equals(FILE));
         assert.match(lines.join("\n"), /streaming the rest of the update: .*ENOSPC/);
         assert.match(ranges(origin).at(-1) ?? "", new RegExp(`^bytes=${3 * PART_BYTES}-`));
 

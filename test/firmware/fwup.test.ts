@@ -13,12 +13,12 @@ import {
   runOpsTask,
   usablePublicKeys,
 } from "../../src/firmware/fwup.ts";
-import { createVerifier, TAIL_BYTES, VerificationFailure, verified } from "../../src/download/verify.ts";
+import { createVerifier, TAIL_BYTES, VerificationFailure } from "../../src/download/verify.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
-import { announce } from "../download/announce.ts";
+import { announce, verify } from "../download/announce.ts";
 import { fwup, say, scriptedFwup } from "./fwups.ts";
 import { watchForLeftovers } from "../download/left-behind.ts";
 
@@ -60,16 +60,19 @@ describe("installing firmware", () => {
     await rm(folder, { recursive: true });
   });
 
-  const options = (task: string, publicKeys: readonly string[]) => ({
+  const taskOptions = (task: string) => ({
     fwup,
-    args: [],
-    env: { NERVES_SERIAL_NUMBER: "SN001" },
     devpath: disk,
     task,
-    publicKeys,
     clock: systemClock,
-    stallMs: 60_000,
     onWarning: (text: string) => void heard.push(text),
+  });
+  const options = (task: string, publicKeys: readonly string[]) => ({
+    ...taskOptions(task),
+    args: [],
+    env: { NERVES_SERIAL_NUMBER: "SN001" },
+    publicKeys,
+    stallMs: 60_000,
   });
 
   const key = (name: string): string => readFileSync(fixture(`fwup/${name}.pub`), "utf8");
@@ -124,7 +127,7 @@ describe("installing firmware", () => {
 
   async function ops(task: string): Promise<void> {
     const opsFile = fixture("fwup/ops.fw");
-    await runOpsTask({ ...options(task, []), opsFile });
+    await runOpsTask({ ...taskOptions(task), opsFile });
   }
 
   it(
@@ -141,7 +144,7 @@ describe("installing firmware", () => {
       ]) {
         const verifier = createVerifier(expected);
         const work = applyFirmware(options("upgrade", [key("good")]), () =>
-          verified(inPieces(archive), verifier),
+          verify(inPieces(archive), verifier),
         );
         await assert.rejects(work, VerificationFailure);
         assert.ok(verifier.passedBytes > 0 && verifier.passedBytes <= archive.length - TAIL_BYTES);
@@ -149,7 +152,7 @@ describe("installing firmware", () => {
       }
       // And with the right one it does, so that it was the checksum that kept it.
       const verifier = createVerifier(announce(archive));
-      await applyFirmware(options("upgrade", [key("good")]), () => verified(inPieces(archive), verifier));
+      await applyFirmware(options("upgrade", [key("good")]), () => verify(inPieces(archive), verifier));
       assert.notEqual(await activeBlock(), active);
     },
   );
