@@ -3,7 +3,7 @@ import { createBoardCare } from "../care/care.ts";
 import { createIdentify } from "../care/identify.ts";
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
-import { type ControlServer, startControlServer } from "../control/server.ts";
+import { ControlServer } from "../control/server.ts";
 import { createFirmwareCache } from "../download/cache.ts";
 import { createExtensionsTopic } from "../extensions/extensions-topic.ts";
 import { createApplicationMetrics } from "../extensions/health.ts";
@@ -77,6 +77,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
   const world: World = { clock, random: options.random, root, run: runCommand };
   const startedMs = clock.monotonic();
+  const control = new ControlServer({
+    path: config.state.controlSocket,
+    mode: Number.parseInt(config.state.controlMode, 8),
+    group: config.state.controlGroup,
+    agentVersion: VERSION,
+    clock,
+    log: log.scope("control"),
+  });
 
   const keys = createPublicKeys(config.firmware);
   const archiveKeys = createPublicKeys(config.firmware);
@@ -299,25 +307,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       uptimeMs: clock.monotonic() - startedMs,
     });
 
-  const control: ControlServer = await startControlServer({
-    path: config.state.controlSocket,
-    mode: Number.parseInt(config.state.controlMode, 8),
-    group: config.state.controlGroup,
-    agentVersion: VERSION,
-    methods: controlMethods({
-      status,
-      firmware,
-      validation,
-      updater,
-      rebooter,
-      fetching,
-      console: access.console,
-      applicationMetrics,
-    }),
-    clock,
-    log: log.scope("control"),
-  }).catch(async (error: unknown) => {
-    await care.stop(Promise.resolve()); // nothing else runs by now
+  const methods = controlMethods({
+    status,
+    firmware,
+    validation,
+    updater,
+    rebooter,
+    fetching,
+    console: access.console,
+    applicationMetrics,
+  });
+  await control.start(methods).catch(async (error: unknown) => {
+    await care.stop(Promise.resolve()); // nothing else runs yet
     throw error;
   });
 

@@ -1,5 +1,5 @@
 import { ControlError } from "../control/messages.ts";
-import { startControlServer } from "../control/server.ts";
+import { ControlServer } from "../control/server.ts";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
@@ -21,15 +21,15 @@ export async function insteadOfDaemon<T>(
   const busy = (): never => {
     throw new ControlError("unavailable", `hublink ${command} is at work; try again when it has ended`);
   };
-  const server = await startControlServer({
+  const server = new ControlServer({
     path: config.state.controlSocket,
     mode: 0o600,
     group: "",
     agentVersion: VERSION,
-    methods: Object.fromEntries(METHODS.map((method) => [method, busy])),
     clock: systemClock,
     log,
   });
+  await server.start(Object.fromEntries(METHODS.map((method) => [method, busy])));
   try {
     return await work();
   } finally {

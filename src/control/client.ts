@@ -1,16 +1,20 @@
+/**
+ * The command line's end of the control socket. Every way in which the daemon may be absent, busy or another
+ * program ends in a Failure or in `undefined`, within ten seconds: a command must not hang.
+ */
 import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 import { systemClock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { splitLines } from "../platform/text.ts";
-import { CONTROL_API, type ControlEvent, failureCode, FromAgent, MAX_LINE_BYTES } from "./messages.ts";
-
-/** A connection to the running daemon. */
-export interface ControlClient {
-  /** @throws Failure with the daemon's words */
-  request(method: string, params?: unknown): Promise<unknown>;
-  close(): void;
-}
+import {
+  CONTROL_API,
+  type ControlEvent,
+  failureCode,
+  FromAgent,
+  HELLO_ID,
+  MAX_LINE_BYTES,
+} from "./messages.ts";
 
 export interface ControlClientOptions {
   readonly path: string;
@@ -23,6 +27,11 @@ const HELLO_TIMEOUT_MS = 10_000;
 
 type Response = Extract<FromAgent, { type: "response" }>;
 
+interface Waiting {
+  readonly resolve: (response: Response) => void;
+  readonly reject: (error: Error) => void;
+}
+
 /**
  * Connects to the daemon.
  * @returns undefined when no daemon listens
@@ -31,78 +40,100 @@ type Response = Extract<FromAgent, { type: "response" }>;
 export async function connectToDaemon(options: ControlClientOptions): Promise<ControlClient | undefined> {
   const socket = await open(options.path);
   if (socket === undefined) return undefined;
-  const waiting = new Map<
-    string,
-    { resolve: (response: Response) => void; reject: (error: Error) => void }
-  >();
-  let lastId = 0;
-  let welcomed: (() => void) | undefined;
+  const client = new ControlClient(socket, options);
+  await client.greet();
+  return client;
+}
 
-  const end = (problem: string): void => {
-    for (const { reject } of waiting.values()) reject(new Failure("unavailable", problem));
-    waiting.clear();
-  };
-  const receive = (line: string): void => {
-    const message = v.parse(FromAgent, JSON.parse(line));
-    if (message.type === "welcome") welcomed?.();
-    else if (message.type === "event") options.onEvent?.(message.event, message.payload);
-    else {
-      waiting.get(message.id)?.resolve(message);
-      waiting.delete(message.id);
+/** A connection to the running daemon; made by {@link connectToDaemon}. */
+export class ControlClient {
+  readonly #socket: Socket;
+  readonly #options: ControlClientOptions;
+  readonly #waiting = new Map<string, Waiting>();
+  #welcomed: (() => void) | undefined;
+  #lastId = 0;
+
+  constructor(socket: Socket, options: ControlClientOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    socket.on("error", () => undefined); // "close" follows
+    socket.once("close", () => this.#end("the daemon closed the control socket"));
+    socket.on(
+      "data",
+      splitLines(
+        MAX_LINE_BYTES,
+        (line) => this.#receive(line),
+        () => socket.destroy(),
+      ),
+    );
+  }
+
+  /**
+   * Says hello and waits for the welcome; closes the connection when there is none.
+   * @throws Failure
+   */
+  async greet(): Promise<void> {
+    const { subscribe = [], path } = this.#options;
+    const hello = { type: "hello", name: "hublink", api: CONTROL_API, subscribe };
+    const welcome = new Promise<"welcome">((resolve) => (this.#welcomed = () => resolve("welcome")));
+    const greeted = Promise.race([welcome, this.#exchange(HELLO_ID, hello)]);
+    try {
+      if ((await within(systemClock, HELLO_TIMEOUT_MS, greeted, undefined)) === undefined) {
+        throw new Failure("unavailable", `the daemon on ${path} does not answer; restart it`);
+      }
+    } catch (error) {
+      this.#socket.destroy();
+      throw error;
     }
-  };
-  socket.on("error", () => undefined); // "close" follows
-  socket.once("close", () => end("the daemon closed the control socket"));
-  socket.on(
-    "data",
-    splitLines(
-      MAX_LINE_BYTES,
-      (line) => {
-        try {
-          receive(line);
-        } catch {
-          end("what listens on the control socket is no hublink");
-          socket.destroy();
-        }
-      },
-      () => socket.destroy(),
-    ),
-  );
+    this.#waiting.delete(HELLO_ID);
+  }
 
-  const exchange = async (id: string, line: object): Promise<unknown> => {
+  /** @throws Failure with the daemon's words */
+  async request(method: string, params?: unknown): Promise<unknown> {
+    const id = String(++this.#lastId);
+    return this.#exchange(id, { type: "request", id, method, params });
+  }
+
+  close(): void {
+    this.#socket.destroySoon();
+  }
+
+  async #exchange(id: string, line: object): Promise<unknown> {
     const response = await new Promise<Response>((resolve, reject) => {
-      waiting.set(id, { resolve, reject });
-      socket.write(`${JSON.stringify(line)}\n`);
+      this.#waiting.set(id, { resolve, reject });
+      this.#socket.write(`${JSON.stringify(line)}\n`);
     });
     if (response.error !== undefined) {
       const { code, message } = response.error;
       throw new Failure(failureCode(code), message);
     }
     return response.result;
-  };
-
-  const hello = { type: "hello", name: "hublink", api: CONTROL_API, subscribe: options.subscribe ?? [] };
-  const welcome = new Promise<"welcome">((resolve) => (welcomed = () => resolve("welcome")));
-  const greeted = Promise.race([welcome, exchange("hello", hello)]);
-  try {
-    if ((await within(systemClock, HELLO_TIMEOUT_MS, greeted, undefined)) === undefined) {
-      throw new Failure("unavailable", `the daemon on ${options.path} does not answer; restart it`);
-    }
-  } catch (error) {
-    socket.destroy();
-    throw error;
   }
-  waiting.delete("hello");
 
-  return {
-    async request(method, params) {
-      const id = String(++lastId);
-      return exchange(id, { type: "request", id, method, params });
-    },
-    close() {
-      socket.destroySoon();
-    },
-  };
+  #receive(line: string): void {
+    try {
+      this.#handle(v.parse(FromAgent, JSON.parse(line)));
+    } catch {
+      this.#end("what listens on the control socket is no hublink");
+      this.#socket.destroy();
+    }
+  }
+
+  #handle(message: FromAgent): void {
+    if (message.type === "welcome") {
+      this.#welcomed?.();
+    } else if (message.type === "event") {
+      this.#options.onEvent?.(message.event, message.payload);
+    } else {
+      this.#waiting.get(message.id)?.resolve(message);
+      this.#waiting.delete(message.id);
+    }
+  }
+
+  #end(problem: string): void {
+    for (const { reject } of this.#waiting.values()) reject(new Failure("unavailable", problem));
+    this.#waiting.clear();
+  }
 }
 
 async function open(path: string): Promise<Socket | undefined> {

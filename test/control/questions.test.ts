@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { ControllerAnswer } from "../../src/control/questions.ts";
-import { startControlServer, type ControlServer } from "../../src/control/server.ts";
+import { ControlServer } from "../../src/control/server.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { controlPeer, type ControlPeer } from "../agent/control-peer.ts";
@@ -26,15 +26,15 @@ describe("a question to the controller", () => {
     lines = [];
     peers = [];
     stopping = new AbortController();
-    server = await startControlServer({
+    server = new ControlServer({
       path,
       mode: 0o600,
       group: "",
       agentVersion: "1.2.3",
-      methods: { echo: (params) => params },
       clock,
       log: recordingLog(lines),
     });
+    await server.start({ echo: (params) => params });
   });
   afterEach(async () => {
     for (const peer of peers) await peer.close();

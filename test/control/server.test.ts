@@ -5,11 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { ControlError } from "../../src/control/messages.ts";
-import {
-  startControlServer,
-  type ControlServer,
-  type ControlServerOptions,
-} from "../../src/control/server.ts";
+import { type ControlMethods, ControlServer, type ControlServerOptions } from "../../src/control/server.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
@@ -33,18 +29,22 @@ describe("the control socket", () => {
     await server?.stop();
     await rm(dir, { recursive: true });
   });
-  const listen = async (options: Partial<ControlServerOptions> = {}): Promise<ControlServer> => {
-    server = await startControlServer({
+  const listen = async ({
+    methods = { echo: (params) => params },
+    ...options
+  }: Partial<ControlServerOptions> & { readonly methods?: ControlMethods } = {}): Promise<ControlServer> => {
+    const made = new ControlServer({
       path,
       mode: 0o600,
       group: "",
       agentVersion: "1.2.3",
-      methods: { echo: (params) => params },
       clock: systemClock,
       log: silentLog,
       ...options,
     });
-    return server;
+    await made.start(methods);
+    server = made;
+    return made;
   };
   const peer = async (hello?: object): Promise<ControlPeer> => {
     const made = await controlPeer(path, hello);
@@ -56,6 +56,21 @@ describe("the control socket", () => {
     assert.equal((await made.next())["type"], "welcome");
     return made;
   };
+
+  it("has no subscriber and no controller until it is started", async () => {
+    const agent = new ControlServer({
+      path,
+      mode: 0o600,
+      group: "",
+      agentVersion: "1.2.3",
+      clock: systemClock,
+      log: silentLog,
+    });
+    agent.publish("connection", { state: "connected" });
+    const { signal } = new AbortController();
+    assert.deepEqual(await agent.ask("identify", {}, { timeoutMs: 1000, signal }), { type: "no-controller" });
+    await agent.stop();
+  });
 
   describe("greets", () => {
     it("an observer by default", async () => {
