@@ -14,9 +14,8 @@ import { billOfMaterials } from "../scripts/package/sbom.ts";
 import { parseCommandLine } from "../src/cli/command-line.ts";
 import { checkConfig } from "../src/config/check.ts";
 import { TRANSITIONS } from "../src/update/states.ts";
-import type { Decision } from "../src/update/engine.ts";
-import { systemClock } from "../src/platform/clock.ts";
-import { runCommand } from "../src/platform/command.ts";
+import type { Decision } from "../src/update/decide.ts";
+import { systemWorld } from "../src/platform/world.ts";
 
 const root = join(import.meta.dirname, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -129,11 +128,7 @@ describe("the documentation", () => {
     await writeFile(join(dir, "policy"), script.replace("/run/pump.lock", lock), { mode: 0o755 });
     const { signal } = new AbortController();
     const ask = async (size: number): Promise<Decision> =>
-      askPolicyCommand(
-        join(dir, "policy"),
-        { ...question, size },
-        { clock: systemClock, runCommand, signal },
-      );
+      askPolicyCommand(join(dir, "policy"), { ...question, size }, systemWorld, signal);
     assert.deepEqual(await ask(question.size ?? 0), { action: "apply" });
     assert.deepEqual(await ask(64 * 2 ** 20 + 1), { action: "ignore", reason: "too large for the modem" });
     await writeFile(lock, "");
@@ -159,7 +154,7 @@ describe("the documentation", () => {
   it("docs/architecture.md: its table is the update machine's", () => {
     const rows = table(read("docs/architecture.md")).filter(([state = ""]) => state in TRANSITIONS);
     const expected = Object.entries(TRANSITIONS).flatMap(([state, events]) =>
-      Object.entries(events).map(([event, { to, announce = "" }]) => [state, event, to, announce]),
+      Object.entries(events).map(([event, to]) => [state, event, to]),
     );
     assert.deepEqual(rows, expected);
   });

@@ -1,6 +1,7 @@
 import { interfaceOf } from "../board/network-interface.ts";
 import { createBoardCare } from "../care/care.ts";
 import { createIdentify } from "../care/identify.ts";
+import { createRebootRequest } from "../care/reboot-into-update.ts";
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
 import { ControlServer } from "../control/server.ts";
@@ -17,16 +18,17 @@ import { runCommand } from "../platform/command.ts";
 import { type Log, tappedLog } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { createRemoteAccess } from "../remote/access.ts";
-import { createArchives } from "../update/archives.ts";
-import { createUpdater } from "../update/engine.ts";
-import { createUpdateAgain } from "../update/fresh-url.ts";
+import { Archives } from "../update/archives.ts";
+import { Application } from "../update/application.ts";
+import { Approval } from "../update/approval.ts";
+import { FreshUrl } from "../update/fresh-url.ts";
 import type { HubOfferDeps } from "../update/offers.ts";
-import { createUpdateReport } from "../update/report.ts";
-import { createAskAgain } from "../update/reschedule.ts";
+import { UpdateReport } from "../update/report.ts";
+import { Reschedule } from "../update/reschedule.ts";
+import { Updater } from "../update/updater.ts";
 import { VERSION } from "../version.ts";
 import { createPublicKeys, openBoard } from "./board.ts";
 import { controlMethods } from "./control-methods.ts";
-import { createDeciding } from "./deciding.ts";
 import { boardExtensions, createConnectionLosses, healthFacts } from "./extensions.ts";
 import { handleHubMessage } from "./hub-messages.ts";
 import { downloadSettings, fwupSettings, linkSettings } from "./settings.ts";
@@ -88,20 +90,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const keys = createPublicKeys(config.firmware);
   const archiveKeys = createPublicKeys(config.firmware);
-  let stopping = false;
 
   const networkInterface = (): string | undefined => {
     const { localAddress } = link.status;
     return localAddress === undefined ? undefined : interfaceOf(localAddress);
   };
-
-  const updateReport = createUpdateReport({
-    publish: (...event) => control.publish(...event),
-    hub: () => device,
-    // Ended by a stop, it has not failed: the hub sends it again at the next join.
-    isStopping: () => stopping,
-    onReady: (installed) => rebootRequest.slotReady(installed),
-  });
 
   const losses = createConnectionLosses();
   let lastConnection = "";
@@ -161,18 +154,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       scripts: access.scripts,
       identify,
       fetching,
-      again,
+      freshUrl,
       log,
     }),
   );
   device.on("statusSent", (sent) => {
-    if (sent.status === "rescheduled") askAgain.after(sent.delay_for);
+    if (sent.status === "rescheduled") reschedule.after(sent.delay_for);
   });
   device.on("joined", () => {
     const name = networkInterface();
     if (name !== undefined) device.send({ event: "report_network_interface", payload: { interface: name } });
     validation.joined();
-    askAgain.joined();
+    reschedule.joined();
   });
 
   const identify = createIdentify({
@@ -185,7 +178,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: log.scope("identify"),
   });
 
-  const again = createUpdateAgain(clock, () => device.askForUpdate());
+  const freshUrl = new FreshUrl(device, clock);
 
   const access = createRemoteAccess({
     config,
@@ -197,17 +190,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     clock,
     log,
   });
-
-  const archives = config.archives.enabled
-    ? createArchives({
-        config: config.archives,
-        fwup: config.firmware.fwup,
-        publicKeys: archiveKeys.usable,
-        noUpdate: async () => updater.settled(),
-        fetching,
-        log: log.scope("archives"),
-      })
-    : undefined;
 
   const applicationMetrics = createApplicationMetrics();
   const extensions = createExtensionsTopic({
@@ -224,16 +206,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: log.scope("extensions"),
   });
 
-  const askAgain = createAskAgain({
-    kept: journal.askAgain,
-    keep: (due) => void journal.update({ askAgain: due }), // a folder that can't be written is its to tell
-    busy: () => updater.status.state !== "idle",
-    rejoin: () => device.rejoin(),
-    hubTimeMs: () => link.hubTimeMs(),
-    clock,
-    random: options.random,
-  });
-
   const care = createBoardCare({
     config,
     boot,
@@ -243,7 +215,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     hub: () => device,
     reconnect: (reason) => link.reconnect(reason),
     async endChildren() {
-      stopping = true;
       await Promise.all([updater.stop(0), access.stop(), identify.stop()]);
     },
     root,
@@ -252,39 +223,51 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
   const { rebooter, validation, watchdogs } = care;
 
-  const { decide, rebootRequest } = createDeciding({
-    config,
-    firmware,
-    rebooter,
-    history,
-    control: {
-      ask: async (...question) => control.ask(...question),
-      publish: (...event) => control.publish(...event),
-    },
-    pendingValidation: () => validation.pending,
-    hubTimeMs: () => link.hubTimeMs(),
+  const askControl: Pick<ControlServer, "ask"> = { ask: async (...question) => control.ask(...question) };
+  const application = new Application(config.app, askControl, log.scope("control"));
+  const rebootRequest = createRebootRequest({
+    config: config.app,
+    application,
+    reboot: (reason) => rebooter.reboot(reason),
+    onDeferred: (untilMs) => control.publish("reboot_pending", { deferred_until_ms: untilMs }),
     clock,
-    random: options.random,
-    log,
+    log: log.scope("reboot"),
   });
 
-  const updater = createUpdater({
-    ...fwupSettings(config),
-    devpath: () => firmware.devpath,
-    publicKeys: keys.usable,
-    decide,
-    clearTarget: async (signal) => firmware.clearTarget(signal),
-    onWriting: async ({ origin }, { uuid }) => firmware.noteWriting(uuid, origin),
-    undo: async (finished) => firmware.keepRunning(finished),
-    async onInstalled({ origin }, { uuid }) {
-      await firmware.noteInstalled(uuid, origin);
-      await fetching.cache.remove(uuid);
-    },
-    onNews: updateReport.tell,
+  const approval = new Approval({
+    ...{ config, firmware, history, application, validation, rebooter, link, world },
+    rebootIntoUpdate: rebootRequest,
+  });
+  const updater = new Updater({
+    settings: fwupSettings(config),
+    firmware,
+    keys,
+    decider: approval,
     history,
+    cache: fetching.cache,
     clock,
     log: log.scope("update"),
   });
+  const updateReport = new UpdateReport(updater, device, {
+    publish: (...event) => control.publish(...event),
+  });
+  updater.on("ended", (offer, outcome) => {
+    if (outcome.result === "installed" && offer.origin === "hub" && !updater.stopping)
+      rebootRequest.slotReady(summaryOf(outcome.firmware));
+  });
+  const reschedule = new Reschedule({ journal, updater, link, world });
+  reschedule.on("due", () => device.rejoin());
+  const archives = config.archives.enabled
+    ? new Archives({
+        config: config.archives,
+        fwup: config.firmware.fwup,
+        keys: archiveKeys,
+        updater,
+        fetching,
+        world,
+        log: log.scope("archives"),
+      })
+    : undefined;
 
   const status = () =>
     agentStatus({
@@ -343,9 +326,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     settled: async () => updater.settled(),
     stranded: rebooter.stranded,
     async stop() {
-      stopping = true;
       log.info("hublink stops");
-      askAgain.stop();
+      reschedule.stop();
       await care.stop(
         Promise.all([
           identify.stop(),

@@ -14,8 +14,8 @@ import type { ApplicationMetrics } from "../extensions/health.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { Failure } from "../platform/failure.ts";
 import type { ConsoleTopic } from "../remote/console.ts";
-import type { Updater } from "../update/engine.ts";
 import { localOffer, type OfferDeps } from "../update/offers.ts";
+import type { Updater } from "../update/updater.ts";
 
 export interface ControlDeps {
   readonly status: () => AgentStatus;

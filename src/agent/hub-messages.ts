@@ -6,9 +6,9 @@ import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { Log } from "../platform/log.ts";
 import type { Scripts } from "../remote/scripts.ts";
 import type { Archives } from "../update/archives.ts";
-import type { Updater } from "../update/engine.ts";
-import type { UpdateAgain } from "../update/fresh-url.ts";
+import type { FreshUrl } from "../update/fresh-url.ts";
 import { hubOffer, type HubOfferDeps } from "../update/offers.ts";
+import type { Updater } from "../update/updater.ts";
 import type { PublicKeys } from "./board.ts";
 
 export interface HubMessageDeps {
@@ -23,7 +23,7 @@ export interface HubMessageDeps {
   /** Undefined when they are not enabled. */
   readonly archives: Archives | undefined;
   readonly fetching: HubOfferDeps;
-  readonly again: UpdateAgain;
+  readonly freshUrl: FreshUrl;
   readonly log: Log;
 }
 
@@ -32,8 +32,8 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
   const { device, log } = deps;
   switch (message.type) {
     case "update":
-      deps.again.arrived(message.update);
-      deps.updater.offer(hubOffer(message.update, deps.fetching, deps.again));
+      deps.freshUrl.arrived(message.update);
+      deps.updater.offer(hubOffer(message.update, deps.fetching, deps.freshUrl));
       break;
     case "no-update":
       log.info("the hub has no update");

@@ -5,7 +5,7 @@ import { jsonSerializer } from "../hub/serializer.ts";
 import type { Clock } from "../platform/clock.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { createTokenBucket } from "../platform/token-bucket.ts";
-import type { UpdaterOptions } from "../update/engine.ts";
+import type { FwupSettings } from "../update/engine.ts";
 import type { OfferDeps } from "../update/offers.ts";
 
 /** A limit evens out over so much time. */
@@ -27,14 +27,11 @@ export function downloadSettings(
 }
 
 /** How the configuration has fwup run for an update. */
-export function fwupSettings({
-  firmware,
-  update,
-}: Config): Pick<UpdaterOptions, "fwup" | "fwupArgs" | "fwupEnv" | "task" | "stallMs"> {
+export function fwupSettings({ firmware, update }: Config): FwupSettings {
   return {
     fwup: firmware.fwup,
-    fwupArgs: [...(update.verifyWritten ? ["--verify-writes"] : []), ...firmware.fwupArgs],
-    fwupEnv: firmware.fwupEnv,
+    args: [...(update.verifyWritten ? ["--verify-writes"] : []), ...firmware.fwupArgs],
+    env: firmware.fwupEnv,
     task: firmware.task,
     stallMs: update.stallMs,
   };

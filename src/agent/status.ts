@@ -1,6 +1,6 @@
 import type { Config } from "../config/schema.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { Offer, UpdateNews, UpdaterStatus } from "../update/engine.ts";
+import type { UpdaterStatus } from "../update/updater.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import type { Identity } from "../identity/identity.ts";
 import { VERSION } from "../version.ts";
@@ -20,7 +20,7 @@ export interface StatusSources {
   /** Names of those attached. */
   readonly extensions: readonly string[];
   readonly update: UpdaterStatus;
-  readonly lastUpdate: { readonly offer: Offer; readonly news: UpdateNews } | undefined;
+  readonly lastUpdate: AgentStatus["last_update"];
   readonly pendingValidation: boolean;
   readonly console: ConsoleTopic | undefined;
   readonly archives: Archives | undefined;
@@ -75,7 +75,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     devpath: firmware.devpath,
     fwup_version: sources.fwupVersion ?? null,
     auto_revert_detected: firmware.fellBack,
-    last_update: lastUpdateOf(sources.lastUpdate),
+    last_update: sources.lastUpdate,
     watchdogs: [...sources.watchdogs.names],
     watchdogs_starving: sources.watchdogs.starving ?? null,
     last_reboot: sources.lastReboot,
@@ -92,15 +92,4 @@ export function agentStatus(sources: StatusSources): AgentStatus {
 /** The protocol knows two stages; what comes before the first byte is written counts as the first. */
 function stageOf({ state }: UpdaterStatus): string {
   return state === "writing" || state === "finishing" ? "updating" : "downloading";
-}
-
-function lastUpdateOf(last: StatusSources["lastUpdate"]): AgentStatus["last_update"] {
-  if (last === undefined) return null;
-  const { offer, news } = last;
-  const uuid = offer.announced.uuid ?? "";
-  if (news.type !== "ended") return { uuid, status: news.type, reason: null };
-  const { outcome } = news;
-  return outcome.result === "installed"
-    ? { uuid: outcome.firmware.uuid, status: outcome.result, reason: null }
-    : { uuid, status: outcome.result, reason: outcome.reason };
 }

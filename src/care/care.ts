@@ -5,7 +5,7 @@ import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import type { Log } from "../platform/log.ts";
-import type { Updater } from "../update/engine.ts";
+import type { Updater } from "../update/updater.ts";
 import { createApplicationCheck } from "./application-check.ts";
 import type { BootRecord } from "./boot-record.ts";
 import { createConnectivity } from "./connectivity.ts";

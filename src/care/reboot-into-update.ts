@@ -11,7 +11,7 @@ export interface RebootRequestOptions {
     readonly maxDeferMs: number;
     readonly askTimeoutMs: number;
   };
-  readonly application: Application;
+  readonly application: Pick<Application, "mayReboot">;
   readonly reboot: (reason: string) => void;
   /** The reboot was put off to this time, ms since 1970. */
   readonly onDeferred: (untilMs: number) => void;

@@ -4,7 +4,7 @@ import { type Clock, within } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { Updater } from "../update/engine.ts";
+import type { Updater } from "../update/updater.ts";
 
 export interface RebooterOptions {
   /** `[reboot]` */

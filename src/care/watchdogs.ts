@@ -4,7 +4,7 @@ import { type KernelWatchdog, openKernelWatchdog } from "../board/kernel-watchdo
 import type { Config } from "../config/schema.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { Updater } from "../update/engine.ts";
+import type { Updater } from "../update/updater.ts";
 import type { ApplicationCheck } from "./application-check.ts";
 import type { Rebooter } from "./rebooter.ts";
 import type { Validation } from "./validation.ts";

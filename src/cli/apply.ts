@@ -13,8 +13,8 @@ import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { decide } from "../update/decide.ts";
-import { createUpdater, type Offer } from "../update/engine.ts";
-import { localOffer, streamOffer } from "../update/offers.ts";
+import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
+import { Updater } from "../update/updater.ts";
 import { patientLog, quietLog, readConfig } from "./config.ts";
 import { insteadOfDaemon } from "./instead-of-daemon.ts";
 import { createProgressBar, type Progress } from "./progress-bar.ts";
@@ -100,30 +100,26 @@ async function applyHere(
     const firmware = await openSlots(config, context);
     if (firmware.problem !== undefined) throw firmware.problem;
     await checkDevpath(firmware.devpath);
-    const updater = createUpdater({
-      ...fwupSettings(config),
-      devpath: () => firmware.devpath,
-      publicKeys: () => publicKeys,
-      decide: (candidate) =>
-        decide(candidate, {
-          firmware,
-          pendingValidation: firmware.running?.validated === false,
-          rebooting: false,
-          rebootPending: false,
-          allowDowngrade: config.update.allowDowngrade,
-          backOff: () => undefined,
-          untilWindowMs: 0,
-        }),
-      clearTarget: async (signal) => firmware.clearTarget(signal),
-      onWriting: async (_, { uuid }) => firmware.noteWriting(uuid, "local"),
-      undo: async (finished) => firmware.keepRunning(finished),
-      onInstalled: async (_, { uuid }) => firmware.noteInstalled(uuid, "local"),
-      onNews: (_, news) => {
-        if (news.type === "progress") show(news);
+    const updater = new Updater({
+      settings: fwupSettings(config),
+      firmware,
+      keys: { usable: () => publicKeys },
+      decider: {
+        decide: (candidate) =>
+          decide(candidate, {
+            firmware,
+            pendingValidation: firmware.running?.validated === false,
+            rebooting: false,
+            rebootPending: false,
+            allowDowngrade: config.update.allowDowngrade,
+            backOff: () => undefined,
+            untilWindowMs: 0,
+          }),
       },
       clock: systemClock,
       log,
     });
+    updater.on("progress", (_, progress) => show(progress));
     const stop = (): void => {
       updater.stop(0).catch((error: unknown) => log.error(messageOf(error)));
     };

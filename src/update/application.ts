@@ -1,43 +1,26 @@
-/** What the application on the board is asked, and how its answers are understood ([app]). */
+/**
+ * The questions to the application on the board, whether to update and whether to reboot ([app]). Its answers come
+ * from outside: delays are bounded, and an invalid or missing answer counts as the configuration says.
+ */
 import * as v from "valibot";
+import type { Config } from "../config/schema.ts";
 import type { FirmwareSummary } from "../control/messages.ts";
 import type { ControllerAnswer } from "../control/questions.ts";
 import type { ControllerMethod, ControlServer } from "../control/server.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { Decision } from "./engine.ts";
-import { SOON_MS, type UpdateQuestion } from "./question.ts";
+import { type Decision, SOON_MS } from "./decide.ts";
+import type { UpdateQuestion } from "./question.ts";
 
-type Fallback = "apply" | "ignore" | "reschedule";
-
-/** `[app]`, as far as questions go. */
-export interface AppConfig {
-  readonly askTimeoutMs: number;
-  readonly onTimeout: Fallback;
-  readonly onNoController: Fallback;
-}
-
-export interface ApplicationOptions {
-  readonly config: AppConfig;
-  readonly ask: ControlServer["ask"];
-  readonly log: Log;
-}
+type Fallback = Config["app"]["onTimeout"];
 
 export type RebootAnswer =
   | { readonly action: "reboot" }
   | { readonly action: "defer"; readonly delayMs: number; readonly reason: string };
 
-/** The application that is the controller on the control socket. */
-export interface Application {
-  /** @throws the signal's reason */
-  mayUpdate(question: UpdateQuestion, signal: AbortSignal): Promise<Decision>;
-  /** @throws the signal's reason */
-  mayReboot(firmware: FirmwareSummary, signal: AbortSignal): Promise<RebootAnswer>;
-}
-
 const MAX_DELAY_MS = 7 * 24 * 60 * 60_000;
 const MAX_REASON_CHARACTERS = 200;
-/** The hub sends a rescheduled update again when it is joined anew, so not each second. */
+/** The agent joins the hub again for a rescheduled update, which should not happen every second. */
 const MIN_UPDATE_DELAY_MS = 60_000;
 const MIN_REBOOT_DELAY_MS = 1000;
 
@@ -61,50 +44,61 @@ const RebootAnswer = v.variant("action", [
   v.object({ action: v.literal("defer"), delay_ms: delay(MIN_REBOOT_DELAY_MS), reason }),
 ]);
 
-/** An answer that was understood, or what counts as one and why. */
-type Understood<T> =
-  { readonly said: T } | { readonly said: undefined; readonly how: Fallback; readonly why: string };
+/** A valid answer, or what the configuration has instead of one, and why there is none. */
+type Answer<T> =
+  { readonly valid: T } | { readonly valid: undefined; readonly fallback: Fallback; readonly why: string };
 
-export function createApplication({ config, ask, log }: ApplicationOptions): Application {
-  const timeoutMs = config.askTimeoutMs;
+/** The application that is the controller on the control socket. */
+export class Application {
+  readonly #config: Config["app"];
+  readonly #control: Pick<ControlServer, "ask">;
+  readonly #log: Log;
 
-  const put = async <T>(
+  constructor(config: Config["app"], control: Pick<ControlServer, "ask">, log: Log) {
+    this.#config = config;
+    this.#control = control;
+    this.#log = log;
+  }
+
+  /** @throws the signal's reason */
+  async mayUpdate({ firmware, size, deployment_id }: UpdateQuestion, signal: AbortSignal): Promise<Decision> {
+    const params = { firmware, size, deployment_id };
+    const answer = await this.#ask("update_available", params, UpdateAnswer, signal);
+    if (answer.valid === undefined) return decisionOf(answer.fallback, SOON_MS, answer.why);
+    const { valid } = answer;
+    return valid.action === "reschedule"
+      ? { action: valid.action, delayMs: valid.delay_ms, reason: valid.reason }
+      : valid;
+  }
+
+  /** @throws the signal's reason */
+  async mayReboot(firmware: FirmwareSummary, signal: AbortSignal): Promise<RebootAnswer> {
+    const answer = await this.#ask("reboot_request", { firmware }, RebootAnswer, signal);
+    if (answer.valid === undefined) {
+      if (answer.fallback === "apply") return { action: "reboot" };
+      return { action: "defer", delayMs: SOON_MS, reason: answer.why };
+    }
+    const { valid } = answer;
+    return valid.action === "defer"
+      ? { action: valid.action, delayMs: valid.delay_ms, reason: valid.reason }
+      : valid;
+  }
+
+  async #ask<T>(
     method: ControllerMethod,
     params: unknown,
     schema: v.GenericSchema<unknown, T>,
     signal: AbortSignal,
-  ): Promise<Understood<T>> => {
-    const answer = await ask(method, params, { timeoutMs, signal });
+  ): Promise<Answer<T>> {
+    const { askTimeoutMs: timeoutMs, onNoController, onTimeout } = this.#config;
+    const answer = await this.#control.ask(method, params, { timeoutMs, signal });
     const parsed = answer.type === "result" ? v.safeParse(schema, answer.result) : undefined;
-    if (parsed?.success === true) return { said: parsed.output };
-    const how = answer.type === "no-controller" ? config.onNoController : config.onTimeout;
-    const why = lackOf(answer, config.askTimeoutMs);
-    log.warn(`${method}: ${why}; taken as ${how}`);
-    return { said: undefined, how, why };
-  };
-
-  return {
-    async mayUpdate({ firmware, size, deployment_id }, signal) {
-      const params = { firmware, size, deployment_id };
-      const answer = await put("update_available", params, UpdateAnswer, signal);
-      if (answer.said === undefined) return decisionOf(answer.how, SOON_MS, answer.why);
-      const { said } = answer;
-      return said.action === "reschedule"
-        ? { action: said.action, delayMs: said.delay_ms, reason: said.reason }
-        : said;
-    },
-    async mayReboot(firmware, signal) {
-      const answer = await put("reboot_request", { firmware }, RebootAnswer, signal);
-      if (answer.said === undefined) {
-        if (answer.how === "apply") return { action: "reboot" };
-        return { action: "defer", delayMs: SOON_MS, reason: answer.why };
-      }
-      const { said } = answer;
-      return said.action === "defer"
-        ? { action: said.action, delayMs: said.delay_ms, reason: said.reason }
-        : said;
-    },
-  };
+    if (parsed?.success === true) return { valid: parsed.output };
+    const fallback = answer.type === "no-controller" ? onNoController : onTimeout;
+    const why = problemOf(answer, timeoutMs);
+    this.#log.warn(`${method}: ${why}; taken as ${fallback}`);
+    return { valid: undefined, fallback, why };
+  }
 }
 
 function decisionOf(action: Fallback, delayMs: number, reason: string): Decision {
@@ -118,8 +112,8 @@ function decisionOf(action: Fallback, delayMs: number, reason: string): Decision
   }
 }
 
-/** Why there is no answer to go by. */
-function lackOf(answer: ControllerAnswer, timeoutMs: number): string {
+/** Why there is no valid answer. */
+function problemOf(answer: ControllerAnswer, timeoutMs: number): string {
   switch (answer.type) {
     case "no-controller":
       return "no application is there to answer";

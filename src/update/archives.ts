@@ -1,100 +1,160 @@
+/**
+ * Fetches the archives that come with a deployment: files for the application, signed like firmware. One is
+ * kept, the newest; it becomes visible in the folder only after its signature is verified, and a mark beside it
+ * says that the ready command has succeeded, so that a restart neither fetches it nor runs the command again.
+ */
 import { existsSync } from "node:fs";
 import { open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { createFirmwareCache } from "../download/cache.ts";
+import type { Config } from "../config/schema.ts";
+import type { AgentStatus } from "../control/messages.ts";
+import { createFirmwareCache, type FirmwareCache } from "../download/cache.ts";
+import { downloadParts } from "../download/parts.ts";
 import type { DownloadOptions } from "../download/stream.ts";
 import { verifyArchive } from "../firmware/fwup.ts";
 import { readMetadata } from "../firmware/metadata.ts";
-import { downloadParts } from "../download/parts.ts";
 import type { Archive } from "../hub/device-messages.ts";
-import { syncPath } from "../platform/files.ts";
-import { failedEnd, runCommand } from "../platform/command.ts";
+import { failedEnd } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
+import { syncPath } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
-import type { AgentStatus } from "../control/messages.ts";
+import type { World } from "../platform/world.ts";
+import type { Updater } from "./updater.ts";
 
 export interface ArchivesOptions {
-  /** `[archives]`, enabled. */
-  readonly config: { readonly dir: string; readonly readyCommand: string };
+  readonly config: Config["archives"];
   readonly fwup: string;
-  /** The keys of this moment that archives may be signed with. */
-  readonly publicKeys: () => readonly string[];
-  /** Resolves when no update is under way. */
-  readonly noUpdate: () => Promise<void>;
+  /** The keys of this moment that archives may be signed with, Base64 Ed25519. */
+  readonly keys: { readonly usable: () => readonly string[] };
+  /** While it is at work, the line and the disk are its own. */
+  readonly updater: Pick<Updater, "settled">;
   readonly fetching: Omit<DownloadOptions, "url" | "verifier" | "signal">;
+  readonly world: Pick<World, "clock" | "run">;
   readonly log: Log;
 }
 
-/** Fetches the archives that come with a deployment. */
-export interface Archives {
-  /** What became of the one that was sent last. */
-  readonly last: AgentStatus["archive"];
-  /** Takes what the hub sends, at every join again. */
-  offer(archive: Archive): void;
-  stop(): Promise<void>;
-}
+type State = NonNullable<AgentStatus["archive"]>["state"];
 
 const READY_TIMEOUT_MS = 600_000;
-/** What is kept in the folder: an archive, and the mark that its command has succeeded. */
+/** The files of this folder that are ours: an archive, and the mark that its command has succeeded. */
 const OURS = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:fw|ready)$/;
 
-export function createArchives(options: ArchivesOptions): Archives {
-  const { config, log } = options;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  let next: Archive | undefined;
-  let last: AgentStatus["archive"] = null;
-  let running: Promise<void> | undefined;
+export class Archives {
+  readonly #options: ArchivesOptions;
+  readonly #log: Log;
+  readonly #cache: FirmwareCache;
+  readonly #stop = new AbortController();
+  #next: Archive | undefined;
+  #last: AgentStatus["archive"] = null;
+  #running: Promise<void> | undefined;
 
-  const cache = createFirmwareCache(config.dir, options.fetching.clock);
-  const become = (
-    { uuid, version }: Archive,
-    state: NonNullable<AgentStatus["archive"]>["state"],
-    reason: string | null = null,
-  ): void => {
-    last = { uuid, version: version ?? null, state, reason };
-  };
-  const pathOf = (uuid: string, ending: "fw" | "ready"): string => join(config.dir, `${uuid}.${ending}`);
+  constructor(options: ArchivesOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#cache = createFirmwareCache(options.config.dir, options.world.clock);
+  }
 
-  /** Proven by its signature only, when it is complete. */
-  const verify = async (uuid: string, path: string): Promise<void> => {
-    const { clock } = options.fetching;
-    const query = { fwup: options.fwup, clock, signal, file: path, publicKeys: options.publicKeys() };
-    await verifyArchive(query);
-    const metadata = await readMetadata(query);
-    if (metadata.uuid !== uuid) throw new Failure("failed", `the file is the archive ${metadata.uuid}`);
-  };
+  /** How the archive that the hub sent last is doing. */
+  get last(): AgentStatus["archive"] {
+    return this.#last;
+  }
 
-  /** Beside the others until it is proven; what has come of it outlives a restart. */
-  const fetchArchive = async ({ uuid, url, size }: Archive): Promise<void> => {
-    const file = await cache.open(uuid, { sizeBytes: size, checksum: null, parts: null });
+  /** Fetches what the hub sends, at every join again; one that is here already is not fetched. */
+  offer(archive: Archive): void {
+    this.#next = archive;
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#next = undefined;
+    this.#stop.abort(new Failure("stopped", "the agent stops"));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    for (let archive = this.#next; archive !== undefined; archive = this.#next) {
+      this.#next = undefined;
+      try {
+        await this.#provide(archive);
+      } catch (error) {
+        if (this.#stop.signal.aborted) continue;
+        this.#log.error(`archive ${archive.uuid}: ${messageOf(error)}`);
+        this.#note(archive, "failed", messageOf(error));
+      }
+    }
+    this.#running = undefined;
+  }
+
+  async #provide(archive: Archive): Promise<void> {
+    const { uuid, size } = archive;
+    this.#note(archive, "waiting");
+    if (existsSync(this.#path(uuid, "ready"))) {
+      this.#note(archive, "ready");
+      return;
+    }
+    if (!existsSync(this.#path(uuid, "fw"))) {
+      if (this.#options.keys.usable().length === 0) {
+        throw new Failure(
+          "no_public_key",
+          "no key to verify it with: set firmware.public_keys, or let the hub send its keys",
+        );
+      }
+      await this.#options.updater.settled();
+      this.#stop.signal.throwIfAborted();
+      this.#note(archive, "fetching");
+      this.#log.info("fetching", { uuid, version: archive.version, size });
+      await this.#fetch(archive);
+      this.#log.info("complete and verified", { uuid });
+    }
+    await this.#runReadyCommand(archive);
+    await this.#removeOthers(uuid);
+    this.#note(archive, "ready");
+    this.#log.info("ready", { uuid });
+  }
+
+  /** Fetches into the cache, which outlives a restart, and shows the file when it is verified. */
+  async #fetch({ uuid, url, size }: Archive): Promise<void> {
+    const { signal } = this.#stop;
+    const file = await this.#cache.open(uuid, { sizeBytes: size, checksum: null, parts: null });
     try {
       await downloadParts({
-        ...options.fetching,
+        ...this.#options.fetching,
         ...{ url, file, signal, connections: 1 },
-        mayGoOn: options.noUpdate, // the line and the disk are the update's as long as there is one
+        mayGoOn: async () => this.#options.updater.settled(),
       });
     } finally {
       await file.close();
     }
     try {
-      await verify(uuid, file.path);
-      await rename(file.path, pathOf(uuid, "fw"));
+      await this.#verify(uuid, file.path);
+      await rename(file.path, this.#path(uuid, "fw"));
     } finally {
-      if (!signal.aborted) await cache.remove(uuid);
+      if (!signal.aborted) await this.#cache.remove(uuid);
     }
-    await syncPath(config.dir);
-  };
+    await syncPath(this.#options.config.dir);
+  }
 
-  const tellReady = async ({ uuid, version }: Archive): Promise<void> => {
+  /** The hub announces no checksum of an archive: its signature alone proves it, when it is complete. */
+  async #verify(uuid: string, file: string): Promise<void> {
+    const { fwup, keys, world } = this.#options;
+    const query = { fwup, clock: world.clock, signal: this.#stop.signal, file, publicKeys: keys.usable() };
+    await verifyArchive(query);
+    const metadata = await readMetadata(query);
+    if (metadata.uuid !== uuid) {
+      throw new Failure("firmware_mismatch", `the file is the archive ${metadata.uuid}`);
+    }
+  }
+
+  async #runReadyCommand({ uuid, version }: Archive): Promise<void> {
+    const { config, world } = this.#options;
+    const { signal } = this.#stop;
     if (config.readyCommand !== "") {
-      const path = pathOf(uuid, "fw");
-      const result = await runCommand(config.readyCommand, {
-        clock: options.fetching.clock,
+      const result = await world.run(config.readyCommand, {
+        clock: world.clock,
         timeoutMs: READY_TIMEOUT_MS,
         signal,
         env: {
-          HUBLINK_ARCHIVE_PATH: path,
+          HUBLINK_ARCHIVE_PATH: this.#path(uuid, "fw"),
           HUBLINK_ARCHIVE_UUID: uuid,
           HUBLINK_ARCHIVE_VERSION: version ?? "",
         },
@@ -105,71 +165,23 @@ export function createArchives(options: ArchivesOptions): Archives {
         throw new Failure("failed", `archives.ready_command ${end}; it is run again at the next join`);
       }
     }
-    await (await open(pathOf(uuid, "ready"), "w", 0o600)).close();
+    await (await open(this.#path(uuid, "ready"), "w", 0o600)).close();
     await syncPath(config.dir);
-  };
+  }
 
-  /** The folder holds the newest archive, and no other. */
-  const removeOthers = async (uuid: string): Promise<void> => {
-    for (const name of await readdir(config.dir)) {
+  async #removeOthers(uuid: string): Promise<void> {
+    const { dir } = this.#options.config;
+    for (const name of await readdir(dir)) {
       const owner = OURS.exec(name)?.[1];
-      if (owner !== undefined && owner !== uuid) await rm(join(config.dir, name), { force: true });
+      if (owner !== undefined && owner !== uuid) await rm(join(dir, name), { force: true });
     }
-  };
+  }
 
-  const take = async (archive: Archive): Promise<void> => {
-    const { uuid, size } = archive;
-    become(archive, "waiting");
-    if (existsSync(pathOf(uuid, "ready"))) {
-      become(archive, "ready");
-      return;
-    }
-    if (!existsSync(pathOf(uuid, "fw"))) {
-      if (options.publicKeys().length === 0) {
-        throw new Failure(
-          "config",
-          "no key to verify it with: set firmware.public_keys, or let the hub send its keys",
-        );
-      }
-      await options.noUpdate();
-      signal.throwIfAborted();
-      become(archive, "fetching");
-      log.info("fetching", { uuid, version: archive.version, size });
-      await fetchArchive(archive);
-      log.info("complete and verified", { uuid });
-    }
-    await tellReady(archive);
-    await removeOthers(uuid);
-    become(archive, "ready");
-    log.info("ready", { uuid });
-  };
+  #note({ uuid, version }: Archive, state: State, reason: string | null = null): void {
+    this.#last = { uuid, version: version ?? null, state, reason };
+  }
 
-  const run = async (): Promise<void> => {
-    for (let archive = next; archive !== undefined; archive = next) {
-      next = undefined;
-      try {
-        await take(archive);
-      } catch (error) {
-        if (signal.aborted) continue;
-        log.error(`archive ${archive.uuid}: ${messageOf(error)}`);
-        become(archive, "failed", messageOf(error));
-      }
-    }
-    running = undefined;
-  };
-
-  return {
-    get last() {
-      return last;
-    },
-    offer(archive) {
-      next = archive;
-      running ??= run();
-    },
-    async stop() {
-      next = undefined;
-      stopping.abort(new Error("the agent stops"));
-      await running;
-    },
-  };
+  #path(uuid: string, ending: "fw" | "ready"): string {
+    return join(this.#options.config.dir, `${uuid}.${ending}`);
+  }
 }

@@ -1,33 +1,46 @@
+/**
+ * The board's own rules on whether an update is installed now. Pure; the table of its tests is the policy.
+ * The rules for safety come first and hold for everybody, also for somebody at the board; the others are for
+ * the hub's offers only.
+ */
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { RunningFirmware } from "../firmware/slots.ts";
 import { isDowngrade } from "../firmware/version.ts";
-import type { Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
-import type { Application } from "./application.ts";
-import type { Decision, Offer } from "./engine.ts";
 import type { UpdateHistory } from "./history.ts";
-import { askPolicyCommand } from "./policy-command.ts";
-import { SOON_MS, updateQuestion } from "./question.ts";
+import type { Offer } from "./offers.ts";
 
-/** What the rules look at. */
+export type Decision =
+  | { readonly action: "apply" }
+  | { readonly action: "ignore"; readonly reason: string }
+  | { readonly action: "reschedule"; readonly delayMs: number; readonly reason: string };
+
+/** When the hub sends an update again that only has to wait a little; nerves_hub_link asks for no less. */
+export const SOON_MS = 5 * 60_000;
+
+/** The answer while an installed update waits for its reboot: another one would overwrite it. */
+export const REBOOT_FIRST = {
+  action: "reschedule",
+  delayMs: SOON_MS,
+  reason: "an installed update waits for its reboot",
+} as const satisfies Decision;
+
+/** The state of the board, as far as the rules need it. */
 export interface Situation {
-  readonly firmware: BoardFirmware;
+  readonly firmware: Pick<BoardFirmware, "problem" | "running">;
   /** Whether the running firmware still has to be proven good. */
   readonly pendingValidation: boolean;
   readonly rebooting: boolean;
   /** An installed update waits for its reboot. */
   readonly rebootPending: boolean;
   readonly allowDowngrade: boolean;
-  /** Whether, and why, a firmware that failed or that the board fell back from is to be left alone. */
+  /** For how long, and why, the board leaves a firmware alone that failed or that it fell back from. */
   readonly backOff: UpdateHistory["backOff"];
-  /** How long the next window is away; 0 inside of one. */
+  /** Time until the next update window opens; 0 inside one. */
   readonly untilWindowMs: number;
 }
 
 /**
- * Whether an offer may be installed now, as far as the board's own rules go. Pure; the table of its tests
- * is the policy. Safety comes first and holds for everybody; the rest is for the hub's offers.
- * @throws Failure when nothing can be installed on this board as it is
+ * Whether the board's own rules allow to install an offer now.
+ * @throws Failure, the firmware's problem, when nothing can be installed on this board as it is
  */
 export function decide(offer: Offer, situation: Situation): Decision {
   const { firmware } = situation;
@@ -35,11 +48,9 @@ export function decide(offer: Offer, situation: Situation): Decision {
   if (situation.rebooting) {
     return { action: "reschedule", delayMs: SOON_MS, reason: "the board is about to reboot" };
   }
-  if (situation.rebootPending) {
-    return { action: "reschedule", delayMs: SOON_MS, reason: "an installed update waits for its reboot" };
-  }
+  if (situation.rebootPending) return REBOOT_FIRST;
   if (situation.pendingValidation) {
-    // fwup's upgrade tasks refuse it as well: the slot to fall back to would be overwritten.
+    // An update would overwrite the slot to fall back to; fwup's upgrade tasks refuse it as well.
     return { action: "reschedule", delayMs: SOON_MS, reason: "the running firmware is not validated yet" };
   }
   const { announced } = offer;
@@ -56,40 +67,4 @@ export function decide(offer: Offer, situation: Situation): Decision {
     return { action: "reschedule", delayMs: situation.untilWindowMs, reason };
   }
   return { action: "apply" };
-}
-
-export interface DeciderOptions {
-  /** As it is at the moment of asking. */
-  readonly situation: () => Situation;
-  readonly running: RunningFirmware | undefined;
-  /** `update.policy_command`; empty for none. */
-  readonly policyCommand: string;
-  /** Undefined when it is not to be asked. */
-  readonly application: Application | undefined;
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
-}
-
-/**
- * Decides on offers, what costs least first: the board's own rules, then the policy command, then the
- * application. Somebody at the board who applies a file has decided already: only safety is looked at.
- */
-export function createDecider(
-  options: DeciderOptions,
-): (offer: Offer, signal: AbortSignal) => Promise<Decision> {
-  const { situation, policyCommand, application } = options;
-  return async (offer, signal) => {
-    const ruling = decide(offer, situation());
-    if (ruling.action !== "apply" || offer.origin === "local") return ruling;
-    const question = updateQuestion(offer, options.running);
-    if (policyCommand !== "") {
-      const decision = await askPolicyCommand(policyCommand, question, { ...options, signal });
-      if (decision.action !== "apply") return decision;
-    }
-    if (application !== undefined) {
-      const decision = await application.mayUpdate(question, signal);
-      if (decision.action !== "apply") return decision;
-    }
-    return decide(offer, situation()); // what was so before the answers came may not be so any more
-  };
 }

@@ -1,59 +1,56 @@
+/**
+ * A fresh URL for an update under way. Signed URLs expire, and a slow line outlives them; NervesHub signs a new
+ * one only when it sends the update again.
+ */
 import { LineFault } from "../download/retries.ts";
 import type { Update } from "../hub/device-messages.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { DeviceTopic } from "../hub/device-topic.ts";
+import { type Clock, unlessAborted, within } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 
-/** Has the hub send an update that is under way again, since its signed URL has expired. */
-export interface UpdateAgain {
+/** NervesHub answers about 3 s after the join; the rest is for a connection that is down. */
+const PATIENCE_MS = 2 * 60_000;
+
+/** Asks the hub to send the update under way again. */
+export class FreshUrl {
+  readonly #hub: Pick<DeviceTopic, "askForUpdate">;
+  readonly #clock: Clock;
+  #latestUuid: string | undefined;
+  #onUpdate: ((update: Update) => void) | undefined;
+
+  constructor(hub: Pick<DeviceTopic, "askForUpdate">, clock: Clock) {
+    this.#hub = hub;
+    this.#clock = clock;
+  }
+
   /**
    * The update of `uuid` as the hub sends it now.
    * @throws LineFault when none came; Failure `url_expired` when the hub sends another one; the signal's reason
    */
-  ask(uuid: string, signal: AbortSignal): Promise<Update>;
-  /** Takes notice of an update that the hub sent. */
-  arrived(update: Update): void;
-}
-
-/** NervesHub sends it within some 3 s of the join; the rest is for a line that is away. */
-const PATIENCE_MS = 2 * 60_000;
-
-export function createUpdateAgain(clock: Clock, askHub: () => void): UpdateAgain {
-  let latestUuid: string | undefined;
-  let onUpdate: ((update: Update) => void) | undefined;
-  return {
-    async ask(uuid, signal) {
-      signal.throwIfAborted();
-      if (latestUuid !== uuid) throw superseded();
-      askHub();
-      let cancel = (): void => undefined;
-      let onAbort = (): void => undefined;
-      try {
-        return await new Promise<Update>((resolve, reject) => {
-          onUpdate = (update) => {
-            if (update.firmware_meta.uuid === uuid) resolve(update);
-            else reject(superseded());
-          };
-          cancel = clock.after(PATIENCE_MS, () =>
-            reject(
-              new LineFault(
-                `the firmware's URL has expired, and no fresh one came in ${PATIENCE_MS / 1000} s`,
-              ),
-            ),
-          );
-          onAbort = () => reject(signal.reason as Error);
-          signal.addEventListener("abort", onAbort, { once: true });
-        });
-      } finally {
-        onUpdate = undefined;
-        cancel();
-        signal.removeEventListener("abort", onAbort);
+  async request(uuid: string, signal: AbortSignal): Promise<Update> {
+    signal.throwIfAborted();
+    if (this.#latestUuid !== uuid) throw superseded();
+    const next = new Promise<Update>((resolve) => (this.#onUpdate = resolve));
+    this.#hub.askForUpdate();
+    try {
+      const update = await within(this.#clock, PATIENCE_MS, unlessAborted(next, signal), undefined);
+      if (update === undefined) {
+        throw new LineFault(
+          `the firmware's URL has expired, and no fresh one came in ${PATIENCE_MS / 1000} s`,
+        );
       }
-    },
-    arrived(update) {
-      latestUuid = update.firmware_meta.uuid;
-      onUpdate?.(update);
-    },
-  };
+      if (update.firmware_meta.uuid !== uuid) throw superseded();
+      return update;
+    } finally {
+      this.#onUpdate = undefined;
+    }
+  }
+
+  /** The hub sent an update. */
+  arrived(update: Update): void {
+    this.#latestUuid = update.firmware_meta.uuid;
+    this.#onUpdate?.(update);
+  }
 }
 
 function superseded(): Failure {

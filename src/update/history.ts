@@ -1,8 +1,6 @@
 import type { Clock } from "../platform/clock.ts";
 import type { Attempts, Journal } from "../firmware/journal.ts";
-
-/** Who is to blame for a failed update: the firmware, which will fail again, or the network or the board. */
-export type Blame = "firmware" | "circumstances";
+import type { Blame } from "./outcome.ts";
 
 /** What is remembered of updates, also across restarts. */
 export interface UpdateHistory {

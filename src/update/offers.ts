@@ -9,14 +9,34 @@ import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
 import type { RetryPolicy } from "../download/retries.ts";
 import { download } from "../download/stream.ts";
 import { createVerifier, type ExpectedFile } from "../download/verify.ts";
+import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import type { Update } from "../hub/device-messages.ts";
 import { type Clock, within } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
-import type { Offer } from "./engine.ts";
-import type { UpdateAgain } from "./fresh-url.ts";
+import type { FreshUrl } from "./fresh-url.ts";
+
+/** A firmware that could be installed. */
+export interface Offer {
+  /** Who asks; the hub hears about its own offers only. */
+  readonly origin: "hub" | "local";
+  /** uuid and the rest as far as they were announced; a local file announces nothing. */
+  readonly announced: AnnouncedMetadata & { readonly version?: string | null };
+  /** Null when it is not known. */
+  readonly sizeBytes: number | null;
+  /** The hub's name for why it sends it. */
+  readonly deploymentId: number | string | null;
+  /** The network interface that its file comes over; undefined when the system does not know. */
+  readonly networkInterface?: () => Promise<string | undefined>;
+  /**
+   * Opens the file. It yields bytes that are verified as far as checksums are known, and withholds the end
+   * until the whole file is proven, because fwup acts as soon as it sees the archive's directory.
+   * @param onCached gets the number of bytes on the disk, if the file is cached first
+   */
+  readonly open: (signal: AbortSignal, onCached: (bytes: number) => void) => AsyncIterable<Uint8Array>;
+}
 
 /** What fetching firmware needs. */
 export interface OfferDeps {
@@ -40,14 +60,14 @@ export interface HubOfferDeps extends OfferDeps {
 
 /**
  * The offer of a hub's `update` message.
- * @param again how to come by a fresh URL
+ * @param freshUrl has the hub sign a new URL when the first one expires
  */
-export function hubOffer(update: Update, deps: HubOfferDeps, again: UpdateAgain): Offer {
+export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl): Offer {
   const { uuid } = update.firmware_meta;
   let latest = update;
   const renewUrl = async (signal: AbortSignal): Promise<string> => {
     const before = expectedOf(latest);
-    latest = await again.ask(uuid, signal);
+    latest = await freshUrl.request(uuid, signal);
     if (isDeepStrictEqual(expectedOf(latest), before)) return latest.firmware_url;
     throw new Failure("file_changed", "the hub sends another file for the same firmware by now");
   };

@@ -1,14 +1,11 @@
-import type { Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
-import type { Decision } from "./engine.ts";
-import { SOON_MS, type UpdateQuestion } from "./question.ts";
-
-export interface PolicyOptions {
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
-  /** Kills it. */
-  readonly signal: AbortSignal;
-}
+/**
+ * The operator's own rule, `update.policy_command`. Its exit code decides: 0 applies the update, 75 (EX_TEMPFAIL)
+ * puts it off, all others ignore it. A command that hangs or is killed puts it off, so that a broken script
+ * never installs anything.
+ */
+import type { World } from "../platform/world.ts";
+import { type Decision, SOON_MS } from "./decide.ts";
+import type { UpdateQuestion } from "./question.ts";
 
 const TIMEOUT_MS = 60_000;
 const EX_TEMPFAIL = 75;
@@ -17,16 +14,18 @@ const MAX_MINUTES = 7 * 24 * 60;
 const MAX_REASON_CHARACTERS = 200;
 
 /**
- * Asks `update.policy_command`, which gets the update as JSON on its standard input.
+ * Runs the command with the update as JSON on its standard input.
  * @param command line for the shell
+ * @param signal kills it
  * @throws Failure when it can't be started; the signal's reason
  */
 export async function askPolicyCommand(
   command: string,
   question: UpdateQuestion,
-  { clock, runCommand, signal }: PolicyOptions,
+  { clock, run }: Pick<World, "clock" | "run">,
+  signal: AbortSignal,
 ): Promise<Decision> {
-  const { exitCode, stdout, stderr, timedOut } = await runCommand(command, {
+  const { exitCode, stdout, stderr, timedOut } = await run(command, {
     clock,
     timeoutMs: TIMEOUT_MS,
     stdin: `${JSON.stringify(question)}\n`,
@@ -44,12 +43,12 @@ export async function askPolicyCommand(
   }
   const [first = "", ...rest] = stdout.trim().split("\n");
   const minutes = /^\d{1,6}$/.test(first.trim()) ? Number(first) : undefined;
-  // Without a number all of it is the reason: a person finds the mistake by it.
-  const said = minutes === undefined ? stdout : rest.join("\n");
+  // Without a number the whole output is the reason, so that a person sees the mistake.
+  const words = minutes === undefined ? stdout : rest.join("\n");
   return {
     action: "reschedule",
     delayMs: minutes === undefined ? SOON_MS : Math.min(Math.max(minutes, 1), MAX_MINUTES) * MINUTE_MS,
-    reason: oneLine(said) || "update.policy_command says later",
+    reason: oneLine(words) || "update.policy_command says later",
   };
 }
 

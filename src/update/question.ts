@@ -1,14 +1,18 @@
+/**
+ * What the policy command and the application learn about an update before they decide. Not its URL: that is
+ * signed, and whoever has it can download the firmware.
+ */
 import { type FirmwareSummary, summaryOf } from "../control/messages.ts";
 import type { RunningFirmware } from "../firmware/slots.ts";
-import type { Offer } from "./engine.ts";
+import type { Offer } from "./offers.ts";
 
-/** What those who are asked about an update get to know of it; no URL, since that is signed. */
+/** What the policy command gets on its standard input. */
 export interface UpdateQuestion {
   readonly firmware: FirmwareSummary;
   /** Bytes; null when the hub does not say. */
   readonly size: number | null;
   readonly deployment_id: number | string | null;
-  /** What runs now. */
+  /** The firmware that runs now; null when it is not known. */
   readonly running: FirmwareSummary | null;
 }
 
@@ -27,6 +31,3 @@ export function updateQuestion(offer: Offer, running: RunningFirmware | undefine
     running: running === undefined ? null : summaryOf(running),
   };
 }
-
-/** nerves_hub_link asks for no less. */
-export const SOON_MS = 5 * 60_000;

@@ -1,63 +1,79 @@
-import { type FirmwareSummary, summaryOf } from "../control/messages.ts";
+/**
+ * Reports how updates go: to the hub about its own offers, to the control socket about all. The hub hears
+ * `received` while an offer is decided, `started` when its download begins, progress, and `completed`,
+ * `failed`, `ignored` or `rescheduled` at the end. An update that the agent's stop ended has not failed, and
+ * nobody hears of its end: the hub sends it again at the next join.
+ */
+import { type AgentStatus, summaryOf } from "../control/messages.ts";
 import type { ControlServer } from "../control/server.ts";
 import type { UpdateStatus } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
-import type { Offer, UpdateNews } from "./engine.ts";
+import type { Offer } from "./offers.ts";
+import type { Outcome } from "./outcome.ts";
+import type { Updater } from "./updater.ts";
 
-export interface UpdateReportOptions {
-  readonly publish: ControlServer["publish"];
-  readonly hub: () => Pick<DeviceTopic, "reportProgress" | "reportStatus">;
-  /** Whether nobody is told any more how updates end. */
-  readonly isStopping: () => boolean;
-  /** The hub's firmware is in the other slot. */
-  readonly onReady: (installed: FirmwareSummary) => void;
-}
+/** Listens to the updater from its construction on. */
+export class UpdateReport {
+  readonly #updater: Updater;
+  readonly #hub: Pick<DeviceTopic, "reportProgress" | "reportStatus">;
+  readonly #control: Pick<ControlServer, "publish">;
+  #last: AgentStatus["last_update"] = null;
 
-/** Tells the hub and the control socket how updates go. */
-export interface UpdateReport {
-  /** The newest word on an update, progress aside. */
-  readonly last: { readonly offer: Offer; readonly news: UpdateNews } | undefined;
-  readonly tell: (offer: Offer, news: UpdateNews) => void;
-}
-
-export function createUpdateReport({ publish, hub, isStopping, onReady }: UpdateReportOptions): UpdateReport {
-  let last: UpdateReport["last"];
-  return {
-    get last() {
-      return last;
-    },
-    tell(offer, news) {
-      const fromHub = offer.origin === "hub";
-      if (news.type === "progress") {
-        const { stage, percent, bytes } = news;
-        publish("update_progress", { stage, percent, bytes, total_bytes: offer.sizeBytes });
-        if (fromHub) hub().reportProgress(percent, stage);
-        return;
-      }
-      last = { offer, news };
-      if (isStopping()) return;
-      if (fromHub) hub().reportStatus(offer.announced.uuid ?? null, statusOf(news));
-      if (news.type !== "ended") return;
-      const { outcome } = news;
-      if (outcome.result === "installed") {
-        const installed = summaryOf(outcome.firmware);
-        publish("update_installed", { firmware: installed });
-        if (fromHub) onReady(installed);
-      } else if (outcome.result === "failed") {
-        publish("update_failed", { reason: outcome.reason });
-      }
-    },
-  };
-}
-
-/** What the hub is told of the way of its update. */
-function statusOf(news: Exclude<UpdateNews, { type: "progress" }>): UpdateStatus {
-  if (news.type === "received") return { status: "received" };
-  if (news.type === "started") {
-    const { networkInterface: name } = news;
-    return { status: "started", ...(name !== undefined && { downloader_network_interface: name }) };
+  constructor(
+    updater: Updater,
+    hub: Pick<DeviceTopic, "reportProgress" | "reportStatus">,
+    control: Pick<ControlServer, "publish">,
+  ) {
+    this.#updater = updater;
+    this.#hub = hub;
+    this.#control = control;
+    updater.on("received", (offer) => {
+      this.#note(offer, "received", null);
+      this.#report(offer, { status: "received" });
+    });
+    updater.on("started", (offer, name) => {
+      this.#note(offer, "started", null);
+      this.#report(offer, {
+        status: "started",
+        ...(name !== undefined && { downloader_network_interface: name }),
+      });
+    });
+    updater.on("progress", (offer, { stage, percent, bytes }) => {
+      control.publish("update_progress", { stage, percent, bytes, total_bytes: offer.sizeBytes });
+      if (offer.origin === "hub") hub.reportProgress(percent, stage);
+    });
+    updater.on("ended", (offer, outcome) => this.#end(offer, outcome));
   }
-  const { outcome } = news;
+
+  /** The update that was offered last, for `hublink status`. */
+  get last(): AgentStatus["last_update"] {
+    return this.#last;
+  }
+
+  #end(offer: Offer, outcome: Outcome): void {
+    const installed = outcome.result === "installed" ? outcome.firmware : undefined;
+    const reason = outcome.result === "installed" ? null : outcome.reason;
+    this.#note(offer, outcome.result, reason, installed?.uuid);
+    this.#report(offer, statusOf(outcome));
+    if (this.#updater.stopping) return;
+    if (installed !== undefined) {
+      this.#control.publish("update_installed", { firmware: summaryOf(installed) });
+    } else if (outcome.result === "failed") {
+      this.#control.publish("update_failed", { reason: outcome.reason });
+    }
+  }
+
+  #report(offer: Offer, status: UpdateStatus): void {
+    if (offer.origin !== "hub" || this.#updater.stopping) return;
+    this.#hub.reportStatus(offer.announced.uuid ?? null, status);
+  }
+
+  #note(offer: Offer, status: string, reason: string | null, uuid = offer.announced.uuid ?? ""): void {
+    this.#last = { uuid, status, reason };
+  }
+}
+
+function statusOf(outcome: Outcome): UpdateStatus {
   switch (outcome.result) {
     case "installed":
       return { status: "completed" };

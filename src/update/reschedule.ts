@@ -1,85 +1,85 @@
-import type { Clock } from "../platform/clock.ts";
+/**
+ * Has the hub send a rescheduled update again. NervesHub does that at the first join after the delay that the
+ * board asked for, and not by itself, so the agent has to join again when the delay is over. The journal keeps
+ * the time, for an agent that is restarted in between.
+ */
+import { EventEmitter } from "node:events";
+import type { Journal } from "../firmware/journal.ts";
+import type { Cancel } from "../platform/clock.ts";
+import type { World } from "../platform/world.ts";
+import type { Updater } from "./updater.ts";
 
-/** A time to ask, as the journal keeps it. */
-export interface Due {
-  /** By the hub's clock, ms since 1970. */
-  readonly atMs: number;
-  /** How far off that was at first: a clock that was set meanwhile makes it no longer. */
-  readonly delayMs: number;
+export interface RescheduleEvents {
+  /** An update may be due: join the hub again. */
+  due: [];
 }
 
-export interface AskAgainOptions {
-  /** What an earlier agent was still to ask for. */
-  readonly kept: Due | null;
-  /** Takes what the next agent is to be told. */
-  readonly keep: (due: Due | null) => void;
-  /** Whether an update is under way, or waits for its reboot. */
-  readonly busy: () => boolean;
-  readonly rejoin: () => void;
-  /** Wall-clock ms as the hub has it: the board's own clock may be set in between. */
-  readonly hubTimeMs: () => number;
-  readonly clock: Clock;
-  /** From 0 (included) to 1 (excluded). */
-  readonly random: () => number;
-}
-
-/** NervesHub sends a rescheduled update again at the first join after its delay, and not by itself. */
-export interface AskAgain {
-  /** The hub is joined, which is asking as well. */
-  joined(): void;
-  /** The hub was told to send the update again after `delayMs`; the last time told counts. */
-  after(delayMs: number): void;
-  stop(): void;
+export interface RescheduleOptions {
+  readonly journal: Pick<Journal, "askAgain" | "update">;
+  readonly updater: Pick<Updater, "status">;
+  /** Has the wall-clock time as the hub has it, ms since 1970: the board's own clock may be set in between. */
+  readonly link: { hubTimeMs(): number };
+  readonly world: Pick<World, "clock" | "random">;
 }
 
 /** The hub counts from when it read the delay, which is later than when it was sent. */
-const LATER_MS = 2000;
+const MARGIN_MS = 2000;
+/** Spreads the joins of a fleet that was put off to the same moment. */
 const SPREAD_MS = 8000;
+/** While an update is under way, or waits for its reboot, a join would be of no use. */
 const BUSY_MS = 60_000;
 
-/** Joins anew when a rescheduled update is due, also when the agent was started anew meanwhile. */
-export function createAskAgain({
-  kept,
-  keep,
-  busy,
-  rejoin,
-  hubTimeMs,
-  clock,
-  random,
-}: AskAgainOptions): AskAgain {
-  let cancel = (): void => undefined;
-  let stopped = false;
-  let resumed = kept;
+export class Reschedule extends EventEmitter<RescheduleEvents> {
+  readonly #options: RescheduleOptions;
+  /** The time that an earlier agent was waiting for; null once this one waits itself. */
+  #left: Journal["askAgain"];
+  #cancel: Cancel = () => undefined;
+  #stopped = false;
 
-  const arm = (delayMs: number): void => {
-    cancel();
-    if (stopped) return;
-    cancel = clock.after(delayMs, () => {
-      if (busy()) {
-        arm(BUSY_MS);
+  constructor(options: RescheduleOptions) {
+    super();
+    this.#options = options;
+    this.#left = options.journal.askAgain;
+  }
+
+  /** The hub is joined, which has it send what is due. */
+  joined(): void {
+    if (this.#left === null) return;
+    const { atMs, delayMs } = this.#left;
+    this.#left = null;
+    const restMs = atMs - this.#options.link.hubTimeMs();
+    if (restMs > 0) this.#arm(Math.min(restMs, delayMs));
+    else this.#keep(null);
+  }
+
+  /** The hub was asked to send the update again after this delay; the last one counts. */
+  after(delayMs: number): void {
+    const { link, world } = this.#options;
+    const totalMs = delayMs + MARGIN_MS + Math.floor(SPREAD_MS * world.random());
+    if (!this.#stopped) this.#keep({ atMs: link.hubTimeMs() + totalMs, delayMs: totalMs });
+    this.#arm(totalMs);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel();
+  }
+
+  #arm(delayMs: number): void {
+    this.#cancel();
+    if (this.#stopped) return;
+    const { updater, world } = this.#options;
+    this.#cancel = world.clock.after(delayMs, () => {
+      if (updater.status.state !== "idle") {
+        this.#arm(BUSY_MS);
         return;
       }
-      keep(null);
-      rejoin();
+      this.#keep(null);
+      this.emit("due");
     });
-  };
+  }
 
-  return {
-    joined() {
-      if (resumed === null) return;
-      const restMs = resumed.atMs - hubTimeMs();
-      if (restMs > 0) arm(Math.min(restMs, resumed.delayMs));
-      else keep(null);
-      resumed = null;
-    },
-    after(delayMs) {
-      const totalMs = delayMs + LATER_MS + Math.floor(SPREAD_MS * random());
-      if (!stopped) keep({ atMs: hubTimeMs() + totalMs, delayMs: totalMs });
-      arm(totalMs);
-    },
-    stop() {
-      stopped = true;
-      cancel();
-    },
-  };
+  #keep(askAgain: Journal["askAgain"]): void {
+    void this.#options.journal.update({ askAgain }); // logs its own failures
+  }
 }

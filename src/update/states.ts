@@ -1,20 +1,20 @@
 /**
- * The life of one update. All that can happen stands in {@link TRANSITIONS}; the engine in `update.ts`
- * does the work and moves along this table only.
+ * The life of one update, as one table. engine.ts does the work and moves along {@link TRANSITIONS} only, so a
+ * step out of order is an error and never a half-written slot that can boot.
  */
 
 export type UpdateState =
-  /** Nothing under way. */
+  /** No update is under way. */
   | "idle"
   /** Offered; whether, and when, to install it is being decided. Nothing was fetched. */
   | "deciding"
-  /** The file's head is fetched and its metadata compared with what was announced. Nothing was written. */
+  /** The head of the file is fetched, and its metadata compared with the announcement. Nothing was written. */
   | "checking"
   /** The other slot is made invalid in a step of its own, so that nothing can boot it half-written. */
   | "clearing"
   /** Verified bytes go into fwup. */
   | "writing"
-  /** All bytes but the withheld tail are with fwup and proven; it finishes, and the disk is flushed. */
+  /** fwup has all bytes, and they are proven; it finishes, and the disk is flushed. */
   | "finishing"
   /** The other slot holds the new firmware and is the active one. Only a reboot is missing. */
   | "installed";
@@ -28,57 +28,29 @@ export type UpdateEvent =
   | "cleared"
   | "proven"
   | "installed"
-  /** The file has changed on the way; all begins again with its first byte. */
+  /** The file changed on the server while it was fetched; the update begins again with its first byte. */
   | "restarted"
   | "failed";
 
-/** What the hub hears on entering the next state. */
-type Announce = "received" | "started" | "ignored" | "rescheduled" | "completed" | "failed";
-
-interface Transition {
-  readonly to: UpdateState;
-  readonly announce?: Announce;
-}
-
+/** The next state for each event that can happen in a state. */
 export const TRANSITIONS: {
-  readonly [state in UpdateState]: { readonly [event in UpdateEvent]?: Transition };
+  readonly [state in UpdateState]: { readonly [event in UpdateEvent]?: UpdateState };
 } = {
-  idle: {
-    offered: { to: "deciding", announce: "received" },
-  },
-  deciding: {
-    accepted: { to: "checking", announce: "started" },
-    ignored: { to: "idle", announce: "ignored" },
-    rescheduled: { to: "idle", announce: "rescheduled" },
-    failed: { to: "idle", announce: "failed" },
-  },
-  checking: {
-    matches: { to: "clearing" },
-    restarted: { to: "checking" },
-    failed: { to: "idle", announce: "failed" },
-  },
-  clearing: {
-    cleared: { to: "writing" },
-    failed: { to: "idle", announce: "failed" },
-  },
-  writing: {
-    proven: { to: "finishing" },
-    restarted: { to: "checking" },
-    failed: { to: "idle", announce: "failed" },
-  },
-  finishing: {
-    installed: { to: "installed", announce: "completed" },
-    failed: { to: "idle", announce: "failed" },
-  },
+  idle: { offered: "deciding" },
+  deciding: { accepted: "checking", ignored: "idle", rescheduled: "idle", failed: "idle" },
+  checking: { matches: "clearing", restarted: "checking", failed: "idle" },
+  clearing: { cleared: "writing", failed: "idle" },
+  writing: { proven: "finishing", restarted: "checking", failed: "idle" },
+  finishing: { installed: "installed", failed: "idle" },
   installed: {},
 };
 
 /**
- * The transition that `event` makes in `state`.
+ * The state after `event` in `state`.
  * @throws Error when the table has none: a defect of the engine, never of its input
  */
-export function transition(state: UpdateState, event: UpdateEvent): Transition {
-  const found = TRANSITIONS[state][event];
-  if (found === undefined) throw new Error(`update: nothing is ${event} while ${state}`);
-  return found;
+export function transition(state: UpdateState, event: UpdateEvent): UpdateState {
+  const next = TRANSITIONS[state][event];
+  if (next === undefined) throw new Error(`update: nothing is ${event} while ${state}`);
+  return next;
 }

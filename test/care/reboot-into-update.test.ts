@@ -36,7 +36,6 @@ describe("the reboot into an installed update", () => {
           asked.push(clock.monotonic() / HOUR);
           return Promise.resolve(answer);
         },
-        mayUpdate: () => assert.fail("nobody asks for an update"),
       },
       reboot: (reason) => rebooted.push(reason),
       onDeferred: (untilMs) => deferred.push(untilMs),

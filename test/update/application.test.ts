@@ -1,12 +1,20 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
-import { createApplication, type AppConfig, type Application } from "../../src/update/application.ts";
+import { Application } from "../../src/update/application.ts";
+import type { Config } from "../../src/config/schema.ts";
 import type { ControllerAnswer } from "../../src/control/questions.ts";
 import { silentLog } from "../../src/platform/log.ts";
 
 const FIRMWARE = { uuid: "u2", version: "2.0.0", product: "demo", platform: "rpi0", architecture: "arm" };
 const QUESTION = { firmware: FIRMWARE, size: 1234, deployment_id: 7, running: null };
-const CONFIG: AppConfig = { askTimeoutMs: 30_000, onTimeout: "reschedule", onNoController: "ignore" };
+const CONFIG: Config["app"] = {
+  update: "ask",
+  reboot: "ask",
+  askTimeoutMs: 30_000,
+  maxDeferMs: 86_400_000,
+  onTimeout: "reschedule",
+  onNoController: "ignore",
+};
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
@@ -18,15 +26,17 @@ describe("the application's answer", () => {
     asked = [];
     signal = new AbortController().signal;
   });
-  const application = (answer: ControllerAnswer, config: Partial<AppConfig> = {}): Application =>
-    createApplication({
-      config: { ...CONFIG, ...config },
-      ask: async (...question) => {
-        asked.push(question);
-        return Promise.resolve(answer);
+  const application = (answer: ControllerAnswer, config: Partial<Config["app"]> = {}): Application =>
+    new Application(
+      { ...CONFIG, ...config },
+      {
+        async ask(...question) {
+          asked.push(question);
+          return Promise.resolve(answer);
+        },
       },
-      log: silentLog,
-    });
+      silentLog,
+    );
   const says = (result: unknown): ControllerAnswer => ({ type: "result", result });
 
   it("is asked for in the protocol's words", async () => {

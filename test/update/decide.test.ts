@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { decide, type Situation } from "../../src/update/decide.ts";
 import type { BoardFirmware } from "../../src/firmware/board-firmware.ts";
-import type { Offer } from "../../src/update/engine.ts";
+import type { Offer } from "../../src/update/offers.ts";
 import { Failure } from "../../src/platform/failure.ts";
 
 const RUNNING = { version: "1.0.0" };

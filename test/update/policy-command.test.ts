@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { askPolicyCommand } from "../../src/update/policy-command.ts";
 import type { UpdateQuestion } from "../../src/update/question.ts";
-import type { Decision } from "../../src/update/engine.ts";
+import type { Decision } from "../../src/update/decide.ts";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
-import { runCommand } from "../../src/platform/command.ts";
 import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 const FIRMWARE = { uuid: "u2", version: "2.0.0", product: "demo", platform: "rpi0", architecture: "arm" };
 const QUESTION: UpdateQuestion = {
@@ -29,7 +29,7 @@ describe("the policy command", () => {
   });
   afterEach(async () => rm(dir, { recursive: true }));
   const ask = async (command: string, clock: Clock = systemClock): Promise<Decision> =>
-    askPolicyCommand(command, QUESTION, { clock, runCommand, signal: stopping.signal });
+    askPolicyCommand(command, QUESTION, testWorld({ clock }), stopping.signal);
   /** Resolves once the command runs. */
   const running = async (): Promise<void> => {
     await eventually(() => existsSync(join(dir, "pid")), "the command runs");
@@ -82,7 +82,7 @@ describe("the policy command", () => {
     it(`${command}: ${decision.action}`, async () => assert.deepEqual(await ask(command), decision));
   }
 
-  it("that does not exist: the update is ignored, and the hub is told why", async () => {
+  it("that does not exist: the update is ignored, and the hub learns why", async () => {
     assert.match(
       JSON.stringify(await ask("/no/such/policy")),
       /^{"action":"ignore".*\/no\/such\/policy: not found/,

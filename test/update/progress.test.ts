@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { throttleProgress } from "../../src/update/engine.ts";
+import { throttleProgress } from "../../src/update/progress.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("progress", () => {
@@ -30,7 +30,7 @@ describe("progress", () => {
     assert.deepEqual(sent, [5, 6]);
   });
 
-  it("tells of 100 at once, and once", () => {
+  it("reports 100 at once, and once", () => {
     const { sent, report } = start();
     for (const percent of [99, 100, 100, 250]) report(percent);
     assert.deepEqual(sent, [99, 100]);

@@ -1,27 +1,38 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
-import { createAskAgain, type AskAgain, type Due } from "../../src/update/reschedule.ts";
+import { Reschedule } from "../../src/update/reschedule.ts";
+import type { Journal } from "../../src/firmware/journal.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 const DELAY_MS = 3_600_000;
 
 describe("a rescheduled update", () => {
   let clock: FakeClock;
-  let askAgain: AskAgain;
+  let reschedule: Reschedule;
   let busy: boolean;
   let joins: number;
-  let kept: Due | null;
+  let kept: Journal["askAgain"];
   /** Another agent, by the same journal. */
-  const start = (): AskAgain => {
-    const next = createAskAgain({
-      kept,
-      keep: (due) => (kept = due),
-      busy: () => busy,
-      rejoin: () => (joins += 1),
-      hubTimeMs: () => clock.now(),
-      clock,
-      random: () => 0.5,
+  const start = (): Reschedule => {
+    const next = new Reschedule({
+      journal: {
+        askAgain: kept,
+        async update({ askAgain = null }) {
+          kept = askAgain;
+          return Promise.resolve(true);
+        },
+      },
+      updater: {
+        get status() {
+          const state = busy ? "writing" : "idle";
+          return { state, uuid: null, percent: 0, stillForMs: undefined } as const;
+        },
+      },
+      link: { hubTimeMs: () => clock.now() },
+      world: testWorld({ clock, random: () => 0.5 }),
     });
+    next.on("due", () => (joins += 1));
     next.joined();
     return next;
   };
@@ -30,11 +41,11 @@ describe("a rescheduled update", () => {
     busy = false;
     joins = 0;
     kept = null;
-    askAgain = start();
+    reschedule = start();
   });
 
-  it("is asked for once the hub's own count has ended as well, and once", async () => {
-    askAgain.after(DELAY_MS);
+  it("is requested once, after the hub's own count has ended as well", async () => {
+    reschedule.after(DELAY_MS);
     await clock.advance(DELAY_MS);
     assert.equal(joins, 0);
     await clock.advance(10_000);
@@ -43,10 +54,10 @@ describe("a rescheduled update", () => {
     assert.equal(joins, 1);
   });
 
-  it("is asked for when it was put off last: one timer, however often the hub was told", async () => {
-    askAgain.after(DELAY_MS);
+  it("is requested at the last time it was put off to, with one timer", async () => {
+    reschedule.after(DELAY_MS);
     await clock.advance(DELAY_MS / 2);
-    askAgain.after(DELAY_MS);
+    reschedule.after(DELAY_MS);
     assert.equal(clock.pending, 1);
     await clock.advance(DELAY_MS / 2 + 10_000);
     assert.equal(joins, 0);
@@ -54,9 +65,9 @@ describe("a rescheduled update", () => {
     assert.equal(joins, 1);
   });
 
-  it("does not disturb another update, and is asked for after it", async () => {
+  it("does not disturb another update, and is requested after it", async () => {
     busy = true;
-    askAgain.after(DELAY_MS);
+    reschedule.after(DELAY_MS);
     await clock.advance(2 * DELAY_MS);
     assert.equal(joins, 0);
     busy = false;
@@ -64,40 +75,40 @@ describe("a rescheduled update", () => {
     assert.equal(joins, 1);
   });
 
-  it("is asked for by the next agent when this one ends, at the same time, and once", async () => {
-    askAgain.after(DELAY_MS);
+  it("is requested once, at the same time, by the next agent when this one ends", async () => {
+    reschedule.after(DELAY_MS);
     await clock.advance(DELAY_MS / 2);
-    askAgain.stop();
-    askAgain = start();
+    reschedule.stop();
+    reschedule = start();
     await clock.advance(DELAY_MS / 2);
     assert.equal(joins, 0);
     await clock.advance(10_000);
     assert.equal(joins, 1);
-    askAgain.stop();
-    askAgain = start();
+    reschedule.stop();
+    reschedule = start();
     await clock.advance(10 * DELAY_MS);
     assert.equal(joins, 1);
   });
 
-  it("is asked for by the next agent's own join when that time came before", async () => {
+  it("is requested by the next agent's first join when its time has passed", async () => {
     kept = { atMs: clock.now() - DELAY_MS, delayMs: DELAY_MS };
-    askAgain = start();
+    reschedule = start();
     await clock.advance(10 * DELAY_MS);
     assert.equal(joins, 0);
     assert.equal(kept, null);
   });
 
-  it("waits no longer than it was told, whatever became of the clock", async () => {
+  it("waits no longer than its delay when the clock was set back", async () => {
     kept = { atMs: clock.now() + 1000 * DELAY_MS, delayMs: DELAY_MS };
-    askAgain = start();
+    reschedule = start();
     await clock.advance(DELAY_MS);
     assert.equal(joins, 1);
   });
 
-  it("is not asked for by an agent that stops", async () => {
-    askAgain.after(DELAY_MS);
-    askAgain.stop();
-    askAgain.after(DELAY_MS);
+  it("is not requested by an agent that has stopped", async () => {
+    reschedule.after(DELAY_MS);
+    reschedule.stop();
+    reschedule.after(DELAY_MS);
     assert.equal(clock.pending, 0);
     await clock.advance(2 * DELAY_MS);
     assert.equal(joins, 0);

@@ -1,0 +1,57 @@
+/**
+ * How an update ended, and what a failure means for the next try. NervesHub shows the reason to people; the
+ * blame decides how long the board waits (history.ts). Firmware that can't be installed must not be fetched
+ * again and again, and a bad line must not keep a board from good firmware.
+ */
+import type { FirmwareMetadata } from "../firmware/metadata.ts";
+import { failedWith, Failure, messageOf } from "../platform/failure.ts";
+import type { FailureCode } from "../platform/failures.ts";
+import { redact } from "../platform/log.ts";
+
+/** The firmware, which will fail again, or the circumstances: the network or the board. */
+export type Blame = "firmware" | "circumstances";
+
+/** How an offer ended. */
+export type Outcome =
+  | { readonly result: "installed"; readonly firmware: FirmwareMetadata }
+  | { readonly result: "ignored"; readonly reason: string }
+  | Failed
+  | { readonly result: "rescheduled"; readonly delayMs: number; readonly reason: string };
+
+export interface Failed {
+  readonly result: "failed";
+  /** One line for people, redacted. */
+  readonly reason: string;
+  readonly blame: Blame;
+}
+
+/** An update that `error` ended while it was being fetched or written. */
+export function failedBy(error: unknown): Failed {
+  return { result: "failed", reason: reasonOf(error), blame: blameOf(error) };
+}
+
+/** An update that `error` ended before anything of it was fetched: the firmware can't be to blame. */
+export function failedBefore(error: unknown): Failed {
+  return { result: "failed", reason: reasonOf(error), blame: "circumstances" };
+}
+
+/** fwup had begun the update and failed at it. */
+const FWUP_FAILED = [
+  "fwup_refused",
+  "fwup_crashed",
+  "fwup_stalled",
+  "fwup_unproven",
+] as const satisfies FailureCode[];
+
+/** NervesHub looks for the words "fwup error" in what fwup itself reported. */
+function reasonOf(error: unknown): string {
+  const text = redact(messageOf(error));
+  return failedWith(error, ...FWUP_FAILED, "fwup_busy") ? `fwup error: ${text}` : text;
+}
+
+/** A stalled fwup counts as the firmware's fault although its kind is `io`: the same file may hang it again. */
+function blameOf(error: unknown): Blame {
+  if (failedWith(error, ...FWUP_FAILED)) return "firmware";
+  if (failedWith(error, "fwup_busy")) return "circumstances";
+  return error instanceof Failure && error.kind === "other" ? "firmware" : "circumstances";
+}

@@ -1,0 +1,25 @@
+/**
+ * Progress in the steps that nerves_hub_link sends. A download brings thousands of chunks, and a report for
+ * each would fill the connection to the hub.
+ */
+import type { Clock } from "../platform/clock.ts";
+
+/** nerves_hub_link sends no sooner than this after the last report, and only when the whole percentage grew. */
+const MIN_INTERVAL_MS = 500;
+
+/**
+ * Passes a percentage on when its whole part grew and the last report is old enough; the first and 100 always.
+ * @param report gets whole percentages, 0 to 100
+ */
+export function throttleProgress(clock: Clock, report: (percent: number) => void): (percent: number) => void {
+  let last = -1;
+  let lastAtMs = Number.NEGATIVE_INFINITY;
+  return (percent) => {
+    const whole = Math.max(0, Math.min(100, Math.floor(percent)));
+    if (whole <= last) return;
+    if (whole < 100 && clock.monotonic() - lastAtMs < MIN_INTERVAL_MS) return;
+    last = whole;
+    lastAtMs = clock.monotonic();
+    report(whole);
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * Installs firmware, one at a time. NervesHub sends the same update again at every join, and may send another
+ * one while the first is being written: neither disturbs the update under way.
+ */
+import { EventEmitter } from "node:events";
+import { within } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
+import { REBOOT_FIRST } from "./decide.ts";
+import { Update, type UpdateEvents, type UpdateOptions } from "./engine.ts";
+import type { Offer } from "./offers.ts";
+import type { Outcome } from "./outcome.ts";
+import type { UpdateState } from "./states.ts";
+
+export interface UpdaterStatus {
+  readonly state: UpdateState;
+  /** The firmware under way; null when there is none or its uuid is not known. */
+  readonly uuid: string | null;
+  readonly percent: number;
+  /** Time since its last step (a state, a percent or a byte), ms; undefined when no update is under way. */
+  readonly stillForMs: number | undefined;
+}
+
+/** Installs firmware, one at a time. */
+export class Updater extends EventEmitter<UpdateEvents> {
+  readonly #options: UpdateOptions;
+  readonly #log: Log;
+  readonly #abort = new AbortController();
+  #stopping = false;
+  /** The update under way, or the one that is installed and waits for its reboot. */
+  #current: Update | undefined;
+  #running: Promise<Outcome> | undefined;
+  #waiting: Offer | undefined;
+
+  constructor(options: UpdateOptions) {
+    super();
+    this.#options = options;
+    this.#log = options.log;
+  }
+
+  get status(): UpdaterStatus {
+    const current = this.#current;
+    return {
+      state: this.#state,
+      uuid: current?.offer.announced.uuid ?? null,
+      percent: current?.percent ?? 0,
+      stillForMs: current?.stillForMs,
+    };
+  }
+
+  /** True once it was stopped: an update that ends now was interrupted, and did not fail. */
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** Takes the hub's offer. It never disturbs the update under way; another firmware waits for its end. */
+  offer(offer: Offer): void {
+    if (this.#abort.signal.aborted) return;
+    const { uuid } = offer.announced;
+    if (this.#state === "idle") {
+      this.#launch(offer);
+    } else if (uuid === this.status.uuid) {
+      this.#log.info("the same update again: it is under way", { uuid });
+    } else if (this.#state === "installed") {
+      this.#answerLater(offer);
+    } else {
+      this.#log.info("another update waits until this one is decided", { uuid });
+      this.#waiting = offer;
+    }
+  }
+
+  /**
+   * Installs at somebody's request on the board.
+   * @throws Failure `update_in_progress` or `reboot_pending`
+   */
+  async apply(offer: Offer): Promise<Outcome> {
+    if (this.#state === "installed") {
+      throw new Failure("reboot_pending", "an update is installed and waits for its reboot; reboot first");
+    }
+    if (this.#state !== "idle") {
+      throw new Failure("update_in_progress", "an update is under way; try again when it has ended");
+    }
+    return this.#start(offer);
+  }
+
+  /** Resolves when nothing is being written. */
+  async settled(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  /** Ends the update under way; a slot that is nearly finished gets `graceMs` to be. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    this.#waiting = undefined;
+    if (this.#state === "finishing" && this.#running !== undefined) {
+      await within(this.#options.clock, graceMs, this.#running, undefined);
+    }
+    this.#abort.abort(new Failure("stopped", "the agent was stopped"));
+    await this.#running;
+  }
+
+  get #state(): UpdateState {
+    return this.#current?.state ?? "idle";
+  }
+
+  #launch(offer: Offer): void {
+    this.#start(offer).catch((error: unknown) => this.#log.error(`update: ${messageOf(error)}`));
+  }
+
+  async #start(offer: Offer): Promise<Outcome> {
+    this.#running = this.#run(offer);
+    return this.#running;
+  }
+
+  async #run(offer: Offer): Promise<Outcome> {
+    this.#current = new Update(offer, this.#options, this, this.#abort.signal);
+    const outcome = await this.#current.run();
+    this.emit("ended", offer, outcome);
+    if (outcome.result !== "installed") this.#current = undefined;
+    this.#running = undefined;
+    this.#next();
+    return outcome;
+  }
+
+  #next(): void {
+    const offer = this.#waiting;
+    this.#waiting = undefined;
+    if (offer === undefined || this.#abort.signal.aborted) return;
+    if (this.#state === "idle") this.#launch(offer);
+    else this.#answerLater(offer);
+  }
+
+  /** Answers an offer that comes while an installed update waits for its reboot. */
+  #answerLater(offer: Offer): void {
+    this.#log.info("the update is put off", { uuid: offer.announced.uuid, reason: REBOOT_FIRST.reason });
+    this.emit("ended", offer, { ...REBOOT_FIRST, result: "rescheduled" });
+  }
+}
