@@ -30,10 +30,18 @@ describe("a downgrade", () => {
   it("does not depend on a v in front or on build metadata", () => {
     assert.equal(isDowngrade("v1.1.0", "1.0.0"), true);
     assert.equal(isDowngrade("1.0.0+b2", "1.0.0+b1"), false);
+    assert.equal(isDowngrade("1.1.0+of_today", "1.0.0+of_yesterday"), true);
   });
 
-  it("can't be told of what is no semantic version", () => {
-    for (const text of ["", "2026-01", "1.0", "latest", "1.0.0.0"]) {
+  it("is found between versions by the date too", () => {
+    assert.equal(isDowngrade("2026.01.05", "2025.12.31"), true);
+    assert.equal(isDowngrade("2026.01.05", "2026.01.10"), false);
+    assert.equal(isDowngrade("2026.10.05", "2026.09.30"), true);
+    assert.equal(isDowngrade("v2026.01.05", "2026.1.5"), false);
+  });
+
+  it("is unknown between texts that are not semantic versions", () => {
+    for (const text of ["", "2026-01", "1.0", "1.2", "v1", "latest", "1.0.0.0", "1.0.0rc1"]) {
       assert.equal(isDowngrade("1.0.0", text), false, text);
       assert.equal(isDowngrade(text, "1.0.0"), false, text);
     }

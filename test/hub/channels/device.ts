@@ -1,12 +1,13 @@
+import gte from "semver/functions/gte.js";
+import valid from "semver/functions/valid.js";
 import { crash, isMap } from "../crash.ts";
 import { inPenalty, isDue } from "../deployments.ts";
 import type { DeviceRecord, FirmwareMetadata } from "../device-record.ts";
-import { isAtLeast, parseVersion, type Version } from "../semver.ts";
 import { applyProgress, applyStatus } from "../update-status.ts";
 import type { Channel, ChannelContext } from "./channel.ts";
 
 const REQUIRED = ["uuid", "product", "architecture", "version", "platform"];
-const OLDEST_API: Version = { numbers: [1, 0, 0], preRelease: false };
+const OLDEST_API = "1.0.0";
 
 /** A device joins its main topic. @throws ChannelCrash when the join itself dies */
 export function joinDevice(context: ChannelContext, params: unknown): Channel {
@@ -32,11 +33,11 @@ export function joinDevice(context: ChannelContext, params: unknown): Channel {
         }
       }
       const blocked = inPenalty(record, hub.nowMs());
-      if (deployment?.archive !== undefined && !blocked && isAtLeast(api, 2, 0)) {
+      if (deployment?.archive !== undefined && !blocked && gte(api, "2.0.0")) {
         context.broadcast("archive", hub.archivePayload(deployment));
       }
-      if (isAtLeast(api, 2, 2)) context.broadcast("extensions:get", {});
-      if (deployment?.connectingCode !== undefined && isAtLeast(api, 2, 1)) {
+      if (gte(api, "2.2.0")) context.broadcast("extensions:get", {});
+      if (deployment?.connectingCode !== undefined && gte(api, "2.1.0")) {
         context.push("scripts/run", { text: deployment.connectingCode, ref: "connecting_code" });
       }
       if (due && !deployment.inJoinReply) {
@@ -74,11 +75,11 @@ export function joinDevice(context: ChannelContext, params: unknown): Channel {
   };
 }
 
-function apiVersion(params: Readonly<Record<string, unknown>>): Version {
+function apiVersion(params: Readonly<Record<string, unknown>>): string {
   if (!("device_api_version" in params)) return OLDEST_API;
   const version = params["device_api_version"];
   if (typeof version !== "string") crash("a device_api_version that is not a string");
-  return parseVersion(version) ?? OLDEST_API;
+  return version.startsWith("v") ? OLDEST_API : (valid(version) ?? OLDEST_API); // Elixir takes no v
 }
 
 function validation(

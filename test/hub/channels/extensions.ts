@@ -1,6 +1,6 @@
+import satisfies from "semver/functions/satisfies.js";
 import type { Cancel } from "../../../src/platform/clock.ts";
 import { crash, isMap } from "../crash.ts";
-import { parseVersion } from "../semver.ts";
 import { every, type Channel, type ChannelContext } from "./channel.ts";
 
 const HEALTH_INTERVAL_MS = 3_600_000;
@@ -22,9 +22,7 @@ export function joinExtensions(context: ChannelContext, params: unknown): Channe
     .filter((name) => {
       const version = params[name];
       if (typeof version !== "string") crash("an extension's version is not a string");
-      const numbers = parseVersion(version)?.numbers;
-      const isKnown = numbers?.[0] === 0 && numbers[1] === 0 && numbers[2] >= 1; // ~> 0.0.1
-      return isKnown && hub.allowedExtensions.includes(name);
+      return satisfies(version, "~0.0.1") && hub.allowedExtensions.includes(name);
     });
   record.attached.clear();
   let stopHealthChecks: Cancel = () => undefined;
