@@ -5,7 +5,7 @@ import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import { syncPath } from "../platform/files.ts";
 import type { IdentityConfig } from "./credential-source.ts";
-import { parsePkcs11Uri } from "./pkcs11-source.ts";
+import { keygenCommand } from "./pkcs11-source.ts";
 import { makeTpm2Key } from "./tpm2-source.ts";
 
 /**
@@ -23,17 +23,10 @@ export async function generateKey(config: IdentityConfig, clock: Clock): Promise
     case "tpm2":
       await writeNewFile(config.tpm2.key, await makeTpm2Key(config.tpm2.tcti, clock));
       return `TPM 2.0 key ${config.tpm2.key}`;
-    case "pkcs11": {
-      const { token, id, object } = parsePkcs11Uri(config.pkcs11.uri);
-      const where = [
-        token === undefined ? "" : ` --token-label '${token}'`,
-        id === undefined ? "" : ` --id ${id.toString("hex")}`,
-        object === undefined ? "" : ` --label '${object}'`,
-      ];
+    case "pkcs11":
       throw byHand(
-        `make the key in the token with its own tool, which asks for the PIN: pkcs11-tool --module ${config.pkcs11.module}${where.join("")} --login --keypairgen --key-type EC:prime256v1`,
+        `make the key in the token with its own tool, which asks for the PIN: ${await keygenCommand(config.pkcs11, clock)}`,
       );
-    }
     case "rpi-otp":
       throw byHand("OTP memory is written once and for ever; do it with rpi-otp-private-key -w -y");
     case "env":

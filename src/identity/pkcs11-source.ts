@@ -1,3 +1,9 @@
+/**
+ * A key that stays in a PKCS#11 token, named by a URI (RFC 7512), and its certificate. stunnel and OpenSSL
+ * find the key by the whole URI; pkcs11-tool, which reads the certificate, knows only labels and slots. So token
+ * attributes are resolved to a slot here: passing over `serial` once took the certificate of the first token,
+ * and the board called itself by another device's name.
+ */
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
@@ -46,31 +52,109 @@ export function pkcs11Source(config: Pkcs11Config, clock: Clock): CredentialSour
 /** Certificates are public objects: OpenSC's tool reads them without the PIN. */
 async function certificateInToken(module: string, uri: Pkcs11Uri, clock: Clock): Promise<SourcedCertificate> {
   const origin = `${uri.path} in the token`;
+  const where = [...(await tokenArguments(module, uri, clock)), ...objectArguments(uri)];
   const { exitCode, stdoutBytes, stderr } = await runCommand(
-    ["pkcs11-tool", "--module", module, ...selection(uri), "--read-object", "--type", "cert"],
+    ["pkcs11-tool", "--module", module, ...where, "--read-object", "--type", "cert"],
     { clock, timeoutMs: TOOL_TIMEOUT_MS },
   );
   if (exitCode === 0 && stdoutBytes.length > 0)
     return { chain: parseCertificates(stdoutBytes, origin), origin };
-  const reason = stderr.match(/^error: .*$/m)?.[0] ?? "pkcs11-tool gave none";
   throw new Failure(
-    "no_input",
-    `certificate ${origin}: ${reason}; write it there with pkcs11-tool, or set identity.pkcs11.cert_file`,
+    "key_missing",
+    `certificate ${origin}: ${toolError(stderr, "pkcs11-tool gave none")}; write it there with pkcs11-tool, or set identity.pkcs11.cert_file`,
   );
 }
 
-function selection({ token, id, object }: Pkcs11Uri): string[] {
+/**
+ * The pkcs11-tool command with which a person makes the key that the URI names; it asks for the PIN.
+ * @throws Failure when there is no such token
+ */
+export async function keygenCommand({ module, uri }: Pkcs11Config, clock: Clock): Promise<string> {
+  const parsed = parsePkcs11Uri(uri);
+  const where = [...(await tokenArguments(module, parsed, clock)), ...objectArguments(parsed)];
   return [
-    ...(token === undefined ? [] : ["--token-label", token]),
+    ...["pkcs11-tool", "--module", module, ...where.map(quoted)],
+    ...["--login", "--keypairgen", "--key-type", "EC:prime256v1"],
+  ].join(" ");
+}
+
+/** As the shell wants it: options and numbers as they are. */
+function quoted(word: string): string {
+  return /^(--[a-z-]+|(0x)?[0-9a-f]+)$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+function objectArguments({ id, object }: Pkcs11Uri): string[] {
+  return [
     ...(id === undefined ? [] : ["--id", id.toString("hex")]),
     ...(object === undefined ? [] : ["--label", object]),
   ];
 }
 
-/** Path attributes of a PKCS#11 URI (RFC 7512), decoded: `id` as bytes, the others as text. */
-export interface Pkcs11Uri {
-  readonly token: string | undefined;
-  readonly serial: string | undefined;
+/** A token's attributes in RFC 7512, and what pkcs11-tool's list of slots calls them. */
+const TOKEN_ATTRIBUTES: ReadonlyMap<string, string> = new Map([
+  ["token", "token label"],
+  ["manufacturer", "token manufacturer"],
+  ["model", "token model"],
+  ["serial", "serial num"],
+]);
+/** Attributes of the key in its token. */
+const OBJECT_ATTRIBUTES: ReadonlySet<string> = new Set(["id", "object", "type"]);
+
+/**
+ * How pkcs11-tool is pointed at the token of a URI; nothing for a URI that names no token.
+ * @throws Failure when no token, or several, have the attributes, or when they can't be looked up
+ */
+async function tokenArguments(
+  module: string,
+  { path, token }: Pkcs11Uri,
+  clock: Clock,
+): Promise<readonly string[]> {
+  const unknown = [...token.keys()].filter((name) => !TOKEN_ATTRIBUTES.has(name));
+  if (unknown.length > 0) {
+    throw new Failure(
+      "config",
+      `identity.pkcs11.uri: pkcs11-tool can't find the token by ${unknown.join(" and ")}; name it by token, serial, manufacturer or model`,
+    );
+  }
+  const label = token.get("token");
+  if (token.size === 0) return [];
+  if (token.size === 1 && label !== undefined) return ["--token-label", label];
+  const command = ["pkcs11-tool", "--module", module, "--list-token-slots"];
+  const { exitCode, stdout, stderr } = await runCommand(command, { clock, timeoutMs: TOOL_TIMEOUT_MS });
+  if (exitCode !== 0)
+    throw new Failure("token_unusable", `${path}: ${toolError(stderr, "pkcs11-tool lists no tokens")}`);
+  const [slot, ...more] = slotsWith(token, stdout);
+  if (slot === undefined || more.length > 0) {
+    throw new Failure(
+      "token_unusable",
+      `${path}: ${slot === undefined ? "there is no such token" : "several tokens fit"}; pkcs11-tool --list-token-slots shows label and serial number of each`,
+    );
+  }
+  return ["--slot", slot];
+}
+
+/** The ids of the slots, in pkcs11-tool's list, whose tokens have all these attributes. */
+function slotsWith(attributes: ReadonlyMap<string, string>, list: string): string[] {
+  const slots = [...list.matchAll(/^Slot \d+ \((0x[0-9a-f]+)\).*\n((?: .*\n)*)/gm)];
+  const matching = slots.filter(([, , lines = ""]) => {
+    const facts = new Map(
+      [...lines.matchAll(/^ +(.+?) *: *(.*?) *$/gm)].map(([, name = "", value = ""]) => [name, value]),
+    );
+    return [...attributes].every(
+      ([name, value]) => facts.get(TOKEN_ATTRIBUTES.get(name) ?? "") === value.trim(),
+    );
+  });
+  return matching.map(([, slot = ""]) => slot);
+}
+
+function toolError(stderr: string, otherwise: string): string {
+  return /^error: .*$/m.exec(stderr)?.[0] ?? otherwise;
+}
+
+/** Path attributes of a PKCS#11 URI (RFC 7512), decoded. */
+interface Pkcs11Uri {
+  /** Those that choose the token, by name. */
+  readonly token: ReadonlyMap<string, string>;
   readonly object: string | undefined;
   readonly id: Buffer | undefined;
   /** As it was given, without its query. */
@@ -79,11 +163,11 @@ export interface Pkcs11Uri {
 
 /**
  * Reads `pkcs11:token=agent;id=%01`.
- * @throws Failure `config` when it is none, names no object, or carries a PIN
+ * @throws Failure `config` when it is not such a URI, names no object, or carries a PIN
  */
-export function parsePkcs11Uri(uri: string): Pkcs11Uri {
+function parsePkcs11Uri(uri: string): Pkcs11Uri {
   const wrong = (why: string): Failure => new Failure("config", `identity.pkcs11.uri ${why}`);
-  // Of RFC 7512's characters only: nothing that could end a line of a configuration made from it.
+  // Only characters that RFC 7512 allows: others could end a line of a configuration made from it.
   const [, path, query = ""] = /^pkcs11:([\w.~!$'()*+,:@[\]&=;%/-]*)(?:\?(.*))?$/s.exec(uri) ?? [];
   if (path === undefined) throw wrong('is no PKCS#11 URI; write it as "pkcs11:token=agent;id=%01"');
   if (/pin-(value|source)=/i.test(query) || /pin-(value|source)=/i.test(path)) {
@@ -101,11 +185,10 @@ export function parsePkcs11Uri(uri: string): Pkcs11Uri {
   if (!attributes.has("id") && !attributes.has("object")) {
     throw wrong("names no key; add its id (id=%01) or label (object=...)");
   }
-  const text = (name: string): string | undefined => attributes.get(name)?.toString();
+  const ofToken = [...attributes].filter(([name]) => !OBJECT_ATTRIBUTES.has(name));
   return {
-    token: text("token"),
-    serial: text("serial"),
-    object: text("object"),
+    token: new Map(ofToken.map(([name, value]) => [name, value.toString()])),
+    object: attributes.get("object")?.toString(),
     id: attributes.get("id"),
     path: `pkcs11:${path}`,
   };
