@@ -4,7 +4,7 @@ import { loadMsgpackSerializer } from "../hub/msgpack.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
 import type { Clock } from "../platform/clock.ts";
 import { chooseProxy } from "../platform/proxy.ts";
-import { createTokenBucket } from "../platform/token-bucket.ts";
+import { TokenBucket } from "../platform/token-bucket.ts";
 import type { FwupSettings } from "../update/engine.ts";
 import type { OfferDeps } from "../update/offers.ts";
 
@@ -23,7 +23,7 @@ export function downloadSettings(
   const settings = { retry, proxyFor: chooseProxy(hub.proxy, process.env) };
   if (kibPerSecond === 0) return settings;
   const perSecond = kibPerSecond * 1024;
-  return { ...settings, rateLimit: createTokenBucket({ perSecond, burst: perSecond * BURST_S }, clock) };
+  return { ...settings, rateLimit: new TokenBucket({ perSecond, burst: perSecond * BURST_S }, clock) };
 }
 
 /** How the configuration has fwup run for an update. */

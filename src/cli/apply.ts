@@ -12,6 +12,7 @@ import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
+import { isHttpUrl } from "../platform/text.ts";
 import { decide } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
 import { Updater } from "../update/updater.ts";
@@ -64,7 +65,7 @@ async function applyThere(
     const { firmware } = v.parse(Applied, await Promise.race([answer, rejection(interrupted)]));
     return nameOf(firmware);
   };
-  if (isUrl(source)) return await request(source);
+  if (isHttpUrl(source)) return await request(source);
   if (source !== "-") return await request(resolve(source));
   const folder = await mkdtemp(join(tmpdir(), "hublink-")); // mode 0700: nobody else connects
   const path = join(folder, "firmware.sock");
@@ -130,10 +131,6 @@ async function applyHere(
     interrupted.throwIfAborted();
     throw new Failure("failed", outcome.reason);
   });
-}
-
-function isUrl(source: string): boolean {
-  return /^https?:\/\//i.test(source);
 }
 
 async function fileOrUrl(config: Config, source: string, context: CommandContext): Promise<Offer> {

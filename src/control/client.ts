@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 import { systemClock, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import { splitLines } from "../platform/text.ts";
+import { LineSplitter } from "../platform/text.ts";
 import {
   CONTROL_API,
   type ControlEvent,
@@ -58,14 +58,12 @@ export class ControlClient {
     this.#options = options;
     socket.on("error", () => undefined); // "close" follows
     socket.once("close", () => this.#end("the daemon closed the control socket"));
-    socket.on(
-      "data",
-      splitLines(
-        MAX_LINE_BYTES,
-        (line) => this.#receive(line),
-        () => socket.destroy(),
-      ),
+    const lines = new LineSplitter(
+      MAX_LINE_BYTES,
+      (line) => this.#receive(line),
+      () => socket.destroy(),
     );
+    socket.on("data", (chunk: Buffer) => lines.push(chunk));
   }
 
   /**

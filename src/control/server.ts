@@ -8,7 +8,7 @@ import * as v from "valibot";
 import type { Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { parseJson, splitLines } from "../platform/text.ts";
+import { LineSplitter, parseJson } from "../platform/text.ts";
 import {
   CONTROL_API,
   ControlError,
@@ -122,14 +122,12 @@ export class ControlServer {
       gone.abort(new Error("whoever asked has gone"));
     });
     socket.on("drain", () => socket.resume());
-    socket.on(
-      "data",
-      splitLines(
-        MAX_LINE_BYTES,
-        (line) => this.#receive(peer, line),
-        () => socket.destroy(),
-      ),
+    const lines = new LineSplitter(
+      MAX_LINE_BYTES,
+      (line) => this.#receive(peer, line),
+      () => socket.destroy(),
     );
+    socket.on("data", (chunk: Buffer) => lines.push(chunk));
   }
 
   #receive(peer: Peer, line: string): void {

@@ -1,8 +1,7 @@
-import { createBackoff } from "../platform/backoff.ts";
+import { Backoff } from "../platform/backoff.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, failedWith, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { ProxyFailure } from "../platform/proxy-tunnel.ts";
 import { VerificationFailure } from "./verify.ts";
 
 /** `update.retry` of the configuration. */
@@ -68,7 +67,7 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
   const { clock, retry, signal, log } = options;
   const deadlineMs = clock.monotonic() + retry.totalTimeoutMs;
   const delays = { minMs: retry.delayMs, maxMs: Math.max(retry.delayMs, MAX_DELAY_MS) };
-  const backoff = createBackoff({ ...delays, jitter: JITTER }, options.random ?? Math.random);
+  const backoff = new Backoff({ ...delays, jitter: JITTER }, options.random ?? Math.random);
   const partFetches = new Map<number, number>();
   let current = parseUrl(url);
   let reached = bytes;
@@ -85,7 +84,7 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
   /** The fault to try again after. @throws the error when trying again can't help */
   const retryable = (error: unknown): LineFault => {
     if (error instanceof LineFault) return error;
-    if (error instanceof ProxyFailure) return new LineFault(error.message, { cause: error });
+    if (failedWith(error, "proxy_failed")) return new LineFault(error.message, { cause: error });
     if (error instanceof VerificationFailure && error.part !== undefined) {
       const fetches = (partFetches.get(error.part) ?? 0) + 1;
       partFetches.set(error.part, fetches);

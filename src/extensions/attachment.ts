@@ -1,7 +1,7 @@
 import { within, type Cancel, type Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { createTokenBucket } from "../platform/token-bucket.ts";
+import { TokenBucket } from "../platform/token-bucket.ts";
 import { MAX_PUSHES, SETTLE_MS, STOP_MS, type Extension, type RunningExtension } from "./extension.ts";
 
 export interface AttachmentOptions {
@@ -29,7 +29,7 @@ export function attach(options: AttachmentOptions): Attachment {
   const { extension, log } = options;
   const ending = new AbortController();
   const clock = guardedClock(options.clock, (error) => fail(error));
-  const pushes = createTokenBucket(MAX_PUSHES, options.clock);
+  const pushes = new TokenBucket(MAX_PUSHES, options.clock);
   let running: RunningExtension | undefined;
   const pending = new Set<Promise<void>>();
   let ended: Promise<void> | undefined;

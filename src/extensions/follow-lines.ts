@@ -1,7 +1,7 @@
 import { spawn, type SpawnOptions } from "node:child_process";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { splitLines } from "../platform/text.ts";
+import { LineSplitter } from "../platform/text.ts";
 
 /** A longer line ends the command. */
 const MAX_LINE_BYTES = 64 * 1024;
@@ -37,12 +37,12 @@ export async function followLines(
   try {
     await new Promise<void>((resolve, reject) => {
       const fail = (problem: string): void => reject(new Failure("unavailable", problem));
-      const split = splitLines(MAX_LINE_BYTES, onLine, () => {
+      const lines = new LineSplitter(MAX_LINE_BYTES, onLine, () => {
         fail("it writes a line without an end");
         kill();
       });
       stdout?.on("data", (chunk: Buffer) => {
-        split(chunk);
+        lines.push(chunk);
         stdout.pause();
         cancelPause = clock.after(PAUSE_MS, () => stdout.resume());
       });

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { cached, type Clock } from "../platform/clock.ts";
 import { commandOutput } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { parseJson } from "../platform/text.ts";
+import { isHttpUrl, parseJson } from "../platform/text.ts";
 import type { Extension } from "./extension.ts";
 
 export interface GeoOptions {
@@ -53,7 +53,7 @@ async function findLocation(
   if (command !== undefined) {
     return { source: "command", ...parseLocation(await commandOutput(command, "geo.source", clock, signal)) };
   }
-  if (/^https?:/i.test(source)) return { source: "geoip", ...parseLocation(await fetchText(source, signal)) };
+  if (isHttpUrl(source)) return { source: "geoip", ...parseLocation(await fetchText(source, signal)) };
   return { source: "fixed", ...parseLocation(source) };
 }
 

@@ -1,7 +1,7 @@
 import { type Clock, sleep } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import { type Level, type LogLine, redact } from "../platform/log.ts";
-import { createTokenBucket } from "../platform/token-bucket.ts";
+import { TokenBucket } from "../platform/token-bucket.ts";
 import type { Extension, ExtensionContext } from "./extension.ts";
 import { followLines } from "./follow-lines.ts";
 
@@ -41,7 +41,7 @@ const OWN_SCOPES: readonly string[] = ["logging", "extensions"];
 
 /** Sends log lines at the pace that the hub takes; what it can't take is counted, and the hub is told. */
 export function createLogging({ command, clock }: LoggingOptions): Logging {
-  const bucket = createTokenBucket(RATE, clock);
+  const bucket = new TokenBucket(RATE, clock);
   let waiting: Entry[] = [];
   let dropped = 0;
   let wake = (): void => undefined;

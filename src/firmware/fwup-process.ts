@@ -2,6 +2,7 @@ import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import type { Writable } from "node:stream";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { oneLine } from "../platform/text.ts";
 import { createFrameReader, END_OF_INPUT, frameHeader, type FwupFrame } from "./framing.ts";
 
 /**
@@ -258,7 +259,7 @@ function notStarted(fwup: string, error: Error): Failure {
  */
 function reason(text: string, stderr: string): string {
   const more = lastLine(stderr);
-  const said = oneLine(text) || "fwup failed without a reason";
+  const said = shortened(text) || "fwup failed without a reason";
   return more === "" ? said : `${said} (${more})`;
 }
 
@@ -268,14 +269,14 @@ function howItEnded({ exitCode, signal }: Ending): string {
 }
 
 function lastWords(said: Said): string {
-  const words = lastLine(said.stderr()) || oneLine(said.lastWarning() ?? "");
+  const words = lastLine(said.stderr()) || shortened(said.lastWarning() ?? "");
   return words === "" ? "" : `: ${words}`;
 }
 
 function lastLine(text: string): string {
-  return oneLine(text.trim().split("\n").at(-1) ?? "");
+  return shortened(text.trim().split("\n").at(-1) ?? "");
 }
 
-function oneLine(text: string): string {
-  return messageOf(text).slice(0, MAX_REASON_CHARS);
+function shortened(text: string): string {
+  return oneLine(text).slice(0, MAX_REASON_CHARS);
 }

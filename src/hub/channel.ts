@@ -4,7 +4,7 @@
  * growing, random delays. What the owner's handlers throw is logged: it ends neither the topic nor the link.
  */
 import * as v from "valibot";
-import { type Backoff, createBackoff } from "../platform/backoff.ts";
+import { Backoff } from "../platform/backoff.ts";
 import type { Cancel } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
@@ -59,7 +59,7 @@ export class Channel {
   constructor(options: ChannelOptions) {
     this.topic = options.topic;
     this.#options = options;
-    this.#backoff = createBackoff(REJOIN, options.world.random);
+    this.#backoff = new Backoff(REJOIN, options.world.random);
   }
 
   get joined(): boolean {

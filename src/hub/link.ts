@@ -4,7 +4,7 @@
  * link notices and waits longest, or the two would take turns for ever.
  */
 import { EventEmitter } from "node:events";
-import { type Backoff, type BackoffOptions, createBackoff } from "../platform/backoff.ts";
+import { Backoff, type BackoffOptions } from "../platform/backoff.ts";
 import { sleep } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
@@ -76,7 +76,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     super();
     this.#options = options;
     this.#connector = new HubConnector({ ...options, clock: options.world.clock });
-    this.#backoff = createBackoff(options.reconnect, options.world.random);
+    this.#backoff = new Backoff(options.reconnect, options.world.random);
     this.#status = {
       connection: "disconnected",
       lastError: undefined,

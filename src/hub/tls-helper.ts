@@ -6,7 +6,6 @@ import type { HelperKey } from "../identity/identity.ts";
 import { tokenProblem } from "../identity/token-problem.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { openMemoryFile } from "../platform/memory-file.ts";
-import { ProxyFailure } from "../platform/proxy-tunnel.ts";
 import type { Proxy } from "../platform/proxy.ts";
 
 /** TLS by a stunnel child, for a key that this process can't read. */
@@ -212,9 +211,13 @@ function explainHelper(log: string, key: HelperKey, startError: Error | undefine
   if (proxy !== undefined) {
     const unreached =
       /connect_blocking: .*(Connection refused|TIMEOUTconnect exceeded|No route to host)/.test(log);
-    if (unreached) return new ProxyFailure(`the proxy ${proxy.name} can't be reached; check hub.proxy`);
+    if (unreached)
+      return new Failure("proxy_failed", `the proxy ${proxy.name} can't be reached; check hub.proxy`);
     if (log.includes("CONNECT request rejected"))
-      return new ProxyFailure(`the proxy ${proxy.name} refuses to connect to the hub; check hub.proxy`);
+      return new Failure(
+        "proxy_failed",
+        `the proxy ${proxy.name} refuses to connect to the hub; check hub.proxy`,
+      );
   }
   const code = CODES.find(([pattern]) => pattern.test(log))?.[1];
   if (code !== undefined) return new HelperError(code, `stunnel: ${code}`);

@@ -1,3 +1,8 @@
+/**
+ * Delays between attempts. They double, and jitter spreads each of them from the first on: after an outage of
+ * the hub a whole fleet would otherwise come back in the same second, and again in the next.
+ */
+
 export interface BackoffOptions {
   /** First delay in ms. */
   readonly minMs: number;
@@ -7,29 +12,36 @@ export interface BackoffOptions {
   readonly jitter: number;
 }
 
-/** Delays between tries; spread by jitter from the first on, so that a fleet does not come back as one. */
-export interface Backoff {
-  /** The next delay in ms. */
-  next(): number;
-  /** The longest delay at once, for a fault that trying sooner makes worse. */
-  longest(): number;
-  /** Starts over with the shortest. */
-  reset(): void;
-}
+export class Backoff {
+  readonly #options: BackoffOptions;
+  readonly #random: () => number;
+  #attempts = 0;
 
-/** @param random from 0 (included) to 1 (excluded), as Math.random gives it */
-export function createBackoff(options: BackoffOptions, random: () => number): Backoff {
-  let tries = 0;
-  const spread = (delayMs: number): number => delayMs * (1 + options.jitter * random());
-  return {
-    next() {
-      const delayMs = Math.min(options.maxMs, options.minMs * 2 ** tries);
-      if (delayMs < options.maxMs) tries += 1;
-      return spread(delayMs);
-    },
-    longest: () => spread(options.maxMs),
-    reset() {
-      tries = 0;
-    },
-  };
+  /** @param random from 0 (included) to 1 (excluded), as Math.random gives it */
+  constructor(options: BackoffOptions, random: () => number) {
+    this.#options = options;
+    this.#random = random;
+  }
+
+  /** The next delay in ms. */
+  next(): number {
+    const { minMs, maxMs } = this.#options;
+    const delayMs = Math.min(maxMs, minMs * 2 ** this.#attempts);
+    if (delayMs < maxMs) this.#attempts += 1;
+    return this.#spread(delayMs);
+  }
+
+  /** The longest delay in ms, for a fault that an early attempt makes worse; does not count as an attempt. */
+  longest(): number {
+    return this.#spread(this.#options.maxMs);
+  }
+
+  /** Starts over with the shortest delay. */
+  reset(): void {
+    this.#attempts = 0;
+  }
+
+  #spread(delayMs: number): number {
+    return delayMs * (1 + this.#options.jitter * this.#random());
+  }
 }

@@ -1,14 +1,13 @@
 /**
- * Starting a program and ending it with all that it started. Each child leads a process group of its own:
- * killed alone, a shell would leave its pipeline behind, and an fwup its decompressor.
+ * Starting a program, and ending it together with everything it started. Each child leads a process group of
+ * its own, and the group is signalled: killing a shell alone would leave its pipeline running.
  */
 import { type ChildProcess, spawn, type SpawnOptions } from "node:child_process";
 import { systemCode } from "./failure.ts";
 
 /**
- * Starts a program as the leader of a process group.
- *
- * The child is not typed as one with streams: when no file descriptor is free, Node makes none.
+ * Starts a program as the leader of a process group. The type of the child promises no streams, because Node
+ * makes none when no file descriptor is free.
  */
 export function spawnGroup(
   program: string,
@@ -19,7 +18,8 @@ export function spawnGroup(
 }
 
 /**
- * Signals a child and everything that is left of its group; one that has already ended is fine.
+ * Signals every process that is left of a child's group, also after the child itself has ended. An empty group
+ * is not an error.
  * @throws the system's error when it refuses, such as EPERM for a child that changed its user
  */
 export function signalGroup(child: Pick<ChildProcess, "pid">, signal: NodeJS.Signals = "SIGKILL"): void {

@@ -1,7 +1,13 @@
+/**
+ * Time as a parameter, and waiting that ends. A test gives a fake clock and moves it, so that no test sleeps;
+ * the agent gives the clock of the clock guard, because a board without a battery starts in the past.
+ */
+import { addAbortListener } from "node:events";
+
 /** Ends a pending timer; harmless when it has already run. */
 export type Cancel = () => void;
 
-/** Time as the agent sees it; injected, so that tests run on a fake one. */
+/** The time of the agent. */
 export interface Clock {
   /** Wall-clock time in ms since 1970; may jump. */
   now(): number;
@@ -31,21 +37,22 @@ export const systemClock: Clock = {
 export async function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
   await new Promise<void>((resolve, reject) => {
-    const onAbort = (): void => {
-      cancel();
-      reject(signal?.reason as Error);
-    };
     const cancel = clock.after(delayMs, () => {
-      signal?.removeEventListener("abort", onAbort);
+      listener?.[Symbol.dispose]();
       resolve();
     });
-    signal?.addEventListener("abort", onAbort, { once: true });
+    const listener =
+      signal &&
+      addAbortListener(signal, () => {
+        cancel();
+        reject(signal.reason as Error);
+      });
   });
 }
 
 /**
- * Settles as `work` does, or resolves to `fallback` after `delayMs`, whichever comes first.
- * `work` goes on; the caller ends it if it must end.
+ * Settles as `work` does, or resolves to `fallback` if that takes longer than `delayMs`. `work` is not ended
+ * by this: that is for the caller to do.
  */
 export async function within<T, F>(
   clock: Clock,
@@ -64,10 +71,7 @@ export async function within<T, F>(
   }
 }
 
-/**
- * Reads at most once in `maxAgeMs`, whoever asks and however often; a read that failed is tried again by the
- * next who asks.
- */
+/** Reads at most once in `maxAgeMs` and gives every caller that value; an error is not kept. */
 export function cached<T>(
   clock: Pick<Clock, "monotonic">,
   maxAgeMs: number,
@@ -89,19 +93,14 @@ export function cached<T>(
 }
 
 /**
- * Settles as `work` does, unless `signal` is aborted first; `work` then goes on, unheeded.
+ * Settles as `work` does, unless `signal` is aborted first. `work` is not ended by this.
  * @throws what `work` throws; the signal's reason
  */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let onAbort = (): void => undefined;
+  let abort = (): void => undefined;
   const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(signal.reason as Error);
-    if (signal.aborted) onAbort();
+    abort = () => reject(signal.reason as Error);
   });
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
+  using _listener = addAbortListener(signal, abort);
+  return await Promise.race([work, aborted]);
 }

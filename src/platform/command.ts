@@ -1,4 +1,10 @@
-import { spawn, type SpawnOptions } from "node:child_process";
+/**
+ * Running a program to its end: a hook of the configuration, or one of the system's tools. Time and output
+ * are limited, and a program that runs too long is killed with everything it started; a hook that hung would
+ * otherwise hold up the part of the agent that waits for it.
+ */
+import { addAbortListener } from "node:events";
+import { signalGroup, spawnGroup } from "./child.ts";
 import type { Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
 import { redact } from "./log.ts";
@@ -23,7 +29,7 @@ export interface CommandResult {
   /** Null when a signal ended it. */
   readonly exitCode: number | null;
   readonly stdout: string;
-  /** The same, for output that is no text. */
+  /** The same as bytes. */
   readonly stdoutBytes: Buffer;
   readonly stderr: string;
   readonly timedOut: boolean;
@@ -31,12 +37,12 @@ export interface CommandResult {
 
 const MAX_OUTPUT_BYTES = 64 * 1024;
 
-/** Of what a command says about its failure, characters. */
+/** Characters kept of a command's own words about its failure. */
 const MAX_WORDS = 200;
 
 /**
- * How a command ended that did not succeed, with its own words: `ended with 3: no lamp here`. The words may
- * go to the hub: they are redacted.
+ * Describes how a command failed, with its own words: `ended with 3: no lamp here`. They are redacted, since
+ * the text may be sent to the hub.
  */
 export function failedEnd({ exitCode, timedOut, stderr }: CommandResult, timeoutMs: number): string {
   const end = timedOut ? `took longer than ${timeoutMs / 1000} s` : `ended with ${exitCode ?? "a signal"}`;
@@ -45,9 +51,9 @@ export function failedEnd({ exitCode, timedOut, stderr }: CommandResult, timeout
 }
 
 /**
- * Runs a program to its end, in a process group of its own so that its children end with it.
+ * Runs a program to its end, in a process group of its own.
  * @param command a program with its arguments, or a line for `/bin/sh -c`
- * @throws Failure `unavailable` when the program can't be started
+ * @throws Failure `command_failed` when the program can't be started
  */
 export async function runCommand(
   command: readonly string[] | string,
@@ -56,43 +62,37 @@ export async function runCommand(
   const [program, ...args] = typeof command === "string" ? ["/bin/sh", "-c", command] : command;
   if (program === undefined) throw new Failure("config", "the command to run is empty");
   const limit = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
-  const stdout = createOutput(limit);
-  const stderr = createOutput(limit);
+  const stdout = new Output(limit);
+  const stderr = new Output(limit);
   let timedOut = false;
   let kill = (): void => undefined;
   const cancel = options.clock.after(options.timeoutMs, () => {
     timedOut = true;
     kill();
   });
-  const onAbort = (): void => kill();
-  options.signal?.addEventListener("abort", onAbort, { once: true });
+  using _listener = options.signal && addAbortListener(options.signal, () => kill());
   try {
     const exitCode = await new Promise<number | null>((resolve, reject) => {
-      // Not typed as one with streams: when no file descriptor is free, Node makes none.
-      const spawnOptions: SpawnOptions = {
-        detached: true,
+      const child = spawnGroup(program, args, {
         env: { ...process.env, ...options.env },
         stdio: ["pipe", "pipe", "pipe", ...(options.files ?? [])],
-      };
-      const child = spawn(program, args, spawnOptions);
+      });
       child.once("error", reject);
       child.once("close", resolve);
-      child.stdout?.on("data", stdout.add);
-      child.stderr?.on("data", stderr.add);
+      child.stdout?.on("data", (chunk: Buffer) => stdout.add(chunk));
+      child.stderr?.on("data", (chunk: Buffer) => stderr.add(chunk));
       child.stdin?.on("error", () => undefined); // EPIPE: it may end without reading its input
       child.stdin?.end(options.stdin ?? "");
       kill = () => {
         try {
-          if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+          signalGroup(child);
         } catch (error) {
-          // ESRCH: it has just ended by itself.
-          if (systemCode(error) !== "ESRCH") reject(new Error(messageOf(error), { cause: error }));
+          reject(new Error(messageOf(error), { cause: error }));
         }
         // A daemon that has left the group may hold them open for ever.
         child.stdout?.destroy();
         child.stderr?.destroy();
       };
-      if (options.signal?.aborted === true) kill();
     });
     const stdoutBytes = stdout.bytes();
     return {
@@ -105,35 +105,39 @@ export async function runCommand(
   } catch (error) {
     const hint =
       systemCode(error) === "ENOENT" ? "not found; install it or correct its path" : messageOf(error);
-    throw new Failure("unavailable", `${program}: ${hint}`, { cause: error });
+    throw new Failure("command_failed", `${program}: ${hint}`, { cause: error });
   } finally {
     cancel();
-    options.signal?.removeEventListener("abort", onAbort);
   }
 }
 
-/** What a stream says, up to `limit` bytes. */
-function createOutput(limit: number): { add: (chunk: Buffer) => void; bytes: () => Buffer } {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  return {
-    add(chunk) {
-      const room = limit - size;
-      if (room <= 0) return;
-      chunks.push(chunk.subarray(0, room));
-      size += Math.min(chunk.length, room);
-    },
-    bytes: () => Buffer.concat(chunks),
-  };
+/** The first `limit` bytes of an output stream. */
+class Output {
+  readonly #chunks: Buffer[] = [];
+  #room: number;
+
+  constructor(limit: number) {
+    this.#room = limit;
+  }
+
+  add(chunk: Buffer): void {
+    if (this.#room <= 0) return;
+    this.#chunks.push(chunk.subarray(0, this.#room));
+    this.#room -= chunk.length;
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
 }
 
-/** Below what an extension's message may take. */
+/** Shorter than an extension may take over a message (SETTLE_MS). */
 const TIMEOUT_MS = 20_000;
 
 /**
- * What a line for the shell prints, trimmed.
+ * The output of a shell command line, trimmed.
  * @param setting where the line comes from, for the error
- * @throws Failure `unavailable` when it does not end well
+ * @throws Failure `command_failed` when it fails or takes too long
  */
 export async function commandOutput(
   command: string,
@@ -143,5 +147,5 @@ export async function commandOutput(
 ): Promise<string> {
   const result = await runCommand(command, { clock, timeoutMs: TIMEOUT_MS, signal });
   if (result.exitCode === 0) return result.stdout.trim();
-  throw new Failure("unavailable", `${setting}: the command ${failedEnd(result, TIMEOUT_MS)}`);
+  throw new Failure("command_failed", `${setting}: the command ${failedEnd(result, TIMEOUT_MS)}`);
 }

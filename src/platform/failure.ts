@@ -1,13 +1,14 @@
 /**
- * Failures as they are thrown: one root class, one line of text for people, one stable code for programs.
- * Errors of other kinds are defects of hublink, and are shown as such.
+ * Failures as they are thrown: one class, one line of text for people, one stable code for programs. Any other
+ * error that reaches the command line is a defect of hublink and is shown as one.
  */
 import { type FailureCode, type FailureKind, FAILURES } from "./failures.ts";
+import { oneLine } from "./text.ts";
 
 /**
- * An expected failure. The message is one line that names the thing at fault and the way out; it is
- * shown to people as it stands, so it never holds a secret or a signed URL. A subclass is only for what a
- * caller needs besides the code.
+ * An expected failure. The message is one line that names the thing at fault and the remedy. It is shown to
+ * people unchanged, so it never holds a secret or a signed URL. A subclass is only for a caller that needs more
+ * than the code.
  */
 export class Failure extends Error {
   readonly code: FailureCode;
@@ -29,10 +30,9 @@ export function failedWith(error: unknown, ...codes: readonly FailureCode[]): er
   return error instanceof Failure && codes.includes(error.code);
 }
 
-/** The text of anything that was thrown, one line. */
+/** The text of a thrown value, in one line. */
 export function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/\s*\n\s*/g, "; ").trim();
+  return oneLine(error instanceof Error ? error.message : String(error));
 }
 
 /** The `code` of a system error (`ENOENT`, `ECONNRESET`, …), if it has one. */
@@ -44,7 +44,7 @@ export function systemCode(error: unknown): string | undefined {
 
 /**
  * Turns a file system error into a Failure that names the path.
- * @param what what the file is to the user, such as `certificate`
+ * @param what the file's role, such as `certificate`
  */
 export function fileFailure(what: string, path: string, error: unknown): Failure {
   const options = { cause: error };

@@ -1,14 +1,14 @@
 /**
- * Reading and replacing whole files. What is written survives a power cut as the old or the new content,
- * never as half of it.
+ * Reading and replacing whole files. After a power cut a file holds the old or the new content, never half of
+ * one: boards are switched off by pulling the plug.
  */
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { systemCode } from "./failure.ts";
 
 /**
- * Replaces a file so that after a power cut either the old or the new content is there: written
- * beside it, synced, renamed, and the folder synced. Makes the folder when it is missing.
+ * Replaces a file: writes the new content beside it, syncs that, renames it, and syncs the folder. Makes the
+ * folder when it is missing.
  * @throws the file system's error
  */
 export async function writeFileAtomic(
@@ -41,7 +41,7 @@ export async function syncPath(path: string): Promise<void> {
 
 /**
  * A file's text; undefined when the system refuses it for any reason, for files that a board may lack.
- * @throws whatever is not the file system's error
+ * @throws errors that are not the file system's
  */
 export async function readIfThere(path: string): Promise<string | undefined> {
   try {

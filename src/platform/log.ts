@@ -1,9 +1,14 @@
+/**
+ * The log, in three formats. Every text passes through {@link redact} here, so that no caller can forget it: a
+ * signed URL or a PIN in a log is a leak that a board sends to its hub.
+ */
+
 export type Level = "error" | "warn" | "info" | "debug";
 
 /** Named values of a log line: `{ status: 401 }` is written `status=401`. */
 export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** Writes lines of one scope; every text passes through {@link redact} on its way out. */
+/** Writes redacted lines of one scope. */
 export interface Log {
   error(message: string, fields?: Fields): void;
   warn(message: string, fields?: Fields): void;
@@ -24,7 +29,7 @@ export interface LogOptions {
   readonly write: (line: string) => void;
 }
 
-/** From the gravest down. */
+/** From the most serious down. */
 const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
 
 /** A log that writes every line at or above `options.level`. */
@@ -51,10 +56,10 @@ export function createLog(options: LogOptions, scope = "hublink"): Log {
   };
 }
 
-/** What others sent may be long. */
+/** Characters; a text that the hub or a server sent may be of any length. */
 const MAX_TEXT_LENGTH = 4096;
 
-/** A text as it may be shown to people. */
+/** A text that may be shown: redacted, and cut. */
 function safeText(text: string): string {
   const redacted = redact(text); // before the cut: half a URL might not be known as one
   return redacted.length > MAX_TEXT_LENGTH ? `${redacted.slice(0, MAX_TEXT_LENGTH)}…` : redacted;
@@ -66,7 +71,9 @@ type Format = (time: string, level: Level, scope: string, message: string, field
 const FORMATS: Record<LogFormat, Format> = {
   text: (time, level, scope, message, fields) => {
     const rest = pairs(fields);
-    return oneLine(`${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${message}${rest && ` (${rest})`}`);
+    return withoutControls(
+      `${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${message}${rest && ` (${rest})`}`,
+    );
   },
   logfmt: (time, level, scope, message, fields) => {
     const rest = pairs(fields);
@@ -84,8 +91,8 @@ function pairs(fields: SafeFields): string {
     .join(" ");
 }
 
-/** One line that a terminal shows and does not obey. */
-function oneLine(text: string): string {
+/** Escapes line breaks and control characters, which a terminal would obey. */
+function withoutControls(text: string): string {
   return text
     .replace(/\r?\n/g, "\\n")
     .replace(
@@ -103,15 +110,15 @@ export const silentLog: Log = createLog({
 });
 
 /**
- * Takes out what must never reach a log, a status or an error message: a URL's user, password and
- * query (signed URLs carry their signature there), and PINs in PKCS#11 URIs. Takes time in proportion to
- * the text, whatever others have put into it.
+ * Removes secrets that must never reach a log, a status or an error message: a URL's user, password and
+ * query (signed URLs carry their signature there), and PINs in PKCS#11 URIs. Its time grows with the length of
+ * the text and no faster, because others choose the text.
  */
 export function redact(text: string): string {
   return text.replace(/:\/\/[^\s"]*/g, redactRest).replace(/(pin-value=)[^&;\s"]*/gi, "$1…");
 }
 
-/** @param rest of a URL, from its `://` on */
+/** @param rest the URL from its `://` on */
 function redactRest(rest: string): string {
   return rest.replace(/^:\/\/[^/?#]*@/, "://…@").replace(/[?#].*/s, "?…");
 }
@@ -125,8 +132,8 @@ export interface LogLine {
 }
 
 /**
- * A log that also hands its lines to a listener.
- * @param level the lowest that the listener gets
+ * A log that also passes its lines to a listener.
+ * @param level the least serious level that the listener gets
  */
 export function tappedLog(log: Log, level: Level, onLine: (line: LogLine) => void, scope = "hublink"): Log {
   const threshold = ORDER.indexOf(level);

@@ -1,17 +1,21 @@
+/**
+ * Files in memory, for secrets that a helper program (stunnel, pkcs11-tool) must read from a file: a PIN that
+ * was written to flash could be read there for years.
+ */
 import { randomUUID } from "node:crypto";
 import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, messageOf } from "./failure.ts";
 
-/** File systems in memory: what is put there never touches flash. */
+/** Where Linux has file systems in memory. */
 const FOLDERS = ["/dev/shm", "/run"];
 
 /**
- * Opens a file in memory without a name that holds `content`: only a process that inherits the descriptor
- * can read it, from the descriptor (which stands at the start) or as `/dev/fd/N`. It is nameless before
- * anything is written into it.
+ * Opens a file in memory that holds `content` and has no name: only a process that inherits the descriptor
+ * can read it, from the descriptor (which stands at the start) or as `/dev/fd/N`. The name is removed before
+ * anything is written.
  * @returns its descriptor, to be closed by the caller
- * @throws Failure when no folder takes it; the file system's error
+ * @throws Failure `io` when it can be made in none of the folders; the file system's error
  */
 export function openMemoryFile(content: string): number {
   const file = openNameless();

@@ -1,29 +1,26 @@
+/**
+ * Connections through an HTTP proxy. Every failure here is the proxy's and says so (`proxy_failed`): people
+ * looked for the fault at the hub when only "connection refused" was said.
+ */
+import { addAbortListener } from "node:events";
 import { request } from "node:http";
 import type { Socket } from "node:net";
 import type { Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
-import { type Proxy } from "./proxy.ts";
-
-/** The proxy is at fault, not what is behind it. */
-export class ProxyFailure extends Failure {
-  constructor(message: string, options?: ErrorOptions) {
-    super("unavailable", message, options);
-    this.name = "ProxyFailure";
-  }
-}
+import type { Proxy } from "./proxy.ts";
 
 export interface TunnelOptions {
   readonly clock: Clock;
-  /** From the first packet to the proxy's answer. */
+  /** Limit from the first packet to the proxy's answer. */
   readonly timeoutMs: number;
   /** Ends the attempt. */
   readonly signal: AbortSignal;
 }
 
-/** Node gives each address of a name 250 ms when it has several, too few for a modem. */
+/** Of several addresses Node gives each 250 ms, which is too short over a modem. */
 const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
 
-/** The ports of URLs that name none. */
+/** The default ports. */
 const PORTS: Readonly<Record<string, string>> = {
   "http:": "80",
   "ws:": "80",
@@ -37,9 +34,9 @@ function authorityOf(url: URL): string {
 }
 
 /**
- * Connects to a URL's host through a proxy, by CONNECT (RFC 9110 §9.3.6), with unencrypted protocols too.
+ * Connects to a URL's host through a proxy by CONNECT (RFC 9110 §9.3.6), for unencrypted protocols too.
  * @returns a connection on which nothing was sent yet
- * @throws ProxyFailure; the signal's reason
+ * @throws Failure `proxy_failed`; the signal's reason
  */
 export async function openTunnel(proxy: Proxy, url: URL, options: TunnelOptions): Promise<Socket> {
   const { clock, timeoutMs, signal } = options;
@@ -54,11 +51,10 @@ export async function openTunnel(proxy: Proxy, url: URL, options: TunnelOptions)
     agent: false,
     ...ADDRESSES,
   });
-  const onAbort = (): void => void connect.destroy(signal.reason as Error);
+  using _listener = addAbortListener(signal, () => connect.destroy(signal.reason as Error));
   const cancel = clock.after(timeoutMs, () =>
-    connect.destroy(new ProxyFailure(`the proxy ${proxy.name} does not answer within ${timeoutMs / 1000} s`)),
+    connect.destroy(proxyFailure(`the proxy ${proxy.name} does not answer within ${timeoutMs / 1000} s`)),
   );
-  signal.addEventListener("abort", onAbort, { once: true });
   try {
     return await new Promise<Socket>((resolve, reject) => {
       connect.once("connect", ({ statusCode = 0 }, socket: Socket, head) => {
@@ -71,14 +67,13 @@ export async function openTunnel(proxy: Proxy, url: URL, options: TunnelOptions)
         }
       });
       connect.on("error", (error) => {
-        const ours = error instanceof ProxyFailure || signal.aborted;
+        const ours = error instanceof Failure || signal.aborted;
         reject(ours ? error : unreachable(proxy, error));
       });
       connect.end();
     });
   } finally {
     cancel();
-    signal.removeEventListener("abort", onAbort);
   }
 }
 
@@ -88,28 +83,32 @@ function authorization({ credentials }: Proxy): Record<string, string> {
   return { "proxy-authorization": `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}` };
 }
 
-function unreachable(proxy: Proxy, error: Error): ProxyFailure {
+function unreachable(proxy: Proxy, error: Error): Failure {
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
   const why = systemCode(first) ?? messageOf(error);
-  return new ProxyFailure(`the proxy ${proxy.name} can't be used: ${why}; check hub.proxy or HTTPS_PROXY`, {
+  return proxyFailure(`the proxy ${proxy.name} can't be used: ${why}; check hub.proxy or HTTPS_PROXY`, {
     cause: error,
   });
 }
 
-function refusal(proxy: Proxy, authority: string, status: number): ProxyFailure {
+function refusal(proxy: Proxy, authority: string, status: number): Failure {
   const name = `the proxy ${proxy.name}`;
   switch (status) {
     case 407: {
       const what = proxy.credentials === undefined ? "a user and a password" : "another user or password";
-      return new ProxyFailure(`${name} wants ${what} (407); check hub.proxy or HTTPS_PROXY`);
+      return proxyFailure(`${name} wants ${what} (407); check hub.proxy or HTTPS_PROXY`);
     }
     case 403:
-      return new ProxyFailure(`${name} does not let this board connect to ${authority} (403)`);
+      return proxyFailure(`${name} does not let this board connect to ${authority} (403)`);
     case 502:
     case 503:
     case 504:
-      return new ProxyFailure(`${name} can't reach ${authority} (${status})`);
+      return proxyFailure(`${name} can't reach ${authority} (${status})`);
     default:
-      return new ProxyFailure(`${name} answers ${status} when asked to connect to ${authority}`);
+      return proxyFailure(`${name} answers ${status} when asked to connect to ${authority}`);
   }
+}
+
+function proxyFailure(message: string, options?: ErrorOptions): Failure {
+  return new Failure("proxy_failed", message, options);
 }

@@ -1,3 +1,7 @@
+/**
+ * Which connection goes through which HTTP proxy, from `hub.proxy` and the environment. A proxy's password
+ * stays in {@link Proxy.credentials}; no message shows it.
+ */
 import { Failure } from "./failure.ts";
 
 /** An HTTP proxy, which connects to others by CONNECT. */
@@ -9,15 +13,15 @@ export interface Proxy {
   readonly name: string;
 }
 
-/** The proxy on the way to a URL (http, https, ws, wss); undefined when there is none. */
+/** The proxy for a URL (http, https, ws, wss); undefined for a direct connection. */
 export type ProxyChoice = (url: URL) => Proxy | undefined;
 
 /**
- * Who goes by which proxy. `setting` is for all hosts; without it, HTTPS_PROXY is for https and wss,
- * HTTP_PROXY for http and ws, neither for this machine itself. NO_PROXY excepts hosts from all of them, as
- * for curl: names with all below them, addresses, or `*`. Names in small letters win, as they do there.
+ * Reads the proxy settings. `hub.proxy` holds for all hosts. Without it, HTTPS_PROXY holds for https and wss
+ * and HTTP_PROXY for http and ws, but not for this machine itself. NO_PROXY excepts hosts from all of them, as
+ * in curl: a name and every name below it, an address, or `*`. As in curl, a variable in small letters wins.
  * @param setting `hub.proxy`; empty when not set
- * @throws Failure when a variable names something else than an HTTP proxy
+ * @throws Failure `config` when a setting or variable is not the URL of an HTTP proxy
  */
 export function chooseProxy(setting: string, env: Readonly<Record<string, string | undefined>>): ProxyChoice {
   const fixed = setting === "" ? undefined : parseProxy("hub.proxy", setting);
@@ -36,7 +40,7 @@ export function chooseProxy(setting: string, env: Readonly<Record<string, string
   };
 }
 
-/** As connecting takes it: an IPv6 address without its brackets. */
+/** A host as `connect` takes it: an IPv6 address without its brackets. */
 export function hostOf(name: string): string {
   return name.replace(/^\[|\]$/g, "");
 }
@@ -50,14 +54,14 @@ function variable(name: string, env: Readonly<Record<string, string | undefined>
   return env[name.toLowerCase()] ?? env[name] ?? "";
 }
 
-/** The text itself is not shown: it may hold a password. */
+/** The message does not show the text, which may hold a password. */
 function parseProxy(name: string, text: string): Proxy {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== "http:" || url.hostname === "")
     throw new Failure("config", `${name}: expected http://HOST:PORT, with user:password@ if need be`);
   const port = Number(url.port || 80);
   const [user, password] = [decode(url.username), decode(url.password)];
-  // RFC 7617 §2; a line's end would also be one in the configuration of the TLS helper.
+  // RFC 7617 §2 forbids them; a line break would also be one in the configuration of the TLS helper.
   if (/[\0-\x1f\x7f]/.test(user + password))
     throw new Failure("config", `${name}: control characters in user or password`);
   return {
@@ -72,7 +76,7 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // a bare % that stands for itself
+    return text; // a percent sign that was not escaped
   }
 }
 

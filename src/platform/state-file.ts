@@ -1,6 +1,6 @@
 /**
- * A small JSON file in which a part of the agent remembers something over a restart. A file that is damaged,
- * as after a power cut on a bad card, costs what it remembered and a warning, never the agent.
+ * A small JSON file in which a part of the agent keeps something across restarts. If the file is damaged, as
+ * after a power cut on a bad card, the agent logs a warning and goes on without the content.
  */
 import { readFile } from "node:fs/promises";
 import * as v from "valibot";
@@ -15,7 +15,7 @@ export class StateFile<const S extends v.GenericSchema> {
   readonly #what: string;
   readonly #log: Log;
 
-  /** @param what how the log names it: `the journal` */
+  /** @param what its name in the log, such as `the journal` */
   constructor(path: string, schema: S, what: string, log: Log) {
     this.path = path;
     this.#schema = schema;
@@ -23,7 +23,7 @@ export class StateFile<const S extends v.GenericSchema> {
     this.#log = log;
   }
 
-  /** What was kept; undefined, with a warning unless nothing was kept yet, when it can't be used. */
+  /** The content; undefined when there is none, with a warning if the file is there and can't be used. */
   async read(): Promise<v.InferOutput<S> | undefined> {
     let text: string;
     try {
@@ -41,7 +41,7 @@ export class StateFile<const S extends v.GenericSchema> {
   }
 
   /**
-   * Replaces it so that a power cut leaves the old or the new one.
+   * Replaces the file; a power cut leaves the old or the new one.
    * @throws the file system's error
    */
   async write(value: v.InferInput<S>): Promise<void> {

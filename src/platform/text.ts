@@ -1,8 +1,12 @@
+/**
+ * Text that comes from outside: as bytes, as JSON, as a stream of lines, as a URL. What comes in is limited
+ * in size and checked before anything else reads it.
+ */
 import { isUtf8 } from "node:buffer";
 
 /**
- * The text of UTF-8 bytes, without a byte order mark. TextDecoder's own `fatal` is not there in a Node
- * without ICU, such as the base of our 32-bit binaries.
+ * The text of UTF-8 bytes, without a byte order mark. A Node without ICU, such as the one in our 32-bit
+ * binaries, has no TextDecoder with `fatal`.
  * @throws TypeError when they are not UTF-8
  */
 export function decodeUtf8(bytes: Uint8Array): string {
@@ -10,7 +14,7 @@ export function decodeUtf8(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
 }
 
-/** Undefined for what is no JSON: no schema takes that. */
+/** Returns undefined for invalid JSON; no schema accepts undefined. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -19,27 +23,44 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** Cuts a byte stream into lines; a line above `maxBytes` is told once, and ends it all. */
-export function splitLines(
-  maxBytes: number,
-  onLine: (line: string) => void,
-  onTooLong: () => void,
-): (chunk: Uint8Array) => void {
-  let pending: Buffer = Buffer.alloc(0);
-  let tooLong = false;
-  return (chunk) => {
-    if (tooLong) return;
-    pending = Buffer.concat([pending, chunk]);
-    for (let end = pending.indexOf(10); end !== -1 && end <= maxBytes; end = pending.indexOf(10)) {
-      const line = pending.subarray(0, end).toString("utf8");
-      pending = pending.subarray(end + 1);
-      if (line.trim() !== "") onLine(line);
+/** Whether a text is written as an http or https URL, rather than as a path. */
+export function isHttpUrl(text: string): boolean {
+  return /^https?:\/\//i.test(text);
+}
+
+/** Joins the lines of a text by semicolons. */
+export function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, "; ").trim();
+}
+
+/** Cuts a byte stream into lines. Empty lines are skipped. */
+export class LineSplitter {
+  readonly #maxBytes: number;
+  readonly #onLine: (line: string) => void;
+  readonly #onTooLong: () => void;
+  #pending: Buffer = Buffer.alloc(0);
+  #ended = false;
+
+  /** @param onTooLong called once for a line over `maxBytes`; what comes after it is dropped */
+  constructor(maxBytes: number, onLine: (line: string) => void, onTooLong: () => void) {
+    this.#maxBytes = maxBytes;
+    this.#onLine = onLine;
+    this.#onTooLong = onTooLong;
+  }
+
+  push(chunk: Uint8Array): void {
+    if (this.#ended) return;
+    this.#pending = Buffer.concat([this.#pending, chunk]);
+    let end = this.#pending.indexOf(10);
+    while (end !== -1 && end <= this.#maxBytes) {
+      const line = this.#pending.subarray(0, end).toString("utf8");
+      this.#pending = this.#pending.subarray(end + 1);
+      if (line.trim() !== "") this.#onLine(line);
+      end = this.#pending.indexOf(10);
     }
-    const end = pending.indexOf(10);
-    if ((end === -1 ? pending.length : end) > maxBytes) {
-      tooLong = true;
-      pending = Buffer.alloc(0);
-      onTooLong();
-    }
-  };
+    if ((end === -1 ? this.#pending.length : end) <= this.#maxBytes) return;
+    this.#ended = true;
+    this.#pending = Buffer.alloc(0);
+    this.#onTooLong();
+  }
 }

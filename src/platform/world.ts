@@ -1,6 +1,6 @@
 /**
- * What the agent touches of the world around it, as one value that is passed whole: tests give a world with
- * a clock of their own, a folder for a root, and commands that they answer.
+ * Everything outside the process that the agent's parts use, as one value that is passed whole. A test gives a
+ * world with a fake clock, a folder as root, and answers instead of commands.
  */
 import { type Clock, systemClock } from "./clock.ts";
 import { runCommand } from "./command.ts";
@@ -9,7 +9,7 @@ export interface World {
   readonly clock: Clock;
   /** From 0 (included) to 1 (excluded). */
   readonly random: () => number;
-  /** The root folder, `/` on a board: where the kernel's files are read. */
+  /** The folder in which the kernel's files are read; `/` on a board. */
   readonly root: string;
   readonly run: typeof runCommand;
 }

@@ -13,6 +13,7 @@ import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import type { Update } from "../hub/device-messages.ts";
 import { type Clock, within } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
+import { isHttpUrl } from "../platform/text.ts";
 import type { Log } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
@@ -111,7 +112,7 @@ const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null
  */
 export async function localOffer(source: string, deps: OfferDeps): Promise<Offer> {
   const offer = { origin: "local", announced: {}, deploymentId: null } as const;
-  if (/^https?:\/\//i.test(source)) {
+  if (isHttpUrl(source)) {
     const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
       download({ ...deps, url: source, verifier: createVerifier(UNANNOUNCED), signal });
     return { ...offer, sizeBytes: null, open };

@@ -6,7 +6,7 @@ import { download, type DownloadOptions } from "../../src/download/stream.ts";
 import { createVerifier, type ExpectedFile, PART_BYTES, type Verifier } from "../../src/download/verify.ts";
 import { Failure, failedWith } from "../../src/platform/failure.ts";
 import type { FailureCode } from "../../src/platform/failures.ts";
-import { createTokenBucket } from "../../src/platform/token-bucket.ts";
+import { TokenBucket } from "../../src/platform/token-bucket.ts";
 import { createAuthority } from "../identity/authority.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
@@ -551,7 +551,7 @@ describe("a download", () => {
 
     it("is held to a limit, which is not taken for a slow line", async () => {
       const origin = await server(give(FILE));
-      const rateLimit = createTokenBucket({ perSecond: 500, burst: 50 }, clock);
+      const rateLimit = new TokenBucket({ perSecond: 500, burst: 50 }, clock);
       const retry = { ...RETRY, idleTimeoutMs: 5000 };
       const arrival = new AbortController();
       const fetching = fetchFrom(origin, announce(FILE), { rateLimit, retry }).finally(() => arrival.abort());

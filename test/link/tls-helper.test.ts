@@ -134,10 +134,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
       const { webSocket } = await through("me:secret");
       webSocket.terminate();
       assert.deepEqual(proxy.asked, [`localhost:${(server.address() as AddressInfo).port}`]);
-      await assert.rejects(
-        through("me:wrong"),
-        /^ProxyFailure: the proxy 127\.0\.0\.1:\d+ refuses to connect/,
-      );
+      await assert.rejects(through("me:wrong"), /^Failure: the proxy 127\.0\.0\.1:\d+ refuses to connect/);
     } finally {
       await proxy.stop();
     }

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { createBackoff } from "../../src/platform/backoff.ts";
+import { Backoff } from "../../src/platform/backoff.ts";
 
 const OPTIONS = { minMs: 1000, maxMs: 60_000, jitter: 0.5 };
 
 describe("delays between tries", () => {
   it("double up to the longest, and start over when told", () => {
-    const backoff = createBackoff(OPTIONS, () => 0);
+    const backoff = new Backoff(OPTIONS, () => 0);
     const next = (): number[] => Array.from({ length: 8 }, () => backoff.next());
     const doubling = [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
     assert.deepEqual(next(), doubling);
@@ -17,12 +17,12 @@ describe("delays between tries", () => {
 
   it("are spread from the first on", () => {
     const randoms = [0.5, 0, 0.999];
-    const backoff = createBackoff(OPTIONS, () => randoms.shift() ?? 0);
+    const backoff = new Backoff(OPTIONS, () => randoms.shift() ?? 0);
     assert.deepEqual([backoff.next(), backoff.next(), backoff.next()], [1250, 2000, 5998]);
   });
 
   it("can be the longest at once, without counting as a try", () => {
-    const backoff = createBackoff(OPTIONS, () => 0.5);
+    const backoff = new Backoff(OPTIONS, () => 0.5);
     assert.equal(backoff.longest(), 75_000);
     assert.equal(backoff.next(), 1250);
   });
@@ -35,7 +35,7 @@ describe("delays between tries", () => {
     });
     fc.assert(
       fc.property(settings, fc.double({ min: 0, max: 0.999, noNaN: true }), (options, random) => {
-        const backoff = createBackoff(options, () => random);
+        const backoff = new Backoff(options, () => random);
         let last = 0;
         for (let tries = 0; tries < 1200; tries += 1) {
           const delayMs = backoff.next();

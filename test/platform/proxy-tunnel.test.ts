@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { chooseProxy } from "../../src/platform/proxy.ts";
-import { openTunnel, ProxyFailure } from "../../src/platform/proxy-tunnel.ts";
+import { failedWith } from "../../src/platform/failure.ts";
+import { openTunnel } from "../../src/platform/proxy-tunnel.ts";
 import { eventually } from "../eventually.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { startHttpProxy, type HttpProxy, type HttpProxyOptions } from "./http-proxy.ts";
@@ -36,7 +37,7 @@ describe("a tunnel through a proxy", () => {
   const withLogin = (login: string): string => proxy.url.replace("//", `//${login}@`);
   const fails = async (url: string, message: RegExp): Promise<void> => {
     await assert.rejects(open(url), (error: Error) => {
-      assert.ok(error instanceof ProxyFailure);
+      assert.ok(failedWith(error, "proxy_failed"));
       assert.match(error.message, message);
       assert.match(error.message, new RegExp(`^the proxy 127.0.0.1:${proxy.port} `));
       assert.doesNotMatch(error.message, /secret/);

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createTokenBucket } from "../../src/platform/token-bucket.ts";
+import { TokenBucket } from "../../src/platform/token-bucket.ts";
 import { FakeClock } from "./fake-clock.ts";
 
 describe("the token bucket", () => {
   it("lets a burst through, then so many a second, and saves up no more than a burst", async () => {
     const clock = new FakeClock();
-    const bucket = createTokenBucket({ perSecond: 5, burst: 10 }, clock);
+    const bucket = new TokenBucket({ perSecond: 5, burst: 10 }, clock);
     const taken = (): number => {
       let count = 0;
       while (bucket.take()) count += 1;
@@ -25,7 +25,7 @@ describe("the token bucket", () => {
 
   it("tells how long what was taken in any case has to be earned", async () => {
     const clock = new FakeClock();
-    const bucket = createTokenBucket({ perSecond: 5, burst: 10 }, clock);
+    const bucket = new TokenBucket({ perSecond: 5, burst: 10 }, clock);
     assert.equal(bucket.spend(10), 0);
     assert.equal(bucket.spend(5), 1000);
     assert.equal(bucket.spend(5), 2000, "debts add up");
