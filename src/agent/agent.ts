@@ -1,7 +1,7 @@
 import { interfaceOf } from "../board/network-interface.ts";
-import { createBoardCare } from "../care/care.ts";
-import { createIdentify } from "../care/identify.ts";
-import { createRebootRequest } from "../care/reboot-into-update.ts";
+import { BoardCare } from "../care/care.ts";
+import { Identify } from "../care/identify.ts";
+import { RebootIntoUpdate } from "../care/reboot-into-update.ts";
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
 import { ControlServer } from "../control/server.ts";
@@ -103,7 +103,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const { connection } = linkStatus;
     if (connection === lastConnection) return;
     lastConnection = connection;
-    care.noteConnection(connection === "connected");
+    care.connectivity.note(connection === "connected");
     if (connection !== "connected") extensions.disconnected();
     control.publish("connection", { state: connection });
   };
@@ -168,15 +168,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     reschedule.joined();
   });
 
-  const identify = createIdentify({
-    config: config.identify,
-    ask: async (...question) => control.ask(...question),
-    timeoutMs: config.app.askTimeoutMs,
-    root,
-    clock,
-    runCommand,
-    log: log.scope("identify"),
-  });
+  const identify = new Identify({ config, control, world, log: log.scope("identify") });
 
   const freshUrl = new FreshUrl(device, clock);
 
@@ -206,37 +198,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log: log.scope("extensions"),
   });
 
-  const care = createBoardCare({
-    config,
-    boot,
-    firmware,
-    journal,
-    updater: () => updater,
-    hub: () => device,
-    reconnect: (reason) => link.reconnect(reason),
-    async endChildren() {
-      await Promise.all([updater.stop(0), access.stop(), identify.stop()]);
-    },
-    root,
-    clock,
-    log,
-  });
+  const care = new BoardCare({ config, boot, firmware, journal, hub: device, world, log });
   const { rebooter, validation, watchdogs } = care;
+  care.connectivity.on("reconnect", () => link.reconnect("connectivity.command was run"));
 
-  const askControl: Pick<ControlServer, "ask"> = { ask: async (...question) => control.ask(...question) };
-  const application = new Application(config.app, askControl, log.scope("control"));
-  const rebootRequest = createRebootRequest({
+  const application = new Application(config.app, control, log.scope("control"));
+  const rebootIntoUpdate = new RebootIntoUpdate({
     config: config.app,
     application,
-    reboot: (reason) => rebooter.reboot(reason),
-    onDeferred: (untilMs) => control.publish("reboot_pending", { deferred_until_ms: untilMs }),
     clock,
     log: log.scope("reboot"),
   });
+  rebootIntoUpdate.on("due", (reason) => rebooter.reboot(reason));
+  rebootIntoUpdate.on("deferred", (untilMs) =>
+    control.publish("reboot_pending", { deferred_until_ms: untilMs }),
+  );
 
   const approval = new Approval({
-    ...{ config, firmware, history, application, validation, rebooter, link, world },
-    rebootIntoUpdate: rebootRequest,
+    ...{ config, firmware, history, application, validation, rebooter, rebootIntoUpdate, link, world },
   });
   const updater = new Updater({
     settings: fwupSettings(config),
@@ -248,12 +227,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     clock,
     log: log.scope("update"),
   });
-  const updateReport = new UpdateReport(updater, device, {
-    publish: (...event) => control.publish(...event),
-  });
+  const updateReport = new UpdateReport(updater, device, control);
   updater.on("ended", (offer, outcome) => {
     if (outcome.result === "installed" && offer.origin === "hub" && !updater.stopping)
-      rebootRequest.slotReady(summaryOf(outcome.firmware));
+      rebootIntoUpdate.begin(summaryOf(outcome.firmware));
   });
   const reschedule = new Reschedule({ journal, updater, link, world });
   reschedule.on("due", () => device.rejoin());
@@ -283,7 +260,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       pendingValidation: validation.pending,
       console: access.console,
       archives,
-      pendingReboot: rebootRequest.pending,
+      pendingReboot: rebootIntoUpdate.pending,
       nowMs: clock.now(),
       watchdogs,
       lastReboot: boot.cause,
@@ -300,13 +277,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     console: access.console,
     applicationMetrics,
   });
-  await control.start(methods).catch(async (error: unknown) => {
-    await care.stop(Promise.resolve()); // nothing else runs yet
-    throw error;
-  });
+  await control.start(methods);
 
+  const stranded = new Promise<void>((resolve) => rebooter.once("stranded", resolve));
   log.info("hublink started", { version: VERSION, identifier: identity.identifier, pid: process.pid });
-  await care.start();
+  await care.start({
+    updater,
+    async endChildren() {
+      await Promise.all([updater.stop(0), access.stop(), identify.stop()]);
+    },
+  });
   await identify.start();
   guard.start(() => {
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
@@ -315,7 +295,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   if (firmware.rebootOwed) {
     // The hub may not have heard it; it is told with the join, and sends nothing anew.
     device.reportStatus(journal.installed?.uuid ?? null, { status: "completed" });
-    rebootRequest.resume(
+    rebootIntoUpdate.resume(
       summaryOf(firmware.running?.other ?? {}),
       journal.installed?.atMs ?? clock.now(),
       options.afterStranded ? REBOOT_AGAIN_MS : 0,
@@ -324,14 +304,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   return {
     settled: async () => updater.settled(),
-    stranded: rebooter.stranded,
+    stranded,
     async stop() {
       log.info("hublink stops");
       reschedule.stop();
       await care.stop(
         Promise.all([
           identify.stop(),
-          rebootRequest.stop(),
+          rebootIntoUpdate.stop(),
           access.stop(),
           archives?.stop(),
           Promise.all([updater.stop(FINISH_GRACE_MS), extensions.stop()]).then(async () => link.stop()),

@@ -57,7 +57,7 @@ export async function openBoard({ config, clock: systemClock, log, root }: Board
   });
   const { clock } = guard;
   for (const missing of missingPrivileges(config, root)) log.warn(missing);
-  const boot = await openBootRecord({ stateDir: config.state.dir, root, clock, log });
+  const boot = await openBootRecord(config.state.dir, { clock, root }, log);
   const identity = await boardIdentity(config, root, clock, log.scope("identity"));
   const trust = await loadTrust(config.hub.caFile, root);
   const journal = await openJournal(config.state.dir, log.scope("journal"));

@@ -1,69 +1,69 @@
-import { sleep, type Clock } from "../platform/clock.ts";
-import { failedEnd, type runCommand } from "../platform/command.ts";
-import { messageOf } from "../platform/failure.ts";
+/**
+ * The application's own check, `watchdog.command`: when it fails several times in a row, the watchdogs are no
+ * longer fed (watchdogs.ts). It begins a minute after the start, so that the application has time to come up.
+ */
+import { sleep } from "../platform/clock.ts";
+import { failedEnd } from "../platform/command.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 
-export interface ApplicationCheckOptions {
-  /** `watchdog.command`; empty: there is no check. */
-  readonly command: string;
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
-  readonly log: Log;
-}
-
-/** The application's own check, by which the watchdogs are fed or not. */
-export interface ApplicationCheck {
-  /** How often it has failed since it last succeeded. */
-  readonly failures: number;
-  start(): void;
-  /** Ends it, also while it runs. */
-  stop(): Promise<void>;
-}
-
-const EACH_MS = 60_000;
+const INTERVAL_MS = 60_000;
 const TIMEOUT_MS = 30_000;
 
-/** Runs the command once a minute from one minute after the start on; it is killed after 30 s. */
-export function createApplicationCheck(options: ApplicationCheckOptions): ApplicationCheck {
-  const { command, clock, log } = options;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  let failures = 0;
-  let running: Promise<void> | undefined;
+/** Runs the command once a minute, and kills it after 30 s. */
+export class ApplicationCheck {
+  readonly #command: string;
+  readonly #world: World;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  #failures = 0;
+  #running: Promise<void> | undefined;
+
+  /** @param command line for the shell; empty for no check */
+  constructor(command: string, world: World, log: Log) {
+    this.#command = command;
+    this.#world = world;
+    this.#log = log;
+  }
+
+  /** How often it has failed since it last succeeded. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  start(): void {
+    if (this.#command === "") return;
+    this.#running = this.#run().catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) this.#log.error(`watchdog.command: ${messageOf(error)}`);
+    });
+  }
+
+  /** Ends it, also while it runs. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new Failure("stopped", "the agent stops"));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    for (;;) {
+      await sleep(this.#world.clock, INTERVAL_MS, signal);
+      const problem = await this.#check();
+      if (signal.aborted) return;
+      this.#failures = problem === undefined ? 0 : this.#failures + 1;
+      if (problem !== undefined) this.#log.warn(`watchdog.command ${problem}`, { times: this.#failures });
+    }
+  }
 
   /** @returns what is wrong */
-  const check = async (): Promise<string | undefined> => {
+  async #check(): Promise<string | undefined> {
+    const { clock, run } = this.#world;
     try {
-      const result = await options.runCommand(command, { clock, timeoutMs: TIMEOUT_MS, signal });
+      const result = await run(this.#command, { clock, timeoutMs: TIMEOUT_MS, signal: this.#stop.signal });
       return result.exitCode === 0 ? undefined : failedEnd(result, TIMEOUT_MS);
     } catch (error) {
       return `can't be run: ${messageOf(error)}`;
     }
-  };
-
-  const run = async (): Promise<void> => {
-    for (;;) {
-      await sleep(clock, EACH_MS, signal);
-      const problem = await check();
-      if (signal.aborted) return;
-      failures = problem === undefined ? 0 : failures + 1;
-      if (problem !== undefined) log.warn(`watchdog.command ${problem}`, { times: failures });
-    }
-  };
-
-  return {
-    get failures() {
-      return failures;
-    },
-    start() {
-      if (command === "") return;
-      running = run().catch((error: unknown) => {
-        if (!signal.aborted) log.error(`watchdog.command: ${messageOf(error)}`);
-      });
-    },
-    async stop() {
-      stopping.abort(new Error("the agent stops"));
-      await running;
-    },
-  };
+  }
 }

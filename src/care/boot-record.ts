@@ -1,10 +1,16 @@
-import { readFile } from "node:fs/promises";
+/**
+ * Why the board was booted, as far as the agent knows: it writes down each reboot of its own before it makes it,
+ * for the agent of the next boot to read. A boot without such an entry was a power cut, a watchdog, or somebody
+ * else's reboot, which is worth a warning when boards in the field go down.
+ */
 import { join } from "node:path";
 import * as v from "valibot";
-import { writeFileAtomic } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
-import { messageOf, systemCode } from "../platform/failure.ts";
+import { messageOf } from "../platform/failure.ts";
+import { readIfThere } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
+import { StateFile } from "../platform/state-file.ts";
+import type { World } from "../platform/world.ts";
 
 const Reboot = v.object({
   /** Why the agent rebooted the board. */
@@ -17,89 +23,68 @@ const Reboot = v.object({
 export type Reboot = v.InferOutput<typeof Reboot>;
 
 const Entries = v.object({
-  /** The boot these are of. */
+  /** The kernel's id of the boot that the other entries belong to. */
   bootId: v.string(),
-  /** What led to it; null when it was not the agent. */
+  /** The agent's reboot that led to it; null when it was not the agent's. */
   cause: v.nullable(Reboot),
-  /** What is to end it. */
+  /** The reboot that is to end it. */
   asked: v.nullable(Reboot),
 });
 type Entries = v.InferOutput<typeof Entries>;
 
-/** Why the board was booted, as far as it was the agent's doing. */
-export interface BootRecord {
-  /** The reboot by the agent that led to this boot; null when it was something else, or is not known. */
-  readonly cause: Reboot | null;
-  /** Keeps why this boot ends, for the next one. */
-  note(reason: string, method: string | null): Promise<void>;
+/** Opens the record in the state folder, and logs how this boot came about. */
+export async function openBootRecord(
+  stateDir: string,
+  world: Pick<World, "clock" | "root">,
+  log: Log,
+): Promise<BootRecord> {
+  const file = new StateFile(join(stateDir, "reboot.json"), Entries, "the record of the last reboot", log);
+  // Without procfs all boots have the same id.
+  const bootId = (await readIfThere(join(world.root, "proc/sys/kernel/random/boot_id")))?.trim() ?? "";
+  const before = await file.read();
+  if (before?.bootId === bootId) return new BootRecord(file, before, world.clock, log);
+  const cause = before?.asked ?? null;
+  if (cause !== null) log.warn("the board was rebooted by the agent", { ...cause });
+  else if (before !== undefined)
+    log.warn("the board was started anew, not by the agent: a power cut, a watchdog, or somebody's reboot");
+  const record = new BootRecord(file, { bootId, cause, asked: null }, world.clock, log);
+  await record.save();
+  return record;
 }
 
-export interface BootRecordOptions {
-  readonly stateDir: string;
-  /** The root folder, `/` on a board. */
-  readonly root: string;
-  readonly clock: Clock;
-  readonly log: Log;
-}
+export class BootRecord {
+  readonly #file: StateFile<typeof Entries>;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #entries: Entries;
 
-/** Opens the record in the state folder, and reports in the log how this boot came about. */
-export async function openBootRecord(options: BootRecordOptions): Promise<BootRecord> {
-  const { clock, log } = options;
-  const path = join(options.stateDir, "reboot.json");
-  const bootId = await readBootId(options.root);
-  const before = await read(path, log);
-  let entries: Entries;
+  constructor(file: StateFile<typeof Entries>, entries: Entries, clock: Clock, log: Log) {
+    this.#file = file;
+    this.#entries = entries;
+    this.#clock = clock;
+    this.#log = log;
+  }
 
-  const keep = async (next: Entries): Promise<void> => {
-    entries = next;
+  /** The agent's reboot that led to this boot; null when it was something else, or is not known. */
+  get cause(): Reboot | null {
+    return this.#entries.cause;
+  }
+
+  /** Notes why this boot ends, for the next one. */
+  async note(reason: string, method: string | null): Promise<void> {
+    const at = new Date(this.#clock.now()).toISOString();
+    this.#entries = { ...this.#entries, asked: { reason, method, at } };
+    await this.save();
+  }
+
+  /** Logs its own failures: a board whose state folder can't be written is rebooted all the same. */
+  async save(): Promise<void> {
     try {
-      await writeFileAtomic(path, `${JSON.stringify(next)}\n`);
+      await this.#file.write(this.#entries);
     } catch (error) {
-      log.warn(`why the board is rebooted can't be kept: ${messageOf(error)}`, { path });
+      this.#log.warn(`why the board is rebooted can't be kept: ${messageOf(error)}`, {
+        path: this.#file.path,
+      });
     }
-  };
-
-  if (before?.bootId === bootId) {
-    entries = before;
-  } else {
-    const cause = before?.asked ?? null;
-    if (cause !== null) log.warn("the board was rebooted by the agent", { ...cause });
-    else if (before !== undefined)
-      log.warn("the board was started anew, not by the agent: a power cut, a watchdog, or somebody's reboot");
-    await keep((entries = { bootId, cause, asked: null }));
-  }
-  return {
-    get cause() {
-      return entries.cause;
-    },
-    async note(reason, method) {
-      await keep({ ...entries, asked: { reason, method, at: new Date(clock.now()).toISOString() } });
-    },
-  };
-}
-
-async function readBootId(root: string): Promise<string> {
-  try {
-    return (await readFile(join(root, "proc/sys/kernel/random/boot_id"), "utf8")).trim();
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error;
-    return ""; // without procfs all boots look the same
-  }
-}
-
-async function read(path: string, log: Log): Promise<Entries | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT")
-      log.warn(`the record of the last reboot can't be read: ${messageOf(error)}`);
-    return undefined;
-  }
-  try {
-    return v.parse(Entries, JSON.parse(text));
-  } catch {
-    log.warn("the record of the last reboot is damaged", { path });
-    return undefined;
   }
 }

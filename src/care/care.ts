@@ -1,136 +1,102 @@
+/**
+ * What keeps the board itself well, and how its parts act on each other: the trial of new firmware and a lost hub
+ * end in a reboot, and an agent that is sick starves the watchdogs.
+ */
 import type { Config } from "../config/schema.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { Journal } from "../firmware/journal.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
-import type { Clock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { Updater } from "../update/updater.ts";
-import { createApplicationCheck } from "./application-check.ts";
+import { ApplicationCheck } from "./application-check.ts";
 import type { BootRecord } from "./boot-record.ts";
-import { createConnectivity } from "./connectivity.ts";
-import { awaitUpdate, createRebooter, type Rebooter } from "./rebooter.ts";
-import { createValidation, type Validation } from "./validation.ts";
-import { createWatchdogs, vitalsOf, type Watchdogs } from "./watchdogs.ts";
+import { Connectivity } from "./connectivity.ts";
+import { Rebooter, type RunningAgent } from "./rebooter.ts";
+import { Validation } from "./validation.ts";
+import { type AgentHealth, Watchdogs } from "./watchdogs.ts";
 
 export interface BoardCareOptions {
   readonly config: Config;
   readonly boot: BootRecord;
   readonly firmware: BoardFirmware;
   readonly journal: Journal;
-  readonly updater: () => Updater;
-  readonly hub: () => DeviceTopic;
-  /** Connects to the hub now, without waiting for the next try. */
-  readonly reconnect: (reason: string) => void;
-  /** Ends what the agent runs besides, before a reboot. */
-  readonly endChildren: () => Promise<void>;
-  /** The root folder, `/` on a board. */
-  readonly root: string;
-  readonly clock: Clock;
+  readonly hub: DeviceTopic;
+  readonly world: World;
   readonly log: Log;
 }
 
-/** What keeps the board itself well: reboots, the trial of new firmware, a lost hub, the watchdogs. */
-export interface BoardCare {
+export class BoardCare {
+  readonly watchdogs: Watchdogs;
   readonly rebooter: Rebooter;
   readonly validation: Validation;
-  readonly watchdogs: Watchdogs;
-  noteConnection(connected: boolean): void;
-  /** Arms the watchdogs. */
-  start(): Promise<void>;
+  readonly connectivity: Connectivity;
+  readonly #check: ApplicationCheck;
+  readonly #updateStallMs: number;
+
+  constructor({ config, boot, firmware, journal, hub, world, log }: BoardCareOptions) {
+    const scope = (name: string): { readonly world: World; readonly log: Log } => ({
+      world,
+      log: log.scope(name),
+    });
+    const watchdogs = new Watchdogs(config.watchdog, world, log.scope("watchdog"));
+    const rebooter = new Rebooter({
+      ...{ config: config.reboot, boot, firmware, hub, watchdogs },
+      ...scope("reboot"),
+    });
+    const validation = new Validation(config.validation, firmware, world, log.scope("validation"));
+    const connectivity = new Connectivity({
+      ...{ config: config.connectivity, journal, validation },
+      ...scope("connectivity"),
+    });
+    validation.on("validated", () => hub.send({ event: "firmware_validated", payload: {} }));
+    validation.on("expired", () => rebooter.reboot("the running firmware was not marked good in time"));
+    connectivity.on("reboot", (reason) => rebooter.reboot(reason));
+    this.watchdogs = watchdogs;
+    this.rebooter = rebooter;
+    this.validation = validation;
+    this.connectivity = connectivity;
+    this.#check = new ApplicationCheck(config.watchdog.command, world, log.scope("watchdog"));
+    this.#updateStallMs = config.update.stallMs;
+  }
+
+  /**
+   * Begins the trial of the running firmware, if it is on one, and arms the watchdogs.
+   * @param agent what the agent runs besides; a reboot ends it together with what is here
+   */
+  async start(agent: RunningAgent & { readonly updater: Updater }): Promise<void> {
+    this.rebooter.start({
+      updater: agent.updater,
+      endChildren: async () => {
+        await Promise.all([agent.endChildren(), this.#stopCommands()]);
+      },
+    });
+    this.validation.start();
+    await this.watchdogs.start(() => this.#health(agent.updater));
+    if (this.watchdogs.armed) this.#check.start();
+  }
+
   /** Ends all of it; the watchdogs when `rest`, the agent's other parts, has ended too. */
-  stop(rest: Promise<unknown>): Promise<void>;
-}
+  async stop(rest: Promise<unknown>): Promise<void> {
+    const { rebooting } = this.rebooter;
+    await Promise.all([rest, this.rebooter.stop(), this.#stopCommands()]);
+    await this.watchdogs.stop(rebooting);
+  }
 
-/** The trial of the running firmware, if it is on one, begins at once. */
-export function createBoardCare(options: BoardCareOptions): BoardCare {
-  const { config, boot, firmware, journal, updater, hub, root, clock, log } = options;
+  async #stopCommands(): Promise<void> {
+    await Promise.all([this.validation.stop(), this.connectivity.stop(), this.#check.stop()]);
+  }
 
-  const rebooter = createRebooter({
-    config: config.reboot,
-    beforehand: async () => {
-      await awaitUpdate(updater(), clock, log.scope("reboot"));
-      await firmware.noteReboot();
-    },
-    tellHub: async (timeoutMs) => {
-      hub().send({ event: "rebooting", payload: {} });
-      await hub().flush(timeoutMs);
-    },
-    async endChildren() {
-      await Promise.all([
-        options.endChildren(),
-        validation.stop(),
-        connectivity.stop(),
-        applicationCheck.stop(),
-      ]);
-    },
-    note: async (reason, method) => boot.note(reason, method),
-    resetByGpio: async (signal) => watchdogs.resetByGpio(signal),
-    watchdogArmed: () => watchdogs.armed,
-    root,
-    clock,
-    log: log.scope("reboot"),
-  });
-
-  const validation = createValidation({
-    config: config.validation,
-    pending: firmware.running !== undefined && !firmware.running.validated && !firmware.rebootOwed,
-    validate: async () => firmware.validate(),
-    onValidated: () => hub().send({ event: "firmware_validated", payload: {} }),
-    onDeadline: () => rebooter.reboot("the running firmware was not marked good in time"),
-    clock,
-    runCommand,
-    log: log.scope("validation"),
-  });
-
-  const connectivity = createConnectivity({
-    config: config.connectivity,
-    rebootsMs: journal.connectivityRebootsMs,
-    keep: async (connectivityRebootsMs) => journal.update({ connectivityRebootsMs }),
-    onTrial: () => validation.pending,
-    reconnect: () => options.reconnect("connectivity.command was run"),
-    reboot: (reason) => rebooter.reboot(reason),
-    clock,
-    runCommand,
-    log: log.scope("connectivity"),
-  });
-
-  const applicationCheck = createApplicationCheck({
-    command: config.watchdog.command,
-    clock,
-    runCommand,
-    log: log.scope("watchdog"),
-  });
-
-  const watchdogs = createWatchdogs({
-    config: config.watchdog,
-    vitals: () =>
-      vitalsOf({ config: config.update, updater: updater(), validation, rebooter, applicationCheck }),
-    root,
-    runCommand,
-    clock,
-    log: log.scope("watchdog"),
-  });
-
-  return {
-    rebooter,
-    validation,
-    watchdogs,
-    noteConnection: (connected) => connectivity.note(connected),
-    async start() {
-      await watchdogs.open();
-      if (watchdogs.armed) applicationCheck.start();
-    },
-    async stop(rest) {
-      const { rebooting } = rebooter;
-      await Promise.all([
-        rest,
-        rebooter.stop(),
-        validation.stop(),
-        connectivity.stop(),
-        applicationCheck.stop(),
-      ]);
-      await watchdogs.stop(rebooting);
-    },
-  };
+  #health(updater: Updater): AgentHealth {
+    const { state, stillForMs } = updater.status;
+    // In all other states the update may wait for the network, which no reset of the board brings back.
+    const local = state === "clearing" || state === "finishing";
+    return {
+      updateStillForMs: local ? stillForMs : undefined,
+      updateStallMs: this.#updateStallMs,
+      trialExpiredForMs: this.validation.expiredForMs,
+      checkFailures: this.#check.failures,
+      rebootFailed: this.rebooter.failed,
+    };
+  }
 }

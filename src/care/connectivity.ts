@@ -1,120 +1,145 @@
-import { sleep, type Clock } from "../platform/clock.ts";
-import { failedEnd, type runCommand } from "../platform/command.ts";
-import { messageOf } from "../platform/failure.ts";
+/**
+ * Helps a board that has lost its hub but not its power: after a while it runs `connectivity.command`, and then
+ * reboots the board, a few times a day at most. A reboot that can't be counted is not made: a hub that is down
+ * for a day must not keep its whole fleet rebooting.
+ */
+import { EventEmitter } from "node:events";
+import type { Config } from "../config/schema.ts";
+import type { Journal } from "../firmware/journal.ts";
+import { sleep } from "../platform/clock.ts";
+import { failedEnd } from "../platform/command.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
+
+export interface ConnectivityEvents {
+  /** The command was run: connect now, instead of at the end of a wait. */
+  reconnect: [];
+  reboot: [reason: string];
+}
 
 export interface ConnectivityOptions {
-  /** `[connectivity]` */
-  readonly config: { readonly afterMs: number; readonly command: string; readonly perDay: number };
-  /** Wall-clock ms of the reboots that were made for want of the hub. */
-  readonly rebootsMs: readonly number[];
-  /** Keeps them over a reboot; resolves to whether they are kept. */
-  readonly keep: (rebootsMs: readonly number[]) => Promise<boolean>;
-  /** The running firmware is on trial: its deadline says when the board reboots. */
-  readonly onTrial: () => boolean;
-  /** Connects at once, instead of at the end of a wait. */
-  readonly reconnect: () => void;
-  readonly reboot: (reason: string) => void;
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
+  readonly config: Config["connectivity"];
+  readonly journal: Pick<Journal, "connectivityRebootsMs" | "update">;
+  /** Firmware on trial has a deadline of its own, which decides when the board reboots. */
+  readonly validation: { readonly pending: boolean };
+  readonly world: World;
   readonly log: Log;
 }
 
-/** Helps a board that has lost its hub but not its power. */
-export interface Connectivity {
-  /** How it stands with the hub; to be told of each change, and at the start. */
-  note(connected: boolean): void;
-  stop(): Promise<void>;
-}
-
-/** For a modem to be started anew. */
+/** A modem takes minutes to start. */
 const COMMAND_TIMEOUT_MS = 300_000;
 /** For the connection to come up after the command has brought the network back. */
 const COME_UP_MS = 60_000;
 const DAY_MS = 86_400_000;
 
-export function createConnectivity(options: ConnectivityOptions): Connectivity {
-  const { config, clock, log } = options;
-  const afterMs = config.afterMs;
-  const stopping = new AbortController();
-  /** Is aborted when the hub is there again. */
-  let outage: AbortController | undefined;
-  let running: Promise<void> = Promise.resolve();
-  let { rebootsMs } = options;
+export class Connectivity extends EventEmitter<ConnectivityEvents> {
+  readonly #options: ConnectivityOptions;
+  readonly #config: Config["connectivity"];
+  readonly #world: World;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  /** Aborted when the hub is connected again. */
+  #outage: AbortController | undefined;
+  #running: Promise<void> = Promise.resolve();
+  /** Wall-clock ms of the reboots that were made because the hub was away. */
+  #rebootsMs: readonly number[];
 
-  /** Those of the last day; of a clock that was set back meanwhile, of the day to come. */
-  const today = (): readonly number[] => rebootsMs.filter((atMs) => Math.abs(clock.now() - atMs) < DAY_MS);
+  constructor(options: ConnectivityOptions) {
+    super();
+    this.#options = options;
+    this.#config = options.config;
+    this.#world = options.world;
+    this.#log = options.log;
+    this.#rebootsMs = options.journal.connectivityRebootsMs;
+  }
 
-  const runTheCommand = async (): Promise<void> => {
-    log.warn("no hub for too long: connectivity.command is run", { after_s: config.afterMs / 1000 });
-    try {
-      const result = await options.runCommand(config.command, {
-        clock,
-        timeoutMs: COMMAND_TIMEOUT_MS,
-        signal: stopping.signal,
-      });
-      if (result.exitCode !== 0) log.warn(`connectivity.command ${failedEnd(result, COMMAND_TIMEOUT_MS)}`);
-    } catch (error) {
-      log.error(`connectivity.command: ${messageOf(error)}`);
+  /** Notes each change of the connection to the hub, and its state at the start. */
+  note(connected: boolean): void {
+    if (connected) {
+      this.#outage?.abort(new Error("the hub is connected"));
+      this.#outage = undefined;
+    } else if (this.#config.afterMs > 0 && this.#outage === undefined && !this.#stop.signal.aborted) {
+      this.#outage = new AbortController();
+      const { signal } = this.#outage;
+      // One after the other: the command of an outage that is over may still run.
+      this.#running = this.#running
+        .then(async () => this.#handleOutage(signal))
+        .catch((error: unknown) => {
+          if (!signal.aborted) this.#log.error(`connectivity: ${messageOf(error)}`);
+        });
     }
-  };
+  }
 
-  const mayReboot = async (): Promise<boolean> => {
-    if (options.onTrial()) {
-      log.info("no hub for too long: left to the trial of the running firmware");
-      return false;
-    }
-    const past = today();
-    if (past.length >= config.perDay) {
-      log.error("no hub for too long, and the board was rebooted for it often enough today", {
-        per_day: config.perDay,
-      });
-      return false;
-    }
-    const withThis = [...past, clock.now()];
-    if (await options.keep(withThis)) {
-      rebootsMs = withThis;
-      return true;
-    }
-    log.error("no hub for too long: not rebooted, since nothing would tell the next boot how often it was");
-    return false;
-  };
+  async stop(): Promise<void> {
+    this.#stop.abort(new Failure("stopped", "the agent stops"));
+    this.#outage?.abort(this.#stop.signal.reason);
+    await this.#running;
+  }
 
-  const endure = async (signal: AbortSignal): Promise<void> => {
+  async #handleOutage(signal: AbortSignal): Promise<void> {
+    const { afterMs, command } = this.#config;
+    const { clock } = this.#world;
     for (;;) {
       await sleep(clock, afterMs, signal);
-      if (config.command !== "") {
-        await runTheCommand();
+      if (command !== "") {
+        await this.#runCommand();
         signal.throwIfAborted();
-        options.reconnect();
+        this.emit("reconnect");
         await sleep(clock, Math.min(COME_UP_MS, afterMs), signal);
       }
-      const may = await mayReboot();
-      signal.throwIfAborted(); // the hub may have come back meanwhile
-      if (may) options.reboot(`no hub for ${config.afterMs / 1000} s`);
+      const allowed = await this.#countReboot();
+      signal.throwIfAborted(); // the hub may have come back in between
+      if (allowed) this.emit("reboot", `no hub for ${afterMs / 1000} s`);
     }
-  };
+  }
 
-  return {
-    note(connected) {
-      if (connected) {
-        outage?.abort(new Error("the hub is there"));
-        outage = undefined;
-      } else if (config.afterMs > 0 && outage === undefined && !stopping.signal.aborted) {
-        const lost = (outage = new AbortController());
-        const { signal } = lost;
-        // One after the other: the command of an outage that is over may still run.
-        running = running
-          .then(async () => endure(signal))
-          .catch((error: unknown) => {
-            if (!signal.aborted) log.error(`connectivity: ${messageOf(error)}`);
-          });
-      }
-    },
-    async stop() {
-      stopping.abort(new Error("the agent stops"));
-      outage?.abort(stopping.signal.reason);
-      await running;
-    },
-  };
+  async #runCommand(): Promise<void> {
+    const { afterMs, command } = this.#config;
+    const { clock, run } = this.#world;
+    this.#log.warn("no hub for too long: connectivity.command is run", { after_s: afterMs / 1000 });
+    try {
+      const result = await run(command, {
+        clock,
+        timeoutMs: COMMAND_TIMEOUT_MS,
+        signal: this.#stop.signal,
+      });
+      if (result.exitCode !== 0)
+        this.#log.warn(`connectivity.command ${failedEnd(result, COMMAND_TIMEOUT_MS)}`);
+    } catch (error) {
+      this.#log.error(`connectivity.command: ${messageOf(error)}`);
+    }
+  }
+
+  /** Whether the board may be rebooted; if so, the reboot is counted already. */
+  async #countReboot(): Promise<boolean> {
+    const { journal, validation } = this.#options;
+    const { perDay } = this.#config;
+    if (validation.pending) {
+      this.#log.info("no hub for too long: left to the trial of the running firmware");
+      return false;
+    }
+    const recent = this.#recentReboots();
+    if (recent.length >= perDay) {
+      this.#log.error("no hub for too long, and the board was rebooted for it often enough today", {
+        per_day: perDay,
+      });
+      return false;
+    }
+    const withThis = [...recent, this.#world.clock.now()];
+    if (await journal.update({ connectivityRebootsMs: withThis })) {
+      this.#rebootsMs = withThis;
+      return true;
+    }
+    this.#log.error(
+      "no hub for too long: not rebooted, since nothing would tell the next boot how often it was",
+    );
+    return false;
+  }
+
+  /** Reboots within 24 h of now, in either direction, because the clock may have been set back. */
+  #recentReboots(): readonly number[] {
+    const nowMs = this.#world.clock.now();
+    return this.#rebootsMs.filter((atMs) => Math.abs(nowMs - atMs) < DAY_MS);
+  }
 }

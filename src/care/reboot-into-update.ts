@@ -1,20 +1,26 @@
-import { sleep, type Clock } from "../platform/clock.ts";
-import { messageOf } from "../platform/failure.ts";
+/**
+ * The reboot into an installed update. The application may put it off ([app].reboot), but not for longer than
+ * `app.max_defer_s` in all, also across restarts of the agent: an application that never agrees would keep the
+ * board on its old firmware.
+ */
+import { EventEmitter } from "node:events";
+import type { Config } from "../config/schema.ts";
+import type { FirmwareSummary } from "../control/messages.ts";
+import { type Clock, sleep } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { Application } from "../update/application.ts";
-import type { FirmwareSummary } from "../control/messages.ts";
 
-export interface RebootRequestOptions {
-  /** `[app]` */
-  readonly config: {
-    readonly reboot: "immediate" | "ask" | "never";
-    readonly maxDeferMs: number;
-    readonly askTimeoutMs: number;
-  };
+export interface RebootIntoUpdateEvents {
+  /** The board may reboot now. */
+  due: [reason: string];
+  /** The reboot was put off to this wall-clock time, ms since 1970. */
+  deferred: [untilMs: number];
+}
+
+export interface RebootIntoUpdateOptions {
+  readonly config: Config["app"];
   readonly application: Pick<Application, "mayReboot">;
-  readonly reboot: (reason: string) => void;
-  /** The reboot was put off to this time, ms since 1970. */
-  readonly onDeferred: (untilMs: number) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -25,87 +31,97 @@ export interface PendingReboot {
   readonly deferredUntilMs: number | null;
 }
 
-/** The reboot into an installed update: when it comes is the application's to say, within bounds. */
-export interface RebootRequest {
-  readonly pending: PendingReboot | undefined;
+export class RebootIntoUpdate extends EventEmitter<RebootIntoUpdateEvents> {
+  readonly #config: Config["app"];
+  readonly #application: Pick<Application, "mayReboot">;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  #pending: PendingReboot | undefined;
+  #asking: Promise<void> | undefined;
+
+  constructor({ config, application, clock, log }: RebootIntoUpdateOptions) {
+    super();
+    this.#config = config;
+    this.#application = application;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** Undefined when no reboot is owed. */
+  get pending(): PendingReboot | undefined {
+    return this.#pending;
+  }
+
   /** An update has just been installed. */
-  slotReady(firmware: FirmwareSummary): void;
+  begin(firmware: FirmwareSummary): void {
+    this.#begin(firmware, 0, 0);
+  }
+
   /**
-   * One was installed by an earlier agent in this boot.
+   * An earlier agent installed an update in this boot.
    * @param installedAtMs wall-clock time, ms since 1970
    * @param holdMs the reboot, or the question for it, comes no sooner
    */
-  resume(firmware: FirmwareSummary, installedAtMs: number, holdMs: number): void;
-  stop(): Promise<void>;
-}
+  resume(firmware: FirmwareSummary, installedAtMs: number, holdMs: number): void {
+    const { reboot, askTimeoutMs } = this.#config;
+    // A restarted application gets as much time to come back as it has for an answer.
+    const waitMs = reboot === "ask" ? Math.max(holdMs, askTimeoutMs) : holdMs;
+    if (holdMs > 0) this.#log.warn("the last reboot failed; the next one waits", { for_s: holdMs / 1000 });
+    // A clock that was set back starts the count again, and one that was set forward ends it early: it ends.
+    this.#begin(firmware, waitMs, Math.max(0, this.#clock.now() - installedAtMs));
+  }
 
-export function createRebootRequest(options: RebootRequestOptions): RebootRequest {
-  const { config, application, clock, log } = options;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const maxDeferMs = config.maxDeferMs;
-  let pending: PendingReboot | undefined;
-  let asking: Promise<void> | undefined;
+  async stop(): Promise<void> {
+    this.#stop.abort(new Failure("stopped", "the agent stops"));
+    await this.#asking;
+  }
 
-  /** Resolves, with the reason, when the board may reboot. */
-  const permission = async (firmware: FirmwareSummary, deadlineMs: number): Promise<string> => {
-    for (;;) {
-      pending = { deferredUntilMs: null };
-      if (clock.monotonic() >= deadlineMs) {
-        return `the update is installed, and its reboot was put off for ${config.maxDeferMs / 1000} s`;
-      }
-      const answer = await application.mayReboot(firmware, signal);
-      if (answer.action === "reboot") return "the update is installed";
-      const delayMs = Math.min(answer.delayMs, Math.max(0, deadlineMs - clock.monotonic()));
-      const untilMs = clock.now() + delayMs;
-      log.info(`the reboot is put off: ${answer.reason}`, { for_s: Math.round(delayMs / 1000) });
-      pending = { deferredUntilMs: untilMs };
-      options.onDeferred(untilMs);
-      await sleep(clock, delayMs, signal);
-    }
-  };
-
-  const run = async (firmware: FirmwareSummary, waitMs: number, deadlineMs: number): Promise<void> => {
-    try {
-      if (waitMs > 0) await sleep(clock, waitMs, signal);
-      options.reboot(
-        config.reboot === "ask" ? await permission(firmware, deadlineMs) : "the update is installed",
-      );
-    } catch (error) {
-      if (!signal.aborted) log.error(`asking for the reboot: ${messageOf(error)}`);
-    }
-  };
-
-  const begin = (firmware: FirmwareSummary, waitMs: number, spentMs: number): void => {
-    switch (config.reboot) {
+  /** @param spentMs part of `max_defer_s` that is over already */
+  #begin(firmware: FirmwareSummary, waitMs: number, spentMs: number): void {
+    const { reboot, maxDeferMs } = this.#config;
+    switch (reboot) {
       case "never":
-        pending = { deferredUntilMs: null };
-        log.info("the update is installed; its reboot is left to the application and to people");
+        this.#pending = { deferredUntilMs: null };
+        this.#log.info("the update is installed; its reboot is left to the application and to people");
         break;
       case "immediate":
       case "ask":
-        if (config.reboot === "ask" || waitMs > 0)
-          pending = { deferredUntilMs: waitMs > 0 ? clock.now() + waitMs : null };
-        asking ??= run(firmware, waitMs, clock.monotonic() + maxDeferMs - spentMs);
+        if (reboot === "ask" || waitMs > 0)
+          this.#pending = { deferredUntilMs: waitMs > 0 ? this.#clock.now() + waitMs : null };
+        this.#asking ??= this.#run(firmware, waitMs, this.#clock.monotonic() + maxDeferMs - spentMs);
         break;
     }
-  };
+  }
 
-  return {
-    get pending() {
-      return pending;
-    },
-    slotReady: (firmware) => begin(firmware, 0, 0),
-    resume(firmware, installedAtMs, holdMs) {
-      // The application gets the time to come back that it has for an answer. A clock that was set back
-      // in between starts the count anew; one that was set forward ends it early: either way it ends.
-      const waitMs = config.reboot === "ask" ? Math.max(holdMs, config.askTimeoutMs) : holdMs;
-      if (holdMs > 0) log.warn("the last reboot failed; the next one waits", { for_s: holdMs / 1000 });
-      begin(firmware, waitMs, Math.max(0, clock.now() - installedAtMs));
-    },
-    async stop() {
-      stopping.abort(new Error("the agent stops"));
-      await asking;
-    },
-  };
+  async #run(firmware: FirmwareSummary, waitMs: number, deadlineMs: number): Promise<void> {
+    try {
+      if (waitMs > 0) await sleep(this.#clock, waitMs, this.#stop.signal);
+      const ask = this.#config.reboot === "ask";
+      this.emit("due", ask ? await this.#permission(firmware, deadlineMs) : "the update is installed");
+    } catch (error) {
+      if (!this.#stop.signal.aborted) this.#log.error(`asking for the reboot: ${messageOf(error)}`);
+    }
+  }
+
+  /** Resolves, with the reason, when the board may reboot. */
+  async #permission(firmware: FirmwareSummary, deadlineMs: number): Promise<string> {
+    const clock = this.#clock;
+    const { signal } = this.#stop;
+    for (;;) {
+      this.#pending = { deferredUntilMs: null };
+      if (clock.monotonic() >= deadlineMs) {
+        const seconds = this.#config.maxDeferMs / 1000;
+        return `the update is installed, and its reboot was put off for ${seconds} s`;
+      }
+      const answer = await this.#application.mayReboot(firmware, signal);
+      if (answer.action === "reboot") return "the update is installed";
+      const delayMs = Math.min(answer.delayMs, Math.max(0, deadlineMs - clock.monotonic()));
+      const untilMs = clock.now() + delayMs;
+      this.#log.info(`the reboot is put off: ${answer.reason}`, { for_s: Math.round(delayMs / 1000) });
+      this.#pending = { deferredUntilMs: untilMs };
+      this.emit("deferred", untilMs);
+      await sleep(clock, delayMs, signal);
+    }
+  }
 }

@@ -1,121 +1,146 @@
-import { type RebootConfig, rebootMethods } from "../board/reboot-methods.ts";
+/**
+ * Reboots the board, once for all who ask. It waits for an update that goes on, reports to the hub, notes the
+ * reason for the next boot, ends what the agent runs, and tries one method after the other. When all have failed,
+ * a starving watchdog may still reset the board; without one the agent is left stranded, and another must start
+ * for people to reach the board.
+ */
+import { EventEmitter } from "node:events";
+import { rebootMethods } from "../board/reboot-methods.ts";
 import { reboot } from "../board/reboot.ts";
-import { type Clock, within } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
-import { messageOf } from "../platform/failure.ts";
+import type { Config } from "../config/schema.ts";
+import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import type { DeviceTopic } from "../hub/device-topic.ts";
+import { type Cancel, type Clock, within } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { Updater } from "../update/updater.ts";
+import type { BootRecord } from "./boot-record.ts";
+import type { Watchdogs } from "./watchdogs.ts";
+
+export interface RebooterEvents {
+  /** Every method has failed, and no watchdog has reset the board: stop this agent and start another. */
+  stranded: [];
+}
 
 export interface RebooterOptions {
-  /** `[reboot]` */
-  readonly config: RebootConfig & { readonly graceMs: number; readonly escalateMs: number };
-  /** What has to be over first, such as a slot being written. */
-  readonly beforehand: () => Promise<void>;
-  readonly tellHub: (timeoutMs: number) => Promise<void>;
-  /** Ends what the agent runs, such as a command. */
-  readonly endChildren: () => Promise<void>;
-  /** Keeps for the next boot why this one ends. */
-  readonly note: (reason: string, method: string | null) => Promise<void>;
-  readonly resetByGpio: (signal: AbortSignal) => Promise<void>;
-  /** A watchdog is armed, which is starved when all ways have failed. */
-  readonly watchdogArmed: () => boolean;
-  readonly root: string;
-  readonly clock: Clock;
+  readonly config: Config["reboot"];
+  /** Keeps the reason for the next boot. */
+  readonly boot: Pick<BootRecord, "note">;
+  readonly firmware: Pick<BoardFirmware, "noteReboot">;
+  readonly hub: Pick<DeviceTopic, "send" | "flush">;
+  readonly watchdogs: Pick<Watchdogs, "armed" | "resetByGpio">;
+  readonly world: World;
   readonly log: Log;
 }
 
-/** Reboots the board, once for all who ask. */
-export interface Rebooter {
-  readonly rebooting: boolean;
-  /** Every way to reboot has been tried, and the board is still up. */
-  readonly failed: boolean;
-  /**
-   * Resolves when that is so, and no watchdog has reset the board either. What the agent did is over by
-   * then, for the reboot's sake: another agent is needed, for people to reach the board through.
-   */
-  readonly stranded: Promise<void>;
-  reboot(reason: string): void;
-  /** The agent is told to end, as it is when the reboot takes effect. */
-  stop(): Promise<void>;
+/** What a reboot waits for and ends. These parts ask whether the board is rebooting, so they come after it. */
+export interface RunningAgent {
+  readonly updater: Pick<Updater, "status" | "settled">;
+  /** Ends everything that the agent runs, such as commands. */
+  endChildren(): Promise<void>;
 }
 
-/** The hub's last words wait no longer for its answer. */
+/** A reboot does not wait longer for the hub to have read the last messages. */
 const FLUSH_MS = 2000;
-/** More than a starved watchdog takes: the longest usual time-out is four minutes (those of x86 boards). */
-const STARVED_MS = 300_000;
+/** More than a starving watchdog takes: the longest usual time-out is four minutes (x86 boards). */
+const STARVING_MS = 300_000;
 
-export function createRebooter(options: RebooterOptions): Rebooter {
-  const { config, clock, log, root, resetByGpio } = options;
-  const methods = rebootMethods(config, { clock, runCommand, root, resetByGpio });
-  const stopping = new AbortController();
-  let under: Promise<void> | undefined;
-  let failed = false;
-  let strand = (): void => undefined;
-  const stranded = new Promise<void>((resolve) => (strand = resolve));
-  let cancelStrand = (): void => undefined;
+export class Rebooter extends EventEmitter<RebooterEvents> {
+  readonly #options: RebooterOptions;
+  readonly #world: World;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  #agent: RunningAgent | undefined;
+  #rebooting: Promise<void> | undefined;
+  #failed = false;
+  #cancelStranded: Cancel = () => undefined;
 
-  const run = async (reason: string): Promise<void> => {
+  constructor(options: RebooterOptions) {
+    super();
+    this.#options = options;
+    this.#world = options.world;
+    this.#log = options.log;
+  }
+
+  get rebooting(): boolean {
+    return this.#rebooting !== undefined;
+  }
+
+  /** Every method has been tried, and the board is still up. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /** Names what reboots wait for and end; called once, before anything can ask for one. */
+  start(agent: RunningAgent): void {
+    this.#agent = agent;
+  }
+
+  /** @param reason for the log, the next boot and the hub's users */
+  reboot(reason: string): void {
+    if (!this.#stop.signal.aborted) this.#rebooting ??= this.#run(reason);
+  }
+
+  /** The agent ends, as it does when the reboot takes effect. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new Failure("stopped", "the agent stops"));
+    await this.#rebooting;
+    this.#cancelStranded();
+  }
+
+  async #run(reason: string): Promise<void> {
+    const { config, boot, firmware, hub, watchdogs } = this.#options;
+    const { clock, run, root } = this.#world;
+    const log = this.#log;
+    const { signal } = this.#stop;
     try {
-      await options.beforehand();
-      if (stopping.signal.aborted) return;
-      await options.note(reason, null);
+      if (this.#agent !== undefined) await awaitUpdate(this.#agent.updater, clock, log);
+      await firmware.noteReboot();
+      if (signal.aborted) return;
+      await boot.note(reason, null);
       await reboot({
         reason,
-        methods,
+        methods: rebootMethods(config, {
+          ...{ clock, runCommand: run, root },
+          resetByGpio: async (stop) => watchdogs.resetByGpio(stop),
+        }),
         graceMs: config.graceMs,
         escalateMs: config.escalateMs,
-        flush: async () => options.tellHub(FLUSH_MS),
-        endChildren: options.endChildren,
-        onMethod: (method) => void options.note(reason, method), // of which only the log may fail to hear
-        clock,
-        log,
-        runCommand,
-        signal: stopping.signal,
+        async flush() {
+          hub.send({ event: "rebooting", payload: {} });
+          await hub.flush(FLUSH_MS);
+        },
+        endChildren: async () => this.#agent?.endChildren(),
+        onMethod: (method) => void boot.note(reason, method), // logs its own failures
+        ...{ clock, log, runCommand: run, signal },
       });
     } catch (error) {
       log.error(messageOf(error));
-      failed = true;
-      cancelStrand();
-      cancelStrand = clock.after(options.watchdogArmed() ? STARVED_MS : 0, strand);
+      this.#failed = true;
+      this.#cancelStranded();
+      this.#cancelStranded = clock.after(watchdogs.armed ? STARVING_MS : 0, () => this.emit("stranded"));
     } finally {
-      under = undefined;
+      this.#rebooting = undefined;
     }
-  };
-
-  return {
-    get rebooting() {
-      return under !== undefined;
-    },
-    get failed() {
-      return failed;
-    },
-    stranded,
-    reboot(reason) {
-      if (!stopping.signal.aborted) under ??= run(reason);
-    },
-    async stop() {
-      stopping.abort(new Error("the agent stops"));
-      await under;
-      cancelStrand();
-    },
-  };
+  }
 }
 
-/** An update that makes no step for so long waits for its network, or hangs. */
+/** An update that makes no step for this long waits for its network, or hangs. */
 const STILL_MS = 60_000;
-const LOOK_MS = 5000;
+const POLL_MS = 5000;
 
 /**
- * Waits before a reboot for the update under way, as long as it goes on. One that stands still is left:
- * it is in the other slot, which is invalid until the last byte is written, and begins anew after the boot.
+ * Waits before a reboot for the update under way, as long as it goes on. One that makes no progress is abandoned:
+ * it is in the other slot, which is invalid until the last byte is written, and starts over after the boot.
  */
-export async function awaitUpdate(updater: Updater, clock: Clock, log: Log): Promise<void> {
+async function awaitUpdate(updater: RunningAgent["updater"], clock: Clock, log: Log): Promise<void> {
   const stillForMs = (): number | undefined => updater.status.stillForMs;
-  // Of one that is being decided nothing is written, and an answer that comes now finds the board rebooting.
+  // While an update is being decided nothing is written, and a yes that comes now finds the board rebooting.
   if (stillForMs() === undefined || updater.status.state === "deciding") return;
   log.warn("the reboot waits for the update under way");
   const settled = updater.settled().then(() => true);
-  while (!(await within(clock, LOOK_MS, settled, false))) {
+  while (!(await within(clock, POLL_MS, settled, false))) {
     if ((stillForMs() ?? 0) < STILL_MS) continue;
     log.warn("the reboot waits no longer for the update: it stands still", { for_s: STILL_MS / 1000 });
     return;

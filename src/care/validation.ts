@@ -1,122 +1,131 @@
-import { sleep, type Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
-import { messageOf } from "../platform/failure.ts";
+/**
+ * The trial of new firmware: it is marked good when the hub was joined and `validation.command` succeeds, or when
+ * somebody who knows says so. Otherwise the board reboots at the deadline, so that its boot loader falls back:
+ * firmware that can't reach its hub could not be repaired from there.
+ */
+import { EventEmitter } from "node:events";
+import type { Config } from "../config/schema.ts";
+import { type Cancel, sleep } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 
-/** `[validation]` */
-export interface ValidationConfig {
-  readonly mode: "auto" | "manual";
-  /** Line for the shell that must succeed; empty for none. */
-  readonly command: string;
-  readonly deadlineMs: number;
+export interface ValidationEvents {
+  /** The running slot has been marked good. */
+  validated: [];
+  /** The deadline passed: the board must reboot. */
+  expired: [];
 }
 
-export interface ValidationOptions {
-  readonly config: ValidationConfig;
-  /** Whether the running slot still has to be proven. */
-  readonly pending: boolean;
-  /** Marks the running slot good on the disk. */
-  readonly validate: () => Promise<void>;
-  /** The slot has been marked good. */
-  readonly onValidated: () => void;
-  /** The deadline passed: the board must reboot, so that its boot loader falls back. */
-  readonly onDeadline: () => void;
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
-  readonly log: Log;
+/** The part of BoardFirmware that a trial is about. */
+export interface FirmwareOnTrial {
+  readonly running: { readonly validated: boolean } | undefined;
+  /** The slot is to be rebooted out of anyway, into an update. */
+  readonly rebootOwed: boolean;
+  /** Marks the running slot good on the disk. @throws Failure */
+  validate(): Promise<void>;
 }
 
-/** Proves the running slot good, or lets it fall. */
-export interface Validation {
-  readonly pending: boolean;
-  /** Since the time was over in which the slot had to prove good, ms; undefined when it is not. */
-  readonly overForMs: number | undefined;
-  /** The hub was joined: in mode `auto` the slot is good if the command says so too. */
-  joined(): void;
-  /** Somebody who knows says that the slot is good. */
-  markValid(): Promise<void>;
-  stop(): Promise<void>;
-}
-
-/** Between two tries of a command that has not succeeded. */
+/** Time between two runs of a command that has not succeeded. */
 const RETRY_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 60_000;
 
-export function createValidation(options: ValidationOptions): Validation {
-  const { config, clock, log } = options;
-  const ending = new AbortController();
-  let pending = options.pending;
-  let proving: Promise<void> | undefined;
-  let overMs: number | undefined;
-  let cancelDeadline = (): void => undefined;
+export class Validation extends EventEmitter<ValidationEvents> {
+  readonly #config: Config["validation"];
+  readonly #firmware: FirmwareOnTrial;
+  readonly #world: World;
+  readonly #log: Log;
+  /** Aborted when the slot is marked good, or the agent stops. */
+  readonly #end = new AbortController();
+  #pending: boolean;
+  #proving: Promise<void> | undefined;
+  /** When the deadline passed, on the monotonic clock. */
+  #expiredMs: number | undefined;
+  #cancelDeadline: Cancel = () => undefined;
 
-  const markValid = async (): Promise<void> => {
-    if (!pending) return;
-    await options.validate();
-    pending = false;
-    overMs = undefined;
-    cancelDeadline();
-    ending.abort(new Error("validated"));
-    log.info("the running firmware is marked good");
-    options.onValidated();
-  };
+  constructor(config: Config["validation"], firmware: FirmwareOnTrial, world: World, log: Log) {
+    super();
+    this.#config = config;
+    this.#firmware = firmware;
+    this.#world = world;
+    this.#log = log;
+    this.#pending = firmware.running !== undefined && !firmware.running.validated && !firmware.rebootOwed;
+  }
 
-  const commandSucceeds = async (): Promise<boolean> => {
-    if (config.command === "") return true;
-    const result = await options.runCommand(config.command, {
-      clock,
-      timeoutMs: COMMAND_TIMEOUT_MS,
-      signal: ending.signal,
+  /** Whether the running slot still has to be proven good. */
+  get pending(): boolean {
+    return this.#pending;
+  }
+
+  /** Time since the deadline passed, ms; undefined when it has not. */
+  get expiredForMs(): number | undefined {
+    return this.#expiredMs === undefined ? undefined : this.#world.clock.monotonic() - this.#expiredMs;
+  }
+
+  /** Sets the deadline. */
+  start(): void {
+    if (!this.#pending) return;
+    const { mode, deadlineMs } = this.#config;
+    const { clock } = this.#world;
+    this.#log.info("the running firmware is not marked good yet", { mode, deadline_s: deadlineMs / 1000 });
+    this.#cancelDeadline = clock.after(deadlineMs, () => {
+      this.#log.error("the running firmware was not marked good in time", { deadline_s: deadlineMs / 1000 });
+      this.#expiredMs = clock.monotonic();
+      this.emit("expired");
     });
+  }
+
+  /** The hub was joined: in mode `auto` the slot is good if the command says so too. */
+  joined(): void {
+    if (this.#pending && this.#config.mode === "auto") this.#proving ??= this.#prove();
+  }
+
+  /**
+   * Marks the slot good; does nothing when it is already.
+   * @throws Failure when the disk can't be written
+   */
+  async markValid(): Promise<void> {
+    if (!this.#pending) return;
+    await this.#firmware.validate();
+    this.#pending = false;
+    this.#expiredMs = undefined;
+    this.#cancelDeadline();
+    this.#end.abort(new Error("validated"));
+    this.#log.info("the running firmware is marked good");
+    this.emit("validated");
+  }
+
+  async stop(): Promise<void> {
+    this.#cancelDeadline();
+    this.#end.abort(new Failure("stopped", "the agent stops"));
+    await this.#proving;
+  }
+
+  async #prove(): Promise<void> {
+    const { signal } = this.#end;
+    while (!signal.aborted) {
+      try {
+        if (await this.#commandSucceeds()) {
+          await this.markValid();
+          return;
+        }
+      } catch (error) {
+        this.#log.error(`validating the running firmware failed: ${messageOf(error)}`);
+      }
+      await sleep(this.#world.clock, RETRY_MS, signal).catch(() => undefined); // ended: the loop sees it
+    }
+  }
+
+  async #commandSucceeds(): Promise<boolean> {
+    const { command } = this.#config;
+    if (command === "") return true;
+    const { clock, run } = this.#world;
+    const result = await run(command, { clock, timeoutMs: COMMAND_TIMEOUT_MS, signal: this.#end.signal });
     if (result.exitCode === 0) return true;
-    log.warn("validation.command says that the firmware is not good yet", {
+    this.#log.warn("validation.command says that the firmware is not good yet", {
       exit: result.exitCode,
       output: (result.stderr || result.stdout).trim().slice(0, 200),
     });
     return false;
-  };
-
-  const prove = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      try {
-        if (await commandSucceeds()) {
-          await markValid();
-          return;
-        }
-      } catch (error) {
-        log.error(`validating the running firmware failed: ${messageOf(error)}`);
-      }
-      await sleep(clock, RETRY_MS, ending.signal).catch(() => undefined); // ended: the loop sees it
-    }
-  };
-
-  if (pending) {
-    log.info("the running firmware is not marked good yet", {
-      mode: config.mode,
-      deadline_s: config.deadlineMs / 1000,
-    });
-    cancelDeadline = clock.after(config.deadlineMs, () => {
-      log.error("the running firmware was not marked good in time", { deadline_s: config.deadlineMs / 1000 });
-      overMs = clock.monotonic();
-      options.onDeadline();
-    });
   }
-
-  return {
-    get pending() {
-      return pending;
-    },
-    get overForMs() {
-      return overMs === undefined ? undefined : clock.monotonic() - overMs;
-    },
-    joined() {
-      if (pending && config.mode === "auto") proving ??= prove();
-    },
-    markValid,
-    async stop() {
-      cancelDeadline();
-      ending.abort(new Error("the agent stops"));
-      await proving;
-    },
-  };
 }

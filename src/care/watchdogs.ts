@@ -1,191 +1,165 @@
-import type { GpioDeps } from "../board/gpio-chip.ts";
-import { type GpioWatchdog, type GpioWatchdogConfig, openGpioWatchdog } from "../board/gpio-watchdog.ts";
+/**
+ * The board's watchdogs, fed as long as the agent is healthy. When it is not, they starve and reset the board:
+ * that is the way out of states that no code of the agent can leave, and never a way to punish a bad network,
+ * which a reset does not bring back.
+ */
+import { type GpioWatchdog, openGpioWatchdog } from "../board/gpio-watchdog.ts";
 import { type KernelWatchdog, openKernelWatchdog } from "../board/kernel-watchdog.ts";
 import type { Config } from "../config/schema.ts";
+import type { Cancel } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { Updater } from "../update/updater.ts";
-import type { ApplicationCheck } from "./application-check.ts";
-import type { Rebooter } from "./rebooter.ts";
-import type { Validation } from "./validation.ts";
+import type { World } from "../platform/world.ts";
 
-export interface WatchdogsOptions extends GpioDeps {
-  /** `[watchdog]` */
-  readonly config: { readonly device: string; readonly gpio: GpioWatchdogConfig };
-  /** How the agent is, but for its event loop. */
-  readonly vitals: () => Omit<Vitals, "laggingForMs">;
-  readonly log: Log;
+/** The health of the agent, but for its event loop. */
+export interface AgentHealth {
+  /**
+   * Since the update under way last made a step, ms; undefined when none is, or when it may wait for its network.
+   */
+  readonly updateStillForMs: number | undefined;
+  /** The update's own time limit passes without a step after this, ms. */
+  readonly updateStallMs: number;
+  /** Since the firmware on trial should have proven good, ms; undefined when it has, or has time left. */
+  readonly trialExpiredForMs: number | undefined;
+  /** How often the application's own check has failed in a row. */
+  readonly checkFailures: number;
+  /** Every method to reboot has been tried, and the board is still up. */
+  readonly rebootFailed: boolean;
 }
 
-/** The board's watchdogs, fed as long as the agent is well. */
-export interface Watchdogs {
-  /** One line for each that is configured: what it is, or why it can't be used. */
-  readonly names: readonly string[];
-  /** At least one could be opened. */
-  readonly armed: boolean;
-  /** Why they are not fed, so that they reset the board. */
-  readonly starving: string | undefined;
-  /** Arms what is configured. One that can't be used is reported, and the agent works without. */
-  open(): Promise<void>;
-  /** Makes the external one reset the board. @throws Failure when there is none that could */
-  resetByGpio(signal: AbortSignal): Promise<void>;
-  /** @param forReboot the board goes down: the kernel's stays armed, so that it can't hang on the way */
-  stop(forReboot: boolean): Promise<void>;
+/** A Pi Zero is late by seconds while it is busy; an agent that is late for a whole minute is sick. */
+const LAGGING_LIMIT_MS = 60_000;
+const CHECK_FAILURES_LIMIT = 3;
+/** More than all methods to reboot take, with their usual deadlines. */
+const TRIAL_LIMIT_MS = 300_000;
+/** An fwup that is ended after its time limit needs some time to be gone. */
+const UPDATE_SPARE_MS = 60_000;
+
+/**
+ * Why the watchdogs must not be fed, so that they reset the board; undefined while all is well. An event loop that
+ * stands still feeds nothing anyway, so it needs no rule.
+ * @param laggingForMs for how long the event loop has been late at each look; 0 when it is in time
+ */
+export function reasonToStarve(health: AgentHealth, laggingForMs: number): string | undefined {
+  if (health.rebootFailed) return "the board is still up after every way to reboot it";
+  if ((health.trialExpiredForMs ?? 0) >= TRIAL_LIMIT_MS)
+    return "the firmware on trial did not prove good, and the reboot out of it does not come";
+  if (laggingForMs >= LAGGING_LIMIT_MS) return "the agent has been too slow for a minute";
+  if ((health.updateStillForMs ?? 0) >= health.updateStallMs + UPDATE_SPARE_MS)
+    return "the update under way neither goes on nor ends";
+  if (health.checkFailures >= CHECK_FAILURES_LIMIT)
+    return `watchdog.command has failed ${CHECK_FAILURES_LIMIT} times in a row`;
+  return undefined;
 }
 
+/** Between two looks at the agent's health. */
 const LOOK_MS = 1000;
 /** A look that comes later than this finds the event loop lagging. */
 const LATE_MS = 1000;
 
-export function createWatchdogs(options: WatchdogsOptions): Watchdogs {
-  const { config, clock, log } = options;
-  const names: string[] = [];
-  let kernel: KernelWatchdog | undefined;
-  let gpio: GpioWatchdog | undefined;
-  let gpioProblem: Failure | undefined;
-  let laggingSinceMs: number | undefined;
-  let starving: string | undefined;
-  let cancelLook = (): void => undefined;
+export class Watchdogs {
+  readonly #config: Config["watchdog"];
+  readonly #world: World;
+  readonly #log: Log;
+  readonly #names: string[] = [];
+  #kernel: KernelWatchdog | undefined;
+  #gpio: GpioWatchdog | undefined;
+  #gpioProblem: Failure | undefined;
+  #laggingSinceMs: number | undefined;
+  #starving: string | undefined;
+  #cancelLook: Cancel = () => undefined;
 
-  const judge = (): void => {
-    const laggingForMs = laggingSinceMs === undefined ? 0 : clock.monotonic() - laggingSinceMs;
-    const reason = reasonToStarve({ ...options.vitals(), laggingForMs });
-    if (reason !== undefined && reason !== starving)
-      log.error(`the watchdogs are not fed any more, and reset the board: ${reason}`);
-    if (reason === undefined && starving !== undefined) log.warn("the watchdogs are fed again");
-    starving = reason;
-  };
-  const look = (): void => {
+  constructor(config: Config["watchdog"], world: World, log: Log) {
+    this.#config = config;
+    this.#world = world;
+    this.#log = log;
+  }
+
+  /** One line for each that is configured: what it is, or why it can't be used. */
+  get names(): readonly string[] {
+    return this.#names;
+  }
+
+  /** At least one could be opened. */
+  get armed(): boolean {
+    return this.#kernel !== undefined || this.#gpio !== undefined;
+  }
+
+  /** Why they are not fed, so that they reset the board. */
+  get starving(): string | undefined {
+    return this.#starving;
+  }
+
+  /**
+   * Arms the configured watchdogs, and feeds them while `health` allows it. One that can't be used is logged, and
+   * the agent works without.
+   */
+  async start(health: () => AgentHealth): Promise<void> {
+    const { clock, root, run: runCommand } = this.#world;
+    const { device, gpio: config } = this.#config;
+    const common = { clock, root, runCommand, log: this.#log, mayFeed: () => this.#starving === undefined };
+    if (device !== "") {
+      try {
+        this.#kernel = await openKernelWatchdog({ ...common, device });
+        this.#names.push(this.#kernel.name);
+      } catch (error) {
+        this.#noteProblem(error);
+      }
+    }
+    if (config.line !== "") {
+      try {
+        this.#gpio = await openGpioWatchdog({ ...common, config });
+        this.#names.push(this.#gpio.name);
+      } catch (error) {
+        this.#gpioProblem = this.#noteProblem(error);
+      }
+    }
+    if (this.#names.length > 0) this.#lookSoon(health);
+  }
+
+  /** Makes the external one reset the board. @throws Failure when there is none that could */
+  async resetByGpio(signal: AbortSignal): Promise<void> {
+    if (this.#gpio === undefined)
+      throw this.#gpioProblem ?? new Failure("unavailable", "there is no GPIO watchdog");
+    await this.#gpio.reset(signal);
+  }
+
+  /** @param forReboot the board goes down: the kernel's stays armed, so that it can't hang on the way */
+  async stop(forReboot: boolean): Promise<void> {
+    this.#cancelLook();
+    const kernel = this.#kernel;
+    const gpio = this.#gpio;
+    this.#kernel = this.#gpio = undefined;
+    if (forReboot) kernel?.leaveArmed();
+    else kernel?.stop();
+    await gpio?.stop();
+  }
+
+  #lookSoon(health: () => AgentHealth): void {
+    const { clock } = this.#world;
     const dueMs = clock.monotonic() + LOOK_MS;
-    cancelLook = clock.after(LOOK_MS, () => {
+    this.#cancelLook = clock.after(LOOK_MS, () => {
       const late = clock.monotonic() - dueMs > LATE_MS;
-      laggingSinceMs = late ? (laggingSinceMs ?? dueMs) : undefined;
-      judge();
-      look();
+      this.#laggingSinceMs = late ? (this.#laggingSinceMs ?? dueMs) : undefined;
+      this.#look(health());
+      this.#lookSoon(health);
     });
-  };
-  const mayFeed = (): boolean => starving === undefined;
+  }
 
-  /** @returns why it can't be opened */
-  const problemOf = (error: unknown): Failure => {
+  #look(health: AgentHealth): void {
+    const since = this.#laggingSinceMs;
+    const reason = reasonToStarve(health, since === undefined ? 0 : this.#world.clock.monotonic() - since);
+    if (reason !== undefined && reason !== this.#starving)
+      this.#log.error(`the watchdogs are not fed any more, and reset the board: ${reason}`);
+    if (reason === undefined && this.#starving !== undefined) this.#log.warn("the watchdogs are fed again");
+    this.#starving = reason;
+  }
+
+  #noteProblem(error: unknown): Failure {
     const failure =
       error instanceof Failure ? error : new Failure("failed", messageOf(error), { cause: error });
-    log.error(`a watchdog can't be used: ${failure.message}`);
-    names.push(failure.message);
+    this.#log.error(`a watchdog can't be used: ${failure.message}`);
+    this.#names.push(failure.message);
     return failure;
-  };
-
-  return {
-    names,
-    get armed() {
-      return kernel !== undefined || gpio !== undefined;
-    },
-    get starving() {
-      return starving;
-    },
-    async open() {
-      if (config.device !== "") {
-        try {
-          kernel = await openKernelWatchdog({ ...options, device: config.device, mayFeed });
-          names.push(kernel.name);
-        } catch (error) {
-          problemOf(error);
-        }
-      }
-      if (config.gpio.line !== "") {
-        try {
-          gpio = await openGpioWatchdog({ ...options, config: config.gpio, mayFeed });
-          names.push(gpio.name);
-        } catch (error) {
-          gpioProblem = problemOf(error);
-        }
-      }
-      if (names.length > 0) look();
-    },
-    async resetByGpio(signal) {
-      if (gpio === undefined) throw gpioProblem ?? new Failure("unavailable", "there is no GPIO watchdog");
-      await gpio.reset(signal);
-    },
-    async stop(forReboot) {
-      cancelLook();
-      const open = { kernel, gpio };
-      kernel = gpio = undefined;
-      if (forReboot) open.kernel?.leaveArmed();
-      else open.kernel?.stop();
-      await open.gpio?.stop();
-    },
-  };
-}
-
-export interface VitalsSources {
-  /** `[update]` */
-  readonly config: Pick<Config["update"], "stallMs">;
-  readonly updater: Updater;
-  readonly validation: Validation;
-  readonly rebooter: Rebooter;
-  readonly applicationCheck: ApplicationCheck;
-}
-
-/** How the agent is, but for its event loop. */
-export function vitalsOf({
-  config,
-  updater,
-  validation,
-  rebooter,
-  applicationCheck,
-}: VitalsSources): Omit<Vitals, "laggingForMs"> {
-  const { state, stillForMs } = updater.status;
-  // In all other states it may wait for the network, which no reset of the board brings back.
-  const local = state === "clearing" || state === "finishing";
-  return {
-    updateStillForMs: local ? stillForMs : undefined,
-    updateLimitMs: config.stallMs + SPARE_MS,
-    trialOverForMs: validation.overForMs,
-    checkFailures: applicationCheck.failures,
-    rebootFailed: rebooter.failed,
-  };
-}
-
-/** For an fwup that is ended after `stall_s` to be gone. */
-const SPARE_MS = 60_000;
-
-/** What tells whether the agent is well. */
-export interface Vitals {
-  /** For how long the event loop has come late each time it was looked at, ms; 0: it is in time. */
-  readonly laggingForMs: number;
-  /** Since the update under way last made a step, ms; undefined: there is none, or it may wait for its network. */
-  readonly updateStillForMs: number | undefined;
-  /** The update's own time limit has passed without a step after this, ms. */
-  readonly updateLimitMs: number;
-  /** Since the time was over in which the firmware on trial had to prove good, ms; undefined: it is not. */
-  readonly trialOverForMs: number | undefined;
-  /** How often the application's own check has failed in a row. */
-  readonly checkFailures: number;
-  /** Every way to reboot has been tried, and the board is still up. */
-  readonly rebootFailed: boolean;
-}
-
-/** A Pi Zero is late by seconds while it is busy; an agent that is never in time for so long is sick. */
-const LAGGING_LIMIT_MS = 60_000;
-
-const CHECK_FAILURES_LIMIT = 3;
-
-/** More than all ways to reboot take, with their usual deadlines. */
-const TRIAL_LIMIT_MS = 300_000;
-
-/**
- * Why the watchdogs must not be fed, so that they reset the board; undefined while all is well.
- *
- * An event loop that stands still feeds nothing anyway, so that it needs no rule of its own.
- */
-export function reasonToStarve(vitals: Vitals): string | undefined {
-  if (vitals.rebootFailed) return "the board is still up after every way to reboot it";
-  if (vitals.trialOverForMs !== undefined && vitals.trialOverForMs >= TRIAL_LIMIT_MS)
-    return "the firmware on trial did not prove good, and the reboot out of it does not come";
-  if (vitals.laggingForMs >= LAGGING_LIMIT_MS) return "the agent has been too slow for a minute";
-  if (vitals.updateStillForMs !== undefined && vitals.updateStillForMs >= vitals.updateLimitMs)
-    return "the update under way neither goes on nor ends";
-  if (vitals.checkFailures >= CHECK_FAILURES_LIMIT)
-    return `watchdog.command has failed ${CHECK_FAILURES_LIMIT} times in a row`;
-  return undefined;
+  }
 }

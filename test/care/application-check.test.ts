@@ -4,11 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createApplicationCheck, type ApplicationCheck } from "../../src/care/application-check.ts";
+import { ApplicationCheck } from "../../src/care/application-check.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 const MINUTE = 60_000;
 
@@ -31,18 +32,14 @@ describe("the application's check for the watchdogs", () => {
   /** Real processes, whose end comes when it comes. */
   const setUp = (command: string): void => {
     runs = 0;
-    check = createApplicationCheck({
-      command,
-      clock,
-      async runCommand(...question) {
-        try {
-          return await runCommand(...question);
-        } finally {
-          runs += 1;
-        }
-      },
-      log: recordingLog(lines),
-    });
+    const run: typeof runCommand = async (...question) => {
+      try {
+        return await runCommand(...question);
+      } finally {
+        runs += 1;
+      }
+    };
+    check = new ApplicationCheck(command, testWorld({ clock, run }), recordingLog(lines));
     check.start();
   };
   const minute = async (): Promise<void> => {
@@ -52,7 +49,7 @@ describe("the application's check for the watchdogs", () => {
     await clock.advance(0);
   };
 
-  it("counts failures in a row, says each, and starts over with the first success", async () => {
+  it("counts and logs failures in a row, and starts over at the first success", async () => {
     const well = join(dir, "well");
     setUp(`test -e ${well} || { echo pump stands still >&2; exit 4; }`);
     assert.equal(check.failures, 0, "nothing is asked in the first minute: the application starts up");
@@ -71,7 +68,7 @@ describe("the application's check for the watchdogs", () => {
     assert.equal(check.failures, 1);
   });
 
-  it("that does not end in 30 s has failed, and is killed", async () => {
+  it("fails, and is killed, when it does not end in 30 s", async () => {
     setUp("sleep 1000");
     await clock.advance(MINUTE);
     await clock.advance(29_999);
@@ -81,7 +78,7 @@ describe("the application's check for the watchdogs", () => {
     assert.match(lines.join("\n"), /watchdog\.command took longer than 30 s/);
   });
 
-  it("is ended with the agent, while it runs too", async () => {
+  it("ends with the agent, also while it runs", async () => {
     setUp("sleep 1000");
     await clock.advance(MINUTE);
     await check.stop();
@@ -89,7 +86,7 @@ describe("the application's check for the watchdogs", () => {
     assert.deepEqual(lines, []);
   });
 
-  it("is none without a command", async () => {
+  it("does not run without a command", async () => {
     setUp("");
     assert.equal(clock.pending, 0);
     await check.stop();

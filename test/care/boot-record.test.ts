@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { openBootRecord, type BootRecord } from "../../src/care/boot-record.ts";
 import { recordingLog } from "../board/recording-log.ts";
-import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 describe("why the board was booted", () => {
   let root: string;
@@ -18,12 +18,7 @@ describe("why the board was booted", () => {
   afterEach(async () => rm(root, { recursive: true }));
   const boot = async (id: string): Promise<BootRecord> => {
     await writeFile(join(root, "proc/sys/kernel/random/boot_id"), `${id}\n`);
-    return openBootRecord({
-      stateDir: join(root, "state"),
-      root,
-      clock: new FakeClock(),
-      log: recordingLog(lines),
-    });
+    return openBootRecord(join(root, "state"), testWorld({ root }), recordingLog(lines));
   };
 
   it("is not known at the first start", async () => {
@@ -47,14 +42,14 @@ describe("why the board was booted", () => {
     );
   });
 
-  it("is still told after the agent was started anew in the same boot", async () => {
+  it("is still known after the agent was restarted in the same boot", async () => {
     await (await boot("1")).note("the hub asked for it", "reboot");
     await boot("2");
     assert.equal((await boot("2")).cause?.reason, "the hub asked for it");
     assert.equal(lines.length, 1);
   });
 
-  it("is somebody else's doing where the agent did not ask for it", async () => {
+  it("is something else when the agent did not ask for it", async () => {
     await (await boot("1")).note("the hub asked for it", "reboot");
     await boot("2");
     assert.equal((await boot("3")).cause, null);
@@ -68,7 +63,7 @@ describe("why the board was booted", () => {
     assert.match(lines.join(), /^warn the record of the last reboot is damaged/);
   });
 
-  it("is no reason not to run where the state folder can't be written", async () => {
+  it("does not keep the agent from running when the state folder can't be written", async () => {
     await writeFile(join(root, "state"), "a file");
     const record = await boot("1");
     await record.note("the hub asked for it", null);

@@ -1,17 +1,21 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, it } from "node:test";
-import { createConnectivity, type Connectivity } from "../../src/care/connectivity.ts";
+import { Connectivity } from "../../src/care/connectivity.ts";
 import type { runCommand } from "../../src/platform/command.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { IDENTIFIER, setUpBoard } from "../agent/board.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
 /** A board whose policy waits an hour, on a clock that stands still. */
-function board(config: { command?: string; perDay?: number } = {}, rebootsMs: readonly number[] = []) {
+function board(
+  config: { afterMs?: number; command?: string; perDay?: number } = {},
+  rebootsMs: readonly number[] = [],
+) {
   const clock = new FakeClock();
   const seen = {
     runs: 0,
@@ -23,7 +27,7 @@ function board(config: { command?: string; perDay?: number } = {}, rebootsMs: re
     onKeep: (): void => undefined,
     onTrial: false,
   };
-  /** Ends the command's present run, which else ends at once. */
+  /** A command that hangs runs until `end` is called; others end at once. */
   const command = { hangs: false, end: (): void => undefined };
   const run: typeof runCommand = async (_line, { signal }) => {
     seen.runs += 1;
@@ -34,21 +38,26 @@ function board(config: { command?: string; perDay?: number } = {}, rebootsMs: re
       });
     return { exitCode: 0, stdout: "", stdoutBytes: Buffer.alloc(0), stderr: "", timedOut: false };
   };
-  const connectivity: Connectivity = createConnectivity({
+  const connectivity = new Connectivity({
     config: { afterMs: 3_600_000, command: "", perDay: 4, ...config },
-    rebootsMs,
-    keep: async (kept) => {
-      seen.onKeep();
-      if (seen.writable) seen.kept = kept;
-      return Promise.resolve(seen.writable);
+    journal: {
+      connectivityRebootsMs: rebootsMs,
+      async update({ connectivityRebootsMs = [] }) {
+        seen.onKeep();
+        if (seen.writable) seen.kept = connectivityRebootsMs;
+        return Promise.resolve(seen.writable);
+      },
     },
-    onTrial: () => seen.onTrial,
-    reconnect: () => (seen.reconnects += 1),
-    reboot: (reason) => seen.reboots.push(reason),
-    clock,
-    runCommand: run,
+    validation: {
+      get pending() {
+        return seen.onTrial;
+      },
+    },
+    world: testWorld({ clock, run }),
     log: recordingLog(seen.lines),
   });
+  connectivity.on("reconnect", () => (seen.reconnects += 1));
+  connectivity.on("reboot", (reason) => seen.reboots.push(reason));
   return { clock, seen, command, connectivity };
 }
 
@@ -66,7 +75,7 @@ describe("a board without its hub", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("waits anew after each time that the hub was there", async () => {
+  it("starts to count again each time that the hub was there", async () => {
     const { clock, seen, connectivity } = board();
     for (let times = 0; times < 5; times += 1) {
       connectivity.note(false);
@@ -78,7 +87,7 @@ describe("a board without its hub", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("runs the command first, connects at once, and is left alone when that has helped", async () => {
+  it("runs the command first, connects at once, and is not rebooted when that has helped", async () => {
     const { clock, seen, connectivity } = board({ command: "modem reset" });
     connectivity.note(false);
     await clock.advance(HOUR_MS);
@@ -97,7 +106,7 @@ describe("a board without its hub", () => {
     await connectivity.stop();
   });
 
-  it("lets a command end that still runs when the hub is back, and does nothing more for it", async () => {
+  it("lets a command end that still runs when the hub is back, and then does nothing more", async () => {
     const { clock, seen, command, connectivity } = board({ command: "modem reset" });
     command.hangs = true;
     connectivity.note(false);
@@ -115,7 +124,7 @@ describe("a board without its hub", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("stays up when the hub comes back in the very moment", async () => {
+  it("stays up when the hub comes back at the moment of the reboot", async () => {
     const { clock, seen, connectivity } = board();
     seen.onKeep = () => connectivity.note(true);
     connectivity.note(false);
@@ -136,7 +145,7 @@ describe("a board without its hub", () => {
     await connectivity.stop();
   });
 
-  it("counts the reboots of earlier boots, also by a clock that was set back, but not of another age", async () => {
+  it("counts the reboots of earlier boots, also when the clock was set back, but not those of other days", async () => {
     const { clock } = board();
     const now = clock.now();
     for (const [past, allowed] of [
@@ -153,7 +162,7 @@ describe("a board without its hub", () => {
     }
   });
 
-  it("is not rebooted when the reboot can't be counted, nor while new firmware has its own deadline", async () => {
+  it("is not rebooted when the reboot can't be counted, nor while new firmware is on trial", async () => {
     const { clock, seen, connectivity } = board({ perDay: 1 });
     seen.writable = false;
     connectivity.note(false);
@@ -168,28 +177,16 @@ describe("a board without its hub", () => {
     await connectivity.stop();
   });
 
-  it("is left alone where nothing was set", async () => {
-    const clock = new FakeClock();
-    const seen: string[] = [];
-    const connectivity = createConnectivity({
-      config: { afterMs: 0, command: "x", perDay: 4 },
-      rebootsMs: [],
-      keep: async () => Promise.resolve(true),
-      onTrial: () => false,
-      reconnect: () => seen.push("reconnect"),
-      reboot: (reason) => seen.push(reason),
-      clock,
-      runCommand: async () => Promise.reject(new Error("not to be run")),
-      log: recordingLog(seen),
-    });
+  it("is left alone when after_s is 0", async () => {
+    const { clock, seen, connectivity } = board({ afterMs: 0, command: "modem reset" });
     connectivity.note(false);
     await clock.advance(DAY_MS);
-    assert.deepEqual(seen, []);
+    assert.deepEqual([seen.runs, seen.reconnects, seen.reboots, seen.lines], [0, 0, [], []]);
   });
 });
 
 describe("an agent without its hub", () => {
-  it("runs the command, reboots the board, and has the next boot know why and how often", async () => {
+  it("runs the command, reboots the board, and the next boot knows why and how often", async () => {
     const board = await setUpBoard();
     try {
       const ran = `${board.dir}/ran`;

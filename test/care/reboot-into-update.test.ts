@@ -1,16 +1,25 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { RebootAnswer } from "../../src/update/application.ts";
-import { createRebootRequest, type RebootRequest } from "../../src/care/reboot-into-update.ts";
+import { RebootIntoUpdate } from "../../src/care/reboot-into-update.ts";
+import type { Config } from "../../src/config/schema.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 const FIRMWARE = { uuid: "u2", version: "2.0.0", product: "demo", platform: "rpi0", architecture: "arm" };
 const HOUR = 3_600_000;
+const CONFIG: Config["app"] = {
+  update: "ask",
+  reboot: "ask",
+  askTimeoutMs: 30_000,
+  maxDeferMs: 24 * HOUR,
+  onTimeout: "reschedule",
+  onNoController: "ignore",
+};
 
 describe("the reboot into an installed update", () => {
   let clock: FakeClock;
-  let request: RebootRequest;
+  let rebootIntoUpdate: RebootIntoUpdate;
   /** When the application was asked, in hours since the start. */
   let asked: number[];
   let rebooted: string[];
@@ -24,12 +33,12 @@ describe("the reboot into an installed update", () => {
     answer = { action: "defer", delayMs: 10 * HOUR, reason: "busy" };
   });
   afterEach(async () => {
-    await request.stop();
+    await rebootIntoUpdate.stop();
     assert.equal(clock.pending, 0);
   });
   const setUp = (reboot: "immediate" | "ask" | "never" = "ask"): void => {
-    request = createRebootRequest({
-      config: { reboot, maxDeferMs: 86_400_000, askTimeoutMs: 30_000 },
+    rebootIntoUpdate = new RebootIntoUpdate({
+      config: { ...CONFIG, reboot },
       application: {
         mayReboot: async (firmware) => {
           assert.deepEqual(firmware, FIRMWARE);
@@ -37,26 +46,26 @@ describe("the reboot into an installed update", () => {
           return Promise.resolve(answer);
         },
       },
-      reboot: (reason) => rebooted.push(reason),
-      onDeferred: (untilMs) => deferred.push(untilMs),
       clock,
       log: silentLog,
     });
+    rebootIntoUpdate.on("due", (reason) => rebooted.push(reason));
+    rebootIntoUpdate.on("deferred", (untilMs) => deferred.push(untilMs));
   };
 
   it("comes at once by default, and nobody is asked", () => {
     setUp("immediate");
-    request.slotReady(FIRMWARE);
+    rebootIntoUpdate.begin(FIRMWARE);
     assert.deepEqual(rebooted, ["the update is installed"]);
     assert.deepEqual(asked, []);
   });
 
   for (const reboot of ["immediate", "ask"] as const) {
-    it(`is held back after one that failed, where it is "${reboot}"`, async () => {
+    it(`waits after one that failed, with app.reboot = "${reboot}"`, async () => {
       setUp(reboot);
       answer = { action: "reboot" };
-      request.resume(FIRMWARE, clock.now(), HOUR);
-      assert.deepEqual(request.pending, { deferredUntilMs: clock.now() + HOUR });
+      rebootIntoUpdate.resume(FIRMWARE, clock.now(), HOUR);
+      assert.deepEqual(rebootIntoUpdate.pending, { deferredUntilMs: clock.now() + HOUR });
       await clock.advance(HOUR - 1);
       assert.deepEqual([asked, rebooted], [[], []]);
       await clock.advance(1);
@@ -67,26 +76,26 @@ describe("the reboot into an installed update", () => {
   it("comes when the application agrees", async () => {
     setUp();
     answer = { action: "reboot" };
-    request.slotReady(FIRMWARE);
+    rebootIntoUpdate.begin(FIRMWARE);
     await clock.advance(0);
     assert.deepEqual(rebooted, ["the update is installed"]);
   });
 
   it("is put off as long as the application says, and then asked about again", async () => {
     setUp();
-    request.slotReady(FIRMWARE);
+    rebootIntoUpdate.begin(FIRMWARE);
     await clock.advance(9 * HOUR);
     assert.deepEqual(deferred, [clock.now() + HOUR]);
-    assert.deepEqual(request.pending, { deferredUntilMs: clock.now() + HOUR });
+    assert.deepEqual(rebootIntoUpdate.pending, { deferredUntilMs: clock.now() + HOUR });
     answer = { action: "reboot" };
     await clock.advance(HOUR);
     assert.deepEqual(asked, [0, 10]);
     assert.equal(rebooted.length, 1);
   });
 
-  it("comes after max_defer_s, whatever the application says", async () => {
+  it("comes after max_defer_s, even if the application says no", async () => {
     setUp();
-    request.slotReady(FIRMWARE);
+    rebootIntoUpdate.begin(FIRMWARE);
     await clock.advance(24 * HOUR - 1);
     assert.deepEqual(rebooted, []);
     await clock.advance(1);
@@ -95,10 +104,10 @@ describe("the reboot into an installed update", () => {
     assert.equal(deferred.at(-1), clock.now(), "the last deferral was cut");
   });
 
-  it("comes after max_defer_s in all, also when the agent is started again in between", async () => {
+  it("comes after max_defer_s in all, also when the agent is restarted in between", async () => {
     setUp();
-    request.resume(FIRMWARE, clock.now() - 20 * HOUR, 0);
-    assert.deepEqual(request.pending, { deferredUntilMs: clock.now() + 30_000 });
+    rebootIntoUpdate.resume(FIRMWARE, clock.now() - 20 * HOUR, 0);
+    assert.deepEqual(rebootIntoUpdate.pending, { deferredUntilMs: clock.now() + 30_000 });
     await clock.advance(29_999);
     assert.deepEqual(asked, [], "the application has time to come back");
     await clock.advance(1);
@@ -107,16 +116,16 @@ describe("the reboot into an installed update", () => {
     assert.equal(rebooted.length, 1);
   });
 
-  it("is put off no longer because the clock was set back meanwhile", async () => {
+  it("is put off no longer when the clock was set back in between", async () => {
     setUp();
-    request.resume(FIRMWARE, clock.now() + 1000 * HOUR, 0);
+    rebootIntoUpdate.resume(FIRMWARE, clock.now() + 1000 * HOUR, 0);
     await clock.advance(24 * HOUR + 30_000);
     assert.equal(rebooted.length, 1);
   });
 
-  it("is not hurried or held up by jumps of the clock", async () => {
+  it("comes neither sooner nor later when the clock jumps", async () => {
     setUp();
-    request.slotReady(FIRMWARE);
+    rebootIntoUpdate.begin(FIRMWARE);
     clock.jump(-1000 * HOUR);
     await clock.advance(15 * HOUR);
     clock.jump(2000 * HOUR);
@@ -126,19 +135,19 @@ describe("the reboot into an installed update", () => {
     assert.equal(rebooted.length, 1);
   });
 
-  it("is left to the application and to people when the configuration says never", async () => {
+  it("is left to the application and to people with app.reboot = never", async () => {
     setUp("never");
-    request.slotReady(FIRMWARE);
-    assert.deepEqual(request.pending, { deferredUntilMs: null });
+    rebootIntoUpdate.begin(FIRMWARE);
+    assert.deepEqual(rebootIntoUpdate.pending, { deferredUntilMs: null });
     await clock.advance(1000 * HOUR);
     assert.deepEqual([asked, rebooted], [[], []]);
   });
 
-  it("is asked about no more when the agent stops", async () => {
+  it("is not asked about any more when the agent stops", async () => {
     setUp();
-    request.slotReady(FIRMWARE);
+    rebootIntoUpdate.begin(FIRMWARE);
     await clock.advance(HOUR);
-    await request.stop();
+    await rebootIntoUpdate.stop();
     assert.equal(clock.pending, 0);
     await clock.advance(100 * HOUR);
     assert.deepEqual([asked, rebooted], [[0], []]);

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createRebooter, type Rebooter } from "../../src/care/rebooter.ts";
+import { Rebooter } from "../../src/care/rebooter.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 describe("a reboot that has failed in every way", () => {
   let clock: FakeClock;
@@ -22,19 +23,19 @@ describe("a reboot that has failed in every way", () => {
   });
   /** On a board without a GPIO watchdog and without sysrq, so that both ways fail at once. */
   const fail = async (watchdogArmed: boolean): Promise<void> => {
-    rebooter = createRebooter({
+    rebooter = new Rebooter({
       config: { methods: ["gpio-watchdog"], command: "", graceMs: 5000, escalateMs: 30_000 },
-      beforehand: async () => Promise.resolve(),
-      tellHub: async () => Promise.resolve(),
-      endChildren: async () => Promise.resolve(),
-      note: async (_reason, method) => Promise.resolve(void tried.push(method ?? "noted")),
-      resetByGpio: async () => Promise.reject(new Failure("unavailable", "there is no GPIO watchdog")),
-      watchdogArmed: () => watchdogArmed,
-      root: "/nonexistent",
-      clock,
+      boot: { note: async (_reason, method) => Promise.resolve(void tried.push(method ?? "noted")) },
+      firmware: { noteReboot: async () => Promise.resolve() },
+      hub: { send: () => true, flush: async () => Promise.resolve() },
+      watchdogs: {
+        armed: watchdogArmed,
+        resetByGpio: async () => Promise.reject(new Failure("unavailable", "there is no GPIO watchdog")),
+      },
+      world: testWorld({ clock, root: "/nonexistent" }),
       log: silentLog,
     });
-    void rebooter.stranded.then(() => (stranded = true));
+    rebooter.once("stranded", () => (stranded = true));
     await again();
   };
   const again = async (): Promise<void> => {
@@ -50,7 +51,7 @@ describe("a reboot that has failed in every way", () => {
     assert.deepEqual(tried, ["noted", "gpio-watchdog", "sysrq"]);
   });
 
-  it("leaves it to a watchdog for five minutes, counted from the last try", async () => {
+  it("gives a watchdog five minutes, counted from the last try", async () => {
     await fail(true);
     await clock.advance(200_000);
     await again();

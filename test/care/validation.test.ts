@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createValidation, type ValidationConfig } from "../../src/care/validation.ts";
+import { Validation } from "../../src/care/validation.ts";
+import type { Config } from "../../src/config/schema.ts";
 import type { CommandResult, runCommand } from "../../src/platform/command.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 /** A slot on trial, on a clock that stands still; `exits` are the exit codes of the command's runs. */
-function onTrial(config: Partial<ValidationConfig> = {}, exits: number[] = [], pending = true) {
+function onTrial(config: Partial<Config["validation"]> = {}, exits: number[] = [], pending = true) {
   const clock = new FakeClock();
   const seen = { validated: 0, deadline: 0, runs: 0, failures: 0 };
   const run: typeof runCommand = async () => {
@@ -20,22 +22,23 @@ function onTrial(config: Partial<ValidationConfig> = {}, exits: number[] = [], p
     };
     return Promise.resolve(result);
   };
-  const validation = createValidation({
-    config: { mode: "auto", command: "", deadlineMs: 600_000, ...config },
-    pending,
-    validate: async () => {
-      if (seen.failures > 0) {
+  const validation = new Validation(
+    { mode: "auto", command: "", deadlineMs: 600_000, ...config },
+    {
+      running: { validated: !pending },
+      rebootOwed: false,
+      async validate() {
+        if (seen.failures === 0) return Promise.resolve();
         seen.failures -= 1;
         return Promise.reject(new Error("the disk is busy"));
-      }
-      return Promise.resolve();
+      },
     },
-    onValidated: () => (seen.validated += 1),
-    onDeadline: () => (seen.deadline += 1),
-    clock,
-    runCommand: run,
-    log: silentLog,
-  });
+    testWorld({ clock, run }),
+    silentLog,
+  );
+  validation.on("validated", () => (seen.validated += 1));
+  validation.on("expired", () => (seen.deadline += 1));
+  validation.start();
   return { clock, seen, validation };
 }
 
@@ -49,7 +52,7 @@ describe("firmware on trial", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("is good once the command has succeeded as well, which is asked again and again", async () => {
+  it("is good once the command has succeeded as well; it is run until it does", async () => {
     const { clock, seen, validation } = onTrial({ command: "check" }, [1, 1, 0]);
     validation.joined();
     await clock.advance(10_000);
@@ -71,7 +74,7 @@ describe("firmware on trial", () => {
     assert.deepEqual([validation.pending, seen.validated, clock.pending], [false, 1, 0]);
   });
 
-  it("falls when it has not proven good by the deadline", async () => {
+  it("expires when it has not proven good by the deadline", async () => {
     const { clock, seen } = onTrial();
     await clock.advance(599_999);
     assert.equal(seen.deadline, 0);
@@ -79,7 +82,7 @@ describe("firmware on trial", () => {
     assert.equal(seen.deadline, 1);
   });
 
-  it("is tried again when it can't be marked", async () => {
+  it("is marked again when the disk refused it once", async () => {
     const { clock, seen, validation } = onTrial();
     seen.failures = 1;
     validation.joined();
@@ -99,7 +102,7 @@ describe("firmware on trial", () => {
     assert.deepEqual([clock.pending, seen.validated, seen.deadline], [0, 0, 0]);
   });
 
-  it("is none where the slot is validated already", async () => {
+  it("has no trial when its slot is validated already", async () => {
     const { clock, seen, validation } = onTrial({}, [], false);
     validation.joined();
     await validation.markValid();
