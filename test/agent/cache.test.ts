@@ -7,6 +7,8 @@ import type { Release } from "../hub/releases.ts";
 import { holdAfter } from "./held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
+const MIB = 1024 * 1024;
+
 describe("an update that is cached first", () => {
   let board: TestBoard;
   afterEach(async () => board.remove());
@@ -58,6 +60,29 @@ describe("an update that is cached first", () => {
     assert.ok(Number(/^bytes=(\d+)-\d+$/.exec(second ?? "")?.[1]) >= 1024 * 1024, second);
     assert.deepEqual(more, []);
     assert.equal(words().at(-1), "completed");
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), release.meta.uuid);
+  });
+
+  it("goes on behind its last synced byte where the hub announces no parts, also past the first MiB", async () => {
+    board = await setUpBoard();
+    const v2 = await board.firmware("2.0.0", { rootfs: { sizeBytes: 3.5 * MIB, seed: "large" } });
+    const release = await board.hub.publish(v2.path, v2.meta);
+    await board.start(configOf());
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    const download = holdAfter(2.5 * MIB);
+    board.hub.faults.add(download, 1);
+    const withoutParts = { partials_checksums: null };
+    board.hub.pushUpdate(IDENTIFIER, release, withoutParts);
+    await download.held;
+    const cached = join(board.dir, "cache", `${release.meta.uuid}.fw.part`);
+    await eventually(() => existsSync(cached) && statSync(cached).size > 2 * MIB, "two MiB are in the cache");
+    await board.restart(configOf());
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    board.hub.pushUpdate(IDENTIFIER, release, withoutParts);
+    await rebooting();
+    const [, second, ...more] = board.hub.downloads.map(({ range }) => range ?? "all");
+    assert.ok(Number(/^bytes=(\d+)-\d+$/.exec(second ?? "")?.[1]) > 2 * MIB, second);
+    assert.deepEqual(more, []);
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), release.meta.uuid);
   });
 });

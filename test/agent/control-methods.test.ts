@@ -77,7 +77,8 @@ describe("an application on the control socket", () => {
   it("publishes metrics without an error", async () => {
     const { request } = await setUp();
     assert.deepEqual((await request("metrics", { values: { queue: 3 } }))["result"], {});
-    assert.equal(codeOf(await request("metrics", { values: "many" })), "unsupported");
+    for (const params of [{ values: "many" }, {}, undefined])
+      assert.equal(codeOf(await request("metrics", params)), "unsupported", JSON.stringify(params));
   });
 
   it("is told what is not for it to ask", async () => {

@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
@@ -160,6 +161,23 @@ describe("extensions of a running agent", () => {
     await start({ geo: true }, { geo: { source: `http://127.0.0.1:${port}/json?key=secret` } });
     assert.deepEqual(await payloads("geo:location:update"), [
       { source: "geoip", latitude: 1.5, longitude: -2.5 },
+    ]);
+    service.closeAllConnections();
+    await new Promise((resolve) => service.close(resolve));
+  });
+
+  it("geo reads no more of a service's answer than it can be long", async () => {
+    const service = createServer((_request, response) => {
+      const endless = async function* (): AsyncGenerator<Buffer> {
+        for (;;) yield await Promise.resolve(Buffer.alloc(64 * 1024, " "));
+      };
+      pipeline(endless(), response).catch(() => undefined); // the agent hangs up
+    });
+    await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
+    const { port } = service.address() as AddressInfo;
+    await start({ geo: true }, { geo: { source: `http://127.0.0.1:${port}/` } });
+    assert.deepEqual(await payloads("geo:location:update"), [
+      { error_code: "unavailable", error_description: "geo.source answers with too much" },
     ]);
     service.closeAllConnections();
     await new Promise((resolve) => service.close(resolve));

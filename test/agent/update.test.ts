@@ -65,6 +65,17 @@ describe("an update from the hub", () => {
     },
   );
 
+  it("is remembered as installed before the reboot, and not as one that broke off", async () => {
+    const release = await setUp();
+    board.hub.deploy(release);
+    await rebooting();
+    const journal = await readFile(join(board.dir, "state/journal.json"), "utf8");
+    const { attempts } = JSON.parse(journal) as { attempts: readonly Record<string, unknown>[] };
+    const [{ uuid, brokenOff, ended } = {}, ...others] = attempts;
+    assert.deepEqual([uuid, brokenOff, others], [release.meta.uuid, 0, []]);
+    assert.equal((ended as { result: string } | null)?.result, "installed");
+  });
+
   it("works without an ops file, by the U-Boot variables alone", async () => {
     const release = await setUp({ ops: false });
     board.hub.deploy(release);
