@@ -11,7 +11,7 @@ import { proveKey } from "../identity/signing.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
-import { Failure, messageOf } from "../platform/failure.ts";
+import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
 import type { Report } from "./check-report.ts";
 
@@ -88,7 +88,8 @@ export async function checkConnection(config: Config, identity: Identity, report
     webSocket.terminate();
     report.add("ok", "connection", `${request.url.host} takes this board`);
   } catch (error) {
-    const text = error instanceof Failure ? error.message : explainConnectError(error);
-    report.fail("connection", "hub", new Failure("unavailable", text, { cause: error }));
+    const code = failedWith(error, "hub_refused") ? error.code : "hub_unreachable";
+    const text = explainConnectError(error);
+    report.fail("connection", "hub", new Failure(code, text, { cause: error }));
   }
 }

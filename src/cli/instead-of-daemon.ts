@@ -1,7 +1,7 @@
-import { ControlError } from "../control/messages.ts";
 import { ControlServer } from "../control/server.ts";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
+import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { VERSION } from "../version.ts";
 
@@ -19,7 +19,7 @@ export async function insteadOfDaemon<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const busy = (): never => {
-    throw new ControlError("unavailable", `hublink ${command} is at work; try again when it has ended`);
+    throw new Failure("unavailable", `hublink ${command} is at work; try again when it has ended`);
   };
   const server = new ControlServer({
     path: config.state.controlSocket,

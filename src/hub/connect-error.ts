@@ -1,5 +1,10 @@
-import { messageOf, systemCode } from "../platform/failure.ts";
-import { UpgradeRefused } from "./handshake.ts";
+/**
+ * The words for a connection that could not be made, for the log, `hublink status` and `hublink check`. The
+ * codes of DNS, TCP and TLS mean nothing to the person at the board; what to check does.
+ */
+import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { HandshakeRefused } from "./handshake.ts";
+import { TlsHelperFailure } from "./tls-helper.ts";
 
 const UNTRUSTED = "the hub's certificate is not signed by a CA this board trusts; check hub.ca_file";
 const UNTRUSTED_OR_INCOMPLETE = `${UNTRUSTED}, and that the hub sends its intermediate certificates`;
@@ -34,8 +39,9 @@ const CERTIFICATE_ALERT =
  * @param clockDoubt why the board's clock may be wrong, if it may be
  */
 export function explainConnectError(error: unknown, clockDoubt?: string): string {
-  if (error instanceof UpgradeRefused) return explainRefusal(error);
+  if (error instanceof HandshakeRefused) return explainRefusal(error);
   const text = messageOf(error);
+  if (error instanceof Failure && !(error instanceof TlsHelperFailure)) return text;
   const alert = CERTIFICATE_ALERT.exec(text)?.[1];
   if (alert === "handshake failure") {
     return `the hub refused the TLS handshake, as it does to a certificate it does not know (TLS alert: ${alert})`;
@@ -47,14 +53,14 @@ export function explainConnectError(error: unknown, clockDoubt?: string): string
   if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
   // With several addresses to try, Node puts the errors of all into one; the first speaks for them.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  const code = systemCode(first) ?? "";
+  const code = (first instanceof TlsHelperFailure ? first.nodeCode : systemCode(first)) ?? "";
   if (code === "CERT_NOT_YET_VALID" && clockDoubt !== undefined)
     return `the hub's certificate can't be judged: ${clockDoubt}; it is tried again when the clock is set (${code})`;
   const meaning = MEANING[code];
   return meaning === undefined ? text : `${meaning} (${code})`;
 }
 
-function explainRefusal(refused: UpgradeRefused): string {
+function explainRefusal(refused: HandshakeRefused): string {
   switch (refused.status) {
     case 401:
       return `${refused.message}; check the identity, and that the hub knows this device`;

@@ -1,7 +1,7 @@
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
-import { UPGRADE_TIMEOUT_MS } from "./link.ts";
-import type { UpgradeRequest } from "./handshake.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "./link.ts";
+import type { HandshakeRequest } from "./handshake.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { engineContext } from "../identity/pkcs11-engine.ts";
 import type { ConnectionCredentials, Identity, TlsCredentials } from "../identity/identity.ts";
@@ -22,7 +22,7 @@ export function hubRequests(
   hub: HubAddress,
   identity: Identity,
   ca: readonly string[],
-): (signingTimeMs: number, vsn: string) => Promise<UpgradeRequest> {
+): (signingTimeMs: number, vsn: string) => Promise<HandshakeRequest> {
   const secureContextOf = reusedContext(ca);
   const proxyFor = chooseProxy(hub.proxy, process.env);
   return async (signingTimeMs, vsn) => {
@@ -39,7 +39,7 @@ export function hubRequests(
           : { kind: "direct", secureContext: secureContextOf(tls), ...servername },
       proxyFor,
       compress: hub.compress,
-      timeoutMs: UPGRADE_TIMEOUT_MS,
+      timeoutMs: HANDSHAKE_TIMEOUT_MS,
     };
   };
 }

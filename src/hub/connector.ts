@@ -5,8 +5,9 @@
  * it believes the hub's own `date`.
  */
 import { type Clock, unlessAborted } from "../platform/clock.ts";
+import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { type OpenedWebSocket, openWebSocket, UpgradeRefused, type UpgradeRequest } from "./handshake.ts";
+import { type OpenedWebSocket, openWebSocket, HandshakeRefused, type HandshakeRequest } from "./handshake.ts";
 import type { Serializer } from "./serializer.ts";
 
 export interface ConnectorOptions {
@@ -15,7 +16,7 @@ export interface ConnectorOptions {
    * @param signingTimeMs the hub's time as far as it is known, else the board's
    * @param vsn the serializer's
    */
-  readonly request: (signingTimeMs: number, vsn: string) => Promise<UpgradeRequest>;
+  readonly request: (signingTimeMs: number, vsn: string) => Promise<HandshakeRequest>;
   readonly serializer: Serializer;
   /** Is used instead, from then on, with a hub that refuses `serializer` and accepts this one. */
   readonly fallback?: Serializer;
@@ -54,7 +55,7 @@ export class HubConnector {
 
   /**
    * Makes one attempt.
-   * @throws UpgradeRefused; the system's or TLS's error; the signal's reason
+   * @throws HandshakeRefused; the system's or TLS's error; the signal's reason
    */
   async open(signal: AbortSignal): Promise<OpenedWebSocket> {
     const opened = await this.#openInEitherSerializer(signal);
@@ -69,7 +70,7 @@ export class HubConnector {
       return await this.#openInTime(refused.vsn, signal);
     } catch (error) {
       const { fallback, log } = this.#options;
-      const forbidden = error instanceof UpgradeRefused && error.status === 403;
+      const forbidden = error instanceof HandshakeRefused && error.status === 403;
       if (!forbidden || fallback === undefined || fallback === refused) throw error;
       const opened = await this.#openInTime(fallback.vsn, signal);
       log.warn(`the hub refuses ${refused.name}; speaking ${fallback.name} from now on`);
@@ -84,7 +85,7 @@ export class HubConnector {
     try {
       return await this.#openFollowing(signedAtMs, vsn, signal);
     } catch (error) {
-      if (!(error instanceof UpgradeRefused)) throw error;
+      if (!(error instanceof HandshakeRefused)) throw error;
       const { dateMs, status } = error;
       this.#noteServerTime(dateMs);
       const doubtful = dateMs !== undefined && Math.abs(dateMs - signedAtMs) >= CLOCK_DOUBT_MS;
@@ -105,10 +106,12 @@ export class HubConnector {
       try {
         return await openWebSocket(request, clock, signal);
       } catch (error) {
-        const next = error instanceof UpgradeRefused ? redirectTarget(error, request.url) : undefined;
+        const next = error instanceof HandshakeRefused ? redirectTarget(error, request.url) : undefined;
         if (next === undefined) throw error;
         if (redirects === MAX_REDIRECTS)
-          throw new Error(`more than ${MAX_REDIRECTS} redirects; check hub.url`, { cause: error });
+          throw new Failure("hub_refused", `more than ${MAX_REDIRECTS} redirects; check hub.url`, {
+            cause: error,
+          });
         log.info("redirected", { to: next.href });
         request = { ...request, url: next };
       }
@@ -123,7 +126,7 @@ export class HubConnector {
 }
 
 /** Where a 3xx leads, as a WebSocket URL; undefined for other answers, and where it would leave TLS. */
-function redirectTarget(refused: UpgradeRefused, from: URL): URL | undefined {
+function redirectTarget(refused: HandshakeRefused, from: URL): URL | undefined {
   const { location } = refused.headers;
   if (refused.status < 300 || refused.status > 399 || location === undefined) return undefined;
   if (!URL.canParse(location, from.href)) return undefined;

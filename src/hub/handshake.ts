@@ -3,7 +3,7 @@ import { isIP, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
 import type { Clock } from "../platform/clock.ts";
-import { systemCode } from "../platform/failure.ts";
+import { Failure, systemCode } from "../platform/failure.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
 import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
@@ -19,7 +19,7 @@ export interface DirectTls {
 }
 
 /** One attempt to open a WebSocket. */
-export interface UpgradeRequest {
+export interface HandshakeRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
   /** For wss://, to which a ws:// may be redirected; undefined: Node's own trust and no certificate. */
@@ -37,8 +37,8 @@ export interface UpgradeRequest {
  */
 const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
 
-/** The server answered the upgrade with something other than 101. */
-export class UpgradeRefused extends Error {
+/** The server answered the handshake with something other than 101. */
+export class HandshakeRefused extends Failure {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   /** The server's wall-clock time in ms, the only hint a board without a clock may get. */
@@ -47,8 +47,11 @@ export class UpgradeRefused extends Error {
   constructor(status: number, headers: IncomingHttpHeaders) {
     // NervesHub explains itself in this header (device_socket.ex); the body says the same or nothing.
     const reason = headers["nh-connection-error-reason"];
-    super(typeof reason === "string" ? `refused with ${status}: ${reason}` : `refused with ${status}`);
-    this.name = "UpgradeRefused";
+    super(
+      "hub_refused",
+      typeof reason === "string" ? `refused with ${status}: ${reason}` : `refused with ${status}`,
+    );
+    this.name = "HandshakeRefused";
     this.status = status;
     this.headers = headers;
     this.dateMs = serverTime(headers);
@@ -64,11 +67,11 @@ export interface OpenedWebSocket {
 
 /**
  * Opens a WebSocket, paused; one of its own for each attempt, so that headers, certificates and the DNS answer
- * are always fresh. Does not follow redirects: they come as {@link UpgradeRefused}.
- * @throws UpgradeRefused; the system's or TLS's error; the signal's reason
+ * are always fresh. Does not follow redirects: they come as {@link HandshakeRefused}.
+ * @throws HandshakeRefused; the system's or TLS's error; the signal's reason
  */
 export async function openWebSocket(
-  request: UpgradeRequest,
+  request: HandshakeRequest,
   clock: Clock,
   signal: AbortSignal,
 ): Promise<OpenedWebSocket> {
@@ -107,7 +110,7 @@ export async function openWebSocket(
       };
       const onAbort = (): void => fail(signal.reason as Error);
       const cancel = clock.after(request.timeoutMs, () =>
-        fail(new Error(`no answer within ${request.timeoutMs / 1000} s`)),
+        fail(new Failure("hub_unreachable", `no answer within ${request.timeoutMs / 1000} s`)),
       );
       const ended = (): void => {
         cancel();
@@ -122,7 +125,7 @@ export async function openWebSocket(
       });
       webSocket.once("unexpected-response", (httpRequest: ClientRequest, response: IncomingMessage) => {
         response.resume();
-        fail(new UpgradeRefused(response.statusCode ?? 0, response.headers));
+        fail(new HandshakeRefused(response.statusCode ?? 0, response.headers));
         httpRequest.destroy();
       });
     });
@@ -147,7 +150,7 @@ interface TlsRoute {
 
 const PLAIN: TlsRoute = { options: {}, localAddress: () => undefined, failed: () => false };
 
-function tlsRoute({ url, tls }: UpgradeRequest, proxy: Proxy | undefined): TlsRoute {
+function tlsRoute({ url, tls }: HandshakeRequest, proxy: Proxy | undefined): TlsRoute {
   if (tls === undefined || url.protocol === "ws:") return PLAIN;
   if (tls.kind === "helper") {
     const helper = startTlsHelper(hostOf(url.hostname), Number(url.port || 443), tls, proxy);

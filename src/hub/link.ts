@@ -6,7 +6,7 @@
 import { EventEmitter } from "node:events";
 import { Backoff, type BackoffOptions } from "../platform/backoff.ts";
 import { sleep } from "../platform/clock.ts";
-import { Failure, messageOf } from "../platform/failure.ts";
+import { messageOf } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { Channel, type ChannelHandlers } from "./channel.ts";
@@ -49,7 +49,7 @@ interface Ended extends SocketClosed {
 }
 
 /** Longer than TLS on a Pi Zero over a bad modem takes, shorter than a person's patience. */
-export const UPGRADE_TIMEOUT_MS = 30_000;
+export const HANDSHAKE_TIMEOUT_MS = 30_000;
 /** A connection that held this long was a good one: delays start over after it. */
 const STABLE_MS = 60_000;
 const CLOSE_TIMEOUT_MS = 2000;
@@ -146,9 +146,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
         ended = await this.#connect();
         lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
-        lastError = redact(
-          error instanceof Failure ? messageOf(error) : explainConnectError(error, clockDoubt?.()),
-        );
+        lastError = redact(explainConnectError(error, clockDoubt?.()));
       }
       if (this.#isStopped()) return;
       if (ended !== undefined && ended.lastedMs >= STABLE_MS) this.#backoff.reset();

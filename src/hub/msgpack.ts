@@ -1,4 +1,4 @@
-import { FrameError, toFrame, type Serializer } from "./serializer.ts";
+import { invalidFrame, toFrame, type Serializer } from "./serializer.ts";
 
 /** vsn 3.0.0: the same five elements as MessagePack, in binary frames. Loads its library. */
 export async function loadMsgpackSerializer(): Promise<Serializer> {
@@ -26,13 +26,13 @@ export async function loadMsgpackSerializer(): Promise<Serializer> {
     encode: ({ joinRef, ref, topic, event, payload }) =>
       encode([joinRef, ref, topic, event, payload], { extensionCodec, ignoreUndefined: true }),
     decode(data, isBinary) {
-      if (!isBinary) throw new FrameError(`a text frame of ${data.length} bytes`);
+      if (!isBinary) throw invalidFrame(`a text frame of ${data.length} bytes`);
       let parsed: unknown;
       try {
         if (announcedItems(data) > data.length) throw new RangeError("more items than bytes");
         parsed = decode(data, { extensionCodec });
       } catch {
-        throw new FrameError(`${data.length} bytes that are not MessagePack`); // in no words that quote the data
+        throw invalidFrame(`${data.length} bytes that are not MessagePack`); // in no words that quote the data
       }
       return toFrame(parsed);
     },

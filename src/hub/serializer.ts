@@ -1,3 +1,4 @@
+import { Failure } from "../platform/failure.ts";
 import { decodeUtf8 } from "../platform/text.ts";
 
 /** A message of a Phoenix channel, the array `[join_ref, ref, topic, event, payload]` on the wire. */
@@ -17,19 +18,16 @@ export interface Serializer {
   readonly name: "json" | "msgpack";
   readonly vsn: string;
   encode(frame: Frame): string | Uint8Array;
-  /** @throws FrameError naming what is wrong */
+  /** @throws Failure (`frame_invalid`) that names what is wrong */
   decode(data: Uint8Array, isBinary: boolean): Frame;
 }
 
 /** A larger message closes the socket with 1009 before it is read into memory. */
 export const MAX_FRAME_BYTES = 1024 * 1024;
 
-/** What came is not a channel message. */
-export class FrameError extends Error {
-  constructor(problem: string) {
-    super(`not a channel message: ${problem}`);
-    this.name = "FrameError";
-  }
+/** The failure of a decoder: these bytes are not a channel message. */
+export function invalidFrame(problem: string): Failure {
+  return new Failure("frame_invalid", `not a channel message: ${problem}`);
 }
 
 /** vsn 2.0.0: five-element JSON arrays in text frames. */
@@ -38,24 +36,24 @@ export const jsonSerializer: Serializer = {
   vsn: "2.0.0",
   encode: (frame) => JSON.stringify([frame.joinRef, frame.ref, frame.topic, frame.event, frame.payload]),
   decode(data, isBinary) {
-    if (isBinary) throw new FrameError(`a binary frame of ${data.length} bytes`);
+    if (isBinary) throw invalidFrame(`a binary frame of ${data.length} bytes`);
     let parsed: unknown;
     try {
       parsed = JSON.parse(decodeUtf8(data));
     } catch {
-      throw new FrameError(`${data.length} bytes that are not JSON`); // the parser's own words would quote the data
+      throw invalidFrame(`${data.length} bytes that are not JSON`); // the parser's own words would quote the data
     }
     return toFrame(parsed);
   },
 };
 
-/** @throws FrameError naming what is wrong */
+/** @throws Failure (`frame_invalid`) that names what is wrong */
 export function toFrame(parsed: unknown): Frame {
-  if (!Array.isArray(parsed)) throw new FrameError("not an array");
-  if (parsed.length !== 5) throw new FrameError(`an array of ${parsed.length} elements, not 5`);
+  if (!Array.isArray(parsed)) throw invalidFrame("not an array");
+  if (parsed.length !== 5) throw invalidFrame(`an array of ${parsed.length} elements, not 5`);
   const [joinRef, ref, topic, event, payload] = parsed as unknown[];
-  if (typeof topic !== "string") throw new FrameError("the topic is not a string");
-  if (typeof event !== "string") throw new FrameError("the event is not a string");
+  if (typeof topic !== "string") throw invalidFrame("the topic is not a string");
+  if (typeof event !== "string") throw invalidFrame("the event is not a string");
   return { joinRef: toRef("join_ref", joinRef), ref: toRef("ref", ref), topic, event, payload };
 }
 
@@ -63,5 +61,5 @@ export function toFrame(parsed: unknown): Frame {
 function toRef(name: string, value: unknown): string | null {
   if (value === null || typeof value === "string") return value;
   if (typeof value === "number") return String(value);
-  throw new FrameError(`${name} is neither a string nor null`);
+  throw invalidFrame(`${name} is neither a string nor null`);
 }

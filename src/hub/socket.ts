@@ -5,9 +5,9 @@
 import { EventEmitter } from "node:events";
 import type { WebSocket } from "ws";
 import type { Cancel, Clock } from "../platform/clock.ts";
-import { messageOf } from "../platform/failure.ts";
+import { failedWith, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { FrameError, type Frame, type Serializer } from "./serializer.ts";
+import type { Frame, Serializer } from "./serializer.ts";
 
 /** Why a socket ended. */
 export interface SocketClosed {
@@ -163,10 +163,10 @@ export class PhoenixSocket extends EventEmitter<PhoenixSocketEvents> {
     try {
       frame = this.#options.serializer.decode(data, isBinary);
     } catch (error) {
-      if (!(error instanceof FrameError)) throw error;
+      if (!failedWith(error, "frame_invalid")) throw error;
       this.#ignoredThisSecond += 1;
       if (this.#ignoredThisSecond === 1)
-        this.#options.log.warn(`ignored what the hub sent: ${error.message}`);
+        this.#options.log.warn(`ignored what the hub sent: ${messageOf(error)}`);
       return;
     }
     if (frame.topic !== HEARTBEAT_TOPIC) this.emit("frame", frame);

@@ -165,14 +165,15 @@ function environmentOf(key: HelperKey): Readonly<Record<string, string>> {
   return { OPENSSL_CONF: `/dev/fd/${FD.opensslConfig}`, TPM2OPENSSL_TCTI: key.tcti };
 }
 
-/** An error of the helper in Node's terms, so that both routes explain themselves alike. */
-class HelperError extends Error {
-  readonly code: string;
+/** A connection that stunnel could not make. */
+export class TlsHelperFailure extends Failure {
+  /** The code that Node has for the same error, so that both routes are explained alike. */
+  readonly nodeCode: string | undefined;
 
-  constructor(code: string, message: string) {
-    super(message);
-    this.name = "HelperError";
-    this.code = code;
+  constructor(message: string, nodeCode?: string) {
+    super("hub_unreachable", message);
+    this.name = "TlsHelperFailure";
+    this.nodeCode = nodeCode;
   }
 }
 
@@ -203,9 +204,12 @@ const CODES: readonly (readonly [RegExp, string])[] = [
  */
 function explainHelper(log: string, key: HelperKey, startError: Error | undefined, proxy?: Proxy): Error {
   if (systemCode(startError) === "ENOENT") {
-    return new Failure("unavailable", "stunnel is not installed; it does TLS for keys that stay in a chip");
+    return new Failure(
+      "tls_helper_failed",
+      "stunnel is not installed; it does TLS for keys that stay in a chip",
+    );
   }
-  if (startError !== undefined) return new Failure("unavailable", `stunnel: ${messageOf(startError)}`);
+  if (startError !== undefined) return new Failure("tls_helper_failed", `stunnel: ${messageOf(startError)}`);
   const problem = key.kind === "pem" ? undefined : tokenProblem(key, log);
   if (problem !== undefined) return problem;
   if (proxy !== undefined) {
@@ -220,14 +224,14 @@ function explainHelper(log: string, key: HelperKey, startError: Error | undefine
       );
   }
   const code = CODES.find(([pattern]) => pattern.test(log))?.[1];
-  if (code !== undefined) return new HelperError(code, `stunnel: ${code}`);
+  if (code !== undefined) return new TlsHelperFailure(`stunnel: ${code}`, code);
   // An alert of the hub, or whatever else TLS says: OpenSSL's errors hold nothing of the configuration.
   const tls = /SSL_(?:connect|read): .*error:[0-9A-F]+:SSL routines:[^:\n]*:(.+)$/m.exec(log)?.[1];
-  if (tls !== undefined) return new Error(`stunnel: ${tls}`);
+  if (tls !== undefined) return new TlsHelperFailure(`stunnel: ${tls}`);
   return /Configuration failed|Invalid configuration/.test(log)
     ? new Failure(
         "config",
         "stunnel does not take its configuration; is it 5.60 or later, with OpenSSL's engines?",
       )
-    : new HelperError("ECONNRESET", "stunnel: the connection ended before the hub answered");
+    : new TlsHelperFailure("stunnel: the connection ended before the hub answered", "ECONNRESET");
 }

@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import { HubLink, type LinkOptions, type LinkStatus } from "../../src/hub/link.ts";
 import { jsonSerializer } from "../../src/hub/serializer.ts";
-import type { UpgradeRequest } from "../../src/hub/handshake.ts";
+import type { HandshakeRequest } from "../../src/hub/handshake.ts";
 import type { Log } from "../../src/platform/log.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { createWaiting } from "../hub/waiting.ts";
@@ -60,7 +60,7 @@ export interface TinyServer {
 
 /** What a test may change of a link. */
 export interface TestLinkOptions extends Partial<LinkOptions> {
-  readonly http?: Partial<UpgradeRequest>;
+  readonly http?: Partial<HandshakeRequest>;
   readonly random?: () => number;
 }
 
@@ -142,7 +142,7 @@ export function createBench(): Bench {
     },
     link(url, { http = {}, random = () => 0, ...options } = {}) {
       const signed: number[] = [];
-      const request: UpgradeRequest = {
+      const request: HandshakeRequest = {
         url: new URL(url),
         headers: {},
         tls: undefined,

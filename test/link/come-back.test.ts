@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import type { UpgradeRequest } from "../../src/hub/handshake.ts";
+import type { HandshakeRequest } from "../../src/hub/handshake.ts";
 import { createBench, refuse, type Bench, type TestLink, type TinyServer } from "./bench.ts";
 
 const HOUR_MS = 3_600_000;
@@ -113,7 +113,7 @@ describe("the link to the hub", () => {
     it("later and later also when making each connection takes a minute", async () => {
       const held: (() => void)[] = [];
       const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.close(1012) });
-      const request: UpgradeRequest = {
+      const request: HandshakeRequest = {
         url: new URL(server.url),
         headers: {},
         tls: undefined,

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from "node:n
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
 import type { LinkOptions } from "../../src/hub/link.ts";
-import type { UpgradeRequest } from "../../src/hub/handshake.ts";
+import type { HandshakeRequest } from "../../src/hub/handshake.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { refuseUpgrade, resetAtConnect } from "../hub/faults.ts";
 import { startHub, type Hub, type HubOptions } from "../hub/server.ts";
@@ -36,7 +36,7 @@ describe("a hub that can't be reached", () => {
   /** Fails three times over, each time with a request made anew; the third time's reason. */
   const reason = async (
     url: string,
-    http: Partial<UpgradeRequest> = {},
+    http: Partial<HandshakeRequest> = {},
     options: Partial<LinkOptions> = {},
   ): Promise<string> => {
     const link = bench.link(url, { http, ...options });
@@ -52,7 +52,7 @@ describe("a hub that can't be reached", () => {
     await link.stop();
     return lastError;
   };
-  const trusting = (credentials: Partial<Pair> = {}): Partial<UpgradeRequest> => ({
+  const trusting = (credentials: Partial<Pair> = {}): Partial<HandshakeRequest> => ({
     tls: { kind: "direct", secureContext: createSecureContext({ ca: authority.cert, ...credentials }) },
   });
   const tlsHub = async (server: Pair, tls: Partial<HubOptions["tls"]> = {}): Promise<string> => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
-import type { UpgradeRequest } from "../../src/hub/handshake.ts";
+import type { HandshakeRequest } from "../../src/hub/handshake.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { createBench, refuse, type Bench, type TinyServer } from "./bench.ts";
 
@@ -21,7 +21,7 @@ describe("a hub that sends the board elsewhere", () => {
   });
   afterEach(async () => bench.end());
 
-  const trusting = (): Partial<UpgradeRequest> => ({
+  const trusting = (): Partial<HandshakeRequest> => ({
     tls: { kind: "direct", secureContext: createSecureContext({ ca: authority.cert }) },
     headers: { "x-nh-key": "nhp_1" },
   });

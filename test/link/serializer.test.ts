@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import fc from "fast-check";
 import { Socket } from "phoenix";
 import { WebSocket } from "ws";
-import { FrameError, jsonSerializer, type Frame } from "../../src/hub/serializer.ts";
+import { jsonSerializer, type Frame } from "../../src/hub/serializer.ts";
+import { failedWith } from "../../src/platform/failure.ts";
 import { createBench, type Bench } from "./bench.ts";
 
 const decode = (data: Uint8Array, isBinary: boolean): Frame => jsonSerializer.decode(data, isBinary);
@@ -56,19 +57,21 @@ describe("frames as JSON", () => {
       assert.throws(
         () => decode(Buffer.from(data as string), isBinary),
         (error) =>
-          error instanceof FrameError && problem.test(error.message) && !error.message.includes("secret"),
+          failedWith(error, "frame_invalid") &&
+          problem.test(error.message) &&
+          !error.message.includes("secret"),
       );
     });
   }
 
-  it("are taken or refused with a FrameError, whatever comes", () => {
+  it("are taken or refused with frame_invalid, whatever comes", () => {
     const neverElse = (data: Uint8Array, isBinary: boolean): void => {
       try {
         const frame = decode(data, isBinary);
         assert.equal(typeof frame.topic, "string");
         assert.equal(typeof frame.event, "string");
       } catch (error) {
-        assert(error instanceof FrameError, String(error));
+        assert(failedWith(error, "frame_invalid"), String(error));
       }
     };
     const element = fc.oneof(

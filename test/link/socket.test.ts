@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import type { WebSocket } from "ws";
 import type { LinkOptions } from "../../src/hub/link.ts";
 import { MAX_FRAME_BYTES } from "../../src/hub/serializer.ts";
-import type { UpgradeRequest } from "../../src/hub/handshake.ts";
+import type { HandshakeRequest } from "../../src/hub/handshake.ts";
 import { createBench, type Bench, type Peer, type TestLink, type TinyServerOptions } from "./bench.ts";
 
 const HEARTBEAT_MS = 30_000;
@@ -23,7 +23,7 @@ describe("an open socket", () => {
 
   const setUp = async (
     options: TinyServerOptions = {},
-    linkOptions: Partial<LinkOptions> & { http?: Partial<UpgradeRequest> } = {},
+    linkOptions: Partial<LinkOptions> & { http?: Partial<HandshakeRequest> } = {},
   ): Promise<void> => {
     const server = await bench.serve(options);
     link = bench.link(server.url, { heartbeatMs: HEARTBEAT_MS, ...linkOptions });

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { createSecureContext, createServer, type Server } from "node:tls";
 import { explainConnectError } from "../../src/hub/connect-error.ts";
-import { openWebSocket, UpgradeRefused, type UpgradeRequest } from "../../src/hub/handshake.ts";
+import { openWebSocket, HandshakeRefused, type HandshakeRequest } from "../../src/hub/handshake.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { type Authority, createAuthority, type Issued } from "../identity/authority.ts";
 import { missing, output } from "../identity/openssl.ts";
@@ -92,7 +92,7 @@ const servers: Readonly<Record<string, (shown: Shown) => Promise<Running>>> = {
   },
 };
 
-const routes: Readonly<Record<string, () => UpgradeRequest["tls"]>> = {
+const routes: Readonly<Record<string, () => HandshakeRequest["tls"]>> = {
   direct: () => ({
     kind: "direct",
     secureContext: createSecureContext({
@@ -194,7 +194,7 @@ for (const [name, start] of Object.entries(servers)) {
 }
 
 /** What comes of one attempt, in the words a person reads. */
-async function attempt(port: number, tls: UpgradeRequest["tls"]): Promise<string> {
+async function attempt(port: number, tls: HandshakeRequest["tls"]): Promise<string> {
   const request = {
     url: new URL(`wss://localhost:${port}/`),
     headers: {},
@@ -206,7 +206,7 @@ async function attempt(port: number, tls: UpgradeRequest["tls"]): Promise<string
     await openWebSocket(request, systemClock, new AbortController().signal);
     return "opened";
   } catch (error) {
-    if (error instanceof UpgradeRefused && error.status === 200) return "taken"; // TLS was good: it got an answer
+    if (error instanceof HandshakeRefused && error.status === 200) return "taken"; // TLS was good: it got an answer
     return explainConnectError(error);
   }
 }
