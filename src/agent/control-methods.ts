@@ -4,7 +4,7 @@ import type { Validation } from "../care/validation.ts";
 import {
   type AgentStatus,
   ApplyParams,
-  ControlError,
+  ControlFailure,
   MetricsParams,
   summaryOf,
   UploadParams,
@@ -43,7 +43,7 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
     },
     reboot(params) {
       const { success, output } = v.safeParse(RebootParams, params);
-      if (!success) throw new ControlError("unsupported", "reboot takes {reason: text} or nothing");
+      if (!success) throw new Failure("unsupported", "reboot takes {reason: text} or nothing");
       rebooter.reboot(output?.reason ?? "asked for over the control socket");
       return {};
     },
@@ -60,21 +60,23 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
     },
     async apply(params) {
       const { success, output } = v.safeParse(ApplyParams, params);
-      if (!success) throw new ControlError("unsupported", "apply needs {source: path or URL}");
+      if (!success) throw new Failure("unsupported", "apply needs {source: path or URL}");
       const outcome = await updater.apply(await localOffer(output.source, deps.fetching));
-      if (outcome.result !== "installed") throw new ControlError(outcome.result, outcome.reason);
+      if (outcome.result !== "installed") {
+        const code = outcome.result === "failed" ? outcome.failure : "failed";
+        throw new ControlFailure(outcome.result, code, outcome.reason);
+      }
       return { firmware: summaryOf(outcome.firmware) };
     },
     metrics(params) {
       const { success, output } = v.safeParse(MetricsParams, params);
-      if (!success) throw new ControlError("unsupported", "metrics takes {values: {name: number, …}}");
+      if (!success) throw new Failure("unsupported", "metrics takes {values: {name: number, …}}");
       const problem = deps.applicationMetrics.merge(output.values);
-      if (problem !== undefined) throw new ControlError("unsupported", `metrics: ${problem}`);
+      if (problem !== undefined) throw new Failure("unsupported", `metrics: ${problem}`);
       return {};
     },
     async upload(params, gone) {
-      if (!v.is(UploadParams, params))
-        throw new ControlError("unsupported", "upload needs {path: absolute path}");
+      if (!v.is(UploadParams, params)) throw new Failure("unsupported", "upload needs {path: absolute path}");
       if (deps.console === undefined) {
         throw new Failure("config", "the hub's console is not enabled on this board; set console.enabled");
       }
@@ -88,5 +90,9 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
 }
 
 function wrongDirection(): never {
-  throw new ControlError("wrong_direction", "that is a question the agent asks the application");
+  throw new ControlFailure(
+    "wrong_direction",
+    "unsupported",
+    "that is a question the agent asks the application",
+  );
 }

@@ -10,7 +10,7 @@ import { LineSplitter } from "../platform/text.ts";
 import {
   CONTROL_API,
   type ControlEvent,
-  failureCode,
+  failureOf,
   FromAgent,
   HELLO_ID,
   MAX_LINE_BYTES,
@@ -101,10 +101,7 @@ export class ControlClient {
       this.#waiting.set(id, { resolve, reject });
       this.#socket.write(`${JSON.stringify(line)}\n`);
     });
-    if (response.error !== undefined) {
-      const { code, message } = response.error;
-      throw new Failure(failureCode(code), message);
-    }
+    if (response.error !== undefined) throw failureOf(response.error);
     return response.result;
   }
 

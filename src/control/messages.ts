@@ -3,8 +3,8 @@
  * (its docs/ipc.md, api 1), so that applications written for that agent work here unchanged.
  */
 import * as v from "valibot";
-import { Failure } from "../platform/failure.ts";
-import type { FailureCode, FailureKind } from "../platform/failures.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { type FailureCode, type FailureKind, FAILURES } from "../platform/failures.ts";
 
 export const CONTROL_API = 1;
 /** A longer line ends the connection. */
@@ -40,7 +40,14 @@ const Request = v.object({
 });
 export type Request = v.InferOutput<typeof Request>;
 
-const ErrorBody = v.object({ code: v.string(), message: v.string() });
+const ErrorBody = v.object({
+  /** One of api 1's words, by which applications tell kinds of errors apart. */
+  code: v.string(),
+  message: v.string(),
+  /** Ours: the code of the failure, as docs/errors.md lists them. */
+  failure: v.optional(v.string()),
+});
+type ErrorBody = v.InferOutput<typeof ErrorBody>;
 
 const Response = v.object({
   type: v.literal("response"),
@@ -77,19 +84,22 @@ export const FromAgent = v.variant("type", [
 ]);
 export type FromAgent = v.InferOutput<typeof FromAgent>;
 
-/** A request that can't be met; `code` is stable and meant for programs. */
-export class ControlError extends Error {
-  readonly code: string;
+/** A failure that crosses the socket under a word of api 1 that does not follow from its kind. */
+export class ControlFailure extends Failure {
+  readonly word: string;
 
-  constructor(code: string, message: string) {
-    super(message);
-    this.name = "ControlError";
-    this.code = code;
+  constructor(word: string, code: FailureCode, message: string) {
+    super(code, message);
+    this.name = "ControlFailure";
+    this.word = word;
   }
 }
 
-/** The code by which each kind of Failure crosses the socket (api 1). */
-const CODES = {
+/** Failures whose code is a word of api 1 itself. */
+const WORDS: readonly FailureCode[] = ["not_connected", "unknown_method", "unsupported", "controller_taken"];
+
+/** The word of api 1 for each kind of Failure. */
+const KIND_WORDS = {
   usage: "usage",
   "no-input": "no_input",
   unavailable: "unavailable",
@@ -99,15 +109,31 @@ const CODES = {
   other: "failed",
 } as const satisfies Readonly<Record<FailureKind, FailureCode>>;
 
-/** The code of whatever a method threw. */
-export function errorCode(error: unknown): string {
-  if (error instanceof ControlError) return error.code;
-  return error instanceof Failure ? CODES[error.kind] : "failed";
+/** The error of a response to a request that ended with `error`. */
+export function errorBody(error: unknown): ErrorBody {
+  const message = messageOf(error);
+  return error instanceof Failure
+    ? { code: wordOf(error), message, failure: error.code }
+    : { code: "failed", message };
 }
 
-/** The failure that a code stands for at the other end. */
-export function failureCode(code: string): FailureCode {
-  return Object.values(CODES).find((known) => known === code) ?? "failed";
+function wordOf(failure: Failure): string {
+  if (failure instanceof ControlFailure) return failure.word;
+  return WORDS.includes(failure.code) ? failure.code : KIND_WORDS[failure.kind];
+}
+
+/**
+ * The failure that an error of a response stands for. A failure of another kind than the word's would
+ * change the exit code of the command, so the word's own stands for it.
+ */
+export function failureOf({ code: word, message, failure }: ErrorBody): Failure {
+  const code = Object.values(KIND_WORDS).find((known) => known === word) ?? "failed";
+  const exact = isFailureCode(failure) && FAILURES[failure].kind === FAILURES[code].kind;
+  return new Failure(exact ? failure : code, message);
+}
+
+function isFailureCode(text: string | undefined): text is FailureCode {
+  return text !== undefined && Object.hasOwn(FAILURES, text);
 }
 
 const FirmwareSummary = v.object({
@@ -159,7 +185,15 @@ export const AgentStatus = v.object({
   devpath: v.string(),
   fwup_version: v.nullable(v.string()),
   auto_revert_detected: v.boolean(),
-  last_update: v.nullable(v.object({ uuid: v.string(), status: v.string(), reason: v.nullable(v.string()) })),
+  /** The update that was offered last; `failure` is the code of what failed, as docs/errors.md lists them. */
+  last_update: v.nullable(
+    v.object({
+      uuid: v.string(),
+      status: v.string(),
+      reason: v.nullable(v.string()),
+      failure: v.optional(v.nullable(v.string()), null),
+    }),
+  ),
   watchdogs: v.array(v.string()),
   /** Why they are not fed, so that they reset the board. */
   watchdogs_starving: v.nullable(v.string()),

@@ -6,14 +6,14 @@
 import { createServer, type Socket } from "node:net";
 import * as v from "valibot";
 import type { Clock } from "../platform/clock.ts";
-import { messageOf } from "../platform/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { LineSplitter, parseJson } from "../platform/text.ts";
 import {
   CONTROL_API,
-  ControlError,
   type ControlEvent,
-  errorCode,
+  ControlFailure,
+  errorBody,
   type FromAgent,
   FromApplication,
   Hello,
@@ -27,7 +27,7 @@ import { type AskOptions, type ControllerAnswer, Questions } from "./questions.t
 import { listenOn, type SocketFile } from "./socket-file.ts";
 
 /**
- * The methods that applications may call; for the codes of what they throw see {@link errorCode}.
+ * The methods that applications may call; what they throw is sent as {@link errorBody} says.
  * @param gone aborted when the caller has gone: for work that is of use to nobody else
  */
 export type ControlMethods = Readonly<Record<string, (params: unknown, gone: AbortSignal) => unknown>>;
@@ -155,7 +155,7 @@ export class ControlServer {
       (result) => send(socket, { type: "response", id, result }),
       (error: unknown) => {
         this.#options.log.warn(`${method} asked over the control socket failed: ${messageOf(error)}`);
-        refuse(socket, id, errorCode(error), messageOf(error));
+        refuse(socket, id, error);
       },
     );
   }
@@ -163,13 +163,15 @@ export class ControlServer {
   #greet(peer: Peer, line: unknown): void {
     const { agentVersion, log } = this.#options;
     const { success, output: hello } = v.safeParse(Hello, line);
-    let refusal: [code: string, message: string];
+    let refusal: Failure;
     if (!success) {
-      refusal = ["hello_expected", "the first line must be a hello with name, api and a role known here"];
+      const text = "the first line must be a hello with name, api and a role known here";
+      refusal = new ControlFailure("hello_expected", "unsupported", text);
     } else if (hello.api !== CONTROL_API) {
-      refusal = ["api_mismatch", `this agent speaks api ${CONTROL_API}, not ${hello.api}`];
+      const text = `this agent speaks api ${CONTROL_API}, not ${hello.api}`;
+      refusal = new ControlFailure("api_mismatch", "unsupported", text);
     } else if (hello.role === "controller" && this.#controller() !== undefined) {
-      refusal = ["controller_taken", "another connection is already the controller"];
+      refusal = new Failure("controller_taken", "another connection is already the controller");
     } else {
       peer.hello = hello;
       peer.subscriptions = new Set(hello.subscribe);
@@ -183,21 +185,20 @@ export class ControlServer {
       log.debug("an application connected", { name: hello.name, role: hello.role });
       return;
     }
-    refuse(peer.socket, HELLO_ID, ...refusal);
+    refuse(peer.socket, HELLO_ID, refusal);
     peer.socket.destroySoon();
   }
 
   async #answer(peer: Peer, request: Request): Promise<unknown> {
     if (request.method === "subscribe") {
       const params = v.safeParse(SubscribeParams, request.params);
-      if (!params.success) throw new ControlError("unsupported", "subscribe needs {events: [name, …]}");
+      if (!params.success) throw new Failure("unsupported", "subscribe needs {events: [name, …]}");
       peer.subscriptions = new Set(params.output.events);
       return {};
     }
     // Own properties only: every object is born with a `toString`.
     const method = Object.hasOwn(this.#methods, request.method) ? this.#methods[request.method] : undefined;
-    if (method === undefined)
-      throw new ControlError("unknown_method", `there is no method ${request.method}`);
+    if (method === undefined) throw new Failure("unknown_method", `there is no method ${request.method}`);
     return await method(request.params, peer.gone.signal);
   }
 }
@@ -208,6 +209,6 @@ function send(socket: Socket, message: FromAgent | Question): void {
   if (socket.writableLength > MAX_UNREAD_BYTES) socket.pause();
 }
 
-function refuse(socket: Socket, id: string, code: string, message: string): void {
-  send(socket, { type: "response", id, error: { code, message } });
+function refuse(socket: Socket, id: string, error: unknown): void {
+  send(socket, { type: "response", id, error: errorBody(error) });
 }

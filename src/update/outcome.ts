@@ -22,17 +22,20 @@ export interface Failed {
   readonly result: "failed";
   /** One line for people, redacted. */
   readonly reason: string;
+  /** What failed, for programs; docs/errors.md lists the codes. */
+  readonly failure: FailureCode;
   readonly blame: Blame;
 }
 
 /** An update that `error` ended while it was being fetched or written. */
 export function failedBy(error: unknown): Failed {
-  return { result: "failed", reason: reasonOf(error), blame: blameOf(error) };
+  return { ...failedBefore(error), blame: blameOf(error) };
 }
 
 /** An update that `error` ended before anything of it was fetched: the firmware can't be to blame. */
 export function failedBefore(error: unknown): Failed {
-  return { result: "failed", reason: reasonOf(error), blame: "circumstances" };
+  const failure = error instanceof Failure ? error.code : "failed";
+  return { result: "failed", reason: reasonOf(error), failure, blame: "circumstances" };
 }
 
 /** fwup had begun the update and failed at it. */

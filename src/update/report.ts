@@ -12,6 +12,8 @@ import type { Offer } from "./offers.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Updater } from "./updater.ts";
 
+type LastUpdate = NonNullable<AgentStatus["last_update"]>;
+
 /** Listens to the updater from its construction on. */
 export class UpdateReport {
   readonly #updater: Updater;
@@ -28,11 +30,11 @@ export class UpdateReport {
     this.#hub = hub;
     this.#control = control;
     updater.on("received", (offer) => {
-      this.#note(offer, "received", null);
+      this.#note(offer, { status: "received" });
       this.#report(offer, { status: "received" });
     });
     updater.on("started", (offer, name) => {
-      this.#note(offer, "started", null);
+      this.#note(offer, { status: "started" });
       this.#report(offer, {
         status: "started",
         ...(name !== undefined && { downloader_network_interface: name }),
@@ -52,14 +54,18 @@ export class UpdateReport {
 
   #end(offer: Offer, outcome: Outcome): void {
     const installed = outcome.result === "installed" ? outcome.firmware : undefined;
-    const reason = outcome.result === "installed" ? null : outcome.reason;
-    this.#note(offer, outcome.result, reason, installed?.uuid);
+    const failure = outcome.result === "failed" ? outcome.failure : null;
+    this.#note(offer, {
+      status: outcome.result,
+      ...(outcome.result === "installed" ? { uuid: outcome.firmware.uuid } : { reason: outcome.reason }),
+      failure,
+    });
     this.#report(offer, statusOf(outcome));
     if (this.#updater.stopping) return;
     if (installed !== undefined) {
       this.#control.publish("update_installed", { firmware: summaryOf(installed) });
     } else if (outcome.result === "failed") {
-      this.#control.publish("update_failed", { reason: outcome.reason });
+      this.#control.publish("update_failed", { reason: outcome.reason, failure });
     }
   }
 
@@ -68,8 +74,8 @@ export class UpdateReport {
     this.#hub.reportStatus(offer.announced.uuid ?? null, status);
   }
 
-  #note(offer: Offer, status: string, reason: string | null, uuid = offer.announced.uuid ?? ""): void {
-    this.#last = { uuid, status, reason };
+  #note({ announced }: Offer, news: { readonly status: string } & Partial<LastUpdate>): void {
+    this.#last = { uuid: announced.uuid ?? "", reason: null, failure: null, ...news };
   }
 }
 

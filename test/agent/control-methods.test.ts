@@ -112,12 +112,16 @@ describe("an application on the control socket", () => {
   });
 
   it("hears why an update failed", async () => {
-    const { next } = await setUp({}, ["update_failed"]);
+    const { next, request } = await setUp({}, ["update_failed"]);
     const v2 = await board.firmware("2.0.0", { platform: "another" });
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
     const { event, payload } = await next();
     assert.equal(event, "update_failed");
-    assert.match(String((payload as Message)["reason"]), /^fwup error: /);
+    const { reason, failure } = payload as Message;
+    assert.match(String(reason), /^fwup error: /);
+    assert.equal(failure, "fwup_refused");
+    const status = (await request("status"))["result"] as Message;
+    assert.deepEqual(status["last_update"], { uuid: v2.uuid, status: "failed", reason, failure });
   });
 
   it("hears of the connection as it goes and comes", async () => {

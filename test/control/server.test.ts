@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { ControlError } from "../../src/control/messages.ts";
+import { ControlFailure } from "../../src/control/messages.ts";
 import { type ControlMethods, ControlServer, type ControlServerOptions } from "../../src/control/server.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
@@ -86,7 +86,11 @@ describe("the control socket", () => {
       assert.deepEqual(await second.next(), {
         type: "response",
         id: "hello",
-        error: { code: "controller_taken", message: "another connection is already the controller" },
+        error: {
+          code: "controller_taken",
+          message: "another connection is already the controller",
+          failure: "controller_taken",
+        },
       });
       await second.closed;
       await first.close();
@@ -124,27 +128,28 @@ describe("the control socket", () => {
       assert.deepEqual(await one.next(), { type: "response", id: "mine", result: { a: [1] } });
     });
 
-    it("with the code of what went wrong", async () => {
-      const thrown: Record<string, Error> = {
-        unsupported: new ControlError("unsupported", "not here"),
-        no_input: new Failure("no_input", "no such file"),
-        unavailable: new Failure("unavailable", "try later"),
-        failed: new Error("surprise"),
-      };
-      await listen({
-        methods: Object.fromEntries(
-          Object.entries(thrown).map(([name, error]) => [
-            name,
-            () => {
-              throw error;
-            },
-          ]),
-        ),
+    const errors: readonly [thrown: Error, code: string, failure: string | undefined][] = [
+      [new Failure("unsupported", "not here"), "unsupported", "unsupported"],
+      [new Failure("not_connected", "no hub"), "not_connected", "not_connected"],
+      [new Failure("no_input", "no such file"), "no_input", "no_input"],
+      [new Failure("key_missing", "no key"), "no_input", "key_missing"],
+      [new Failure("reboot_pending", "reboot first"), "unavailable", "reboot_pending"],
+      [new Failure("fwup_stalled", "the disk fails"), "io", "fwup_stalled"],
+      [new Failure("checksum_wrong", "damaged"), "failed", "checksum_wrong"],
+      [new ControlFailure("ignored", "fwup_stalled", "older"), "ignored", "fwup_stalled"],
+      [new Error("surprise"), "failed", undefined],
+    ];
+    for (const [thrown, code, failure] of errors) {
+      it(`with ${code} for ${failure ?? "a defect"}, and the code of the failure beside it`, async () => {
+        const method = (): never => {
+          throw thrown;
+        };
+        await listen({ methods: { method } });
+        const { error } = await (await welcomed()).request("method");
+        const { message } = thrown;
+        assert.deepEqual(error, { code, message, ...(failure !== undefined && { failure }) });
       });
-      const one = await welcomed();
-      for (const [code, { message }] of Object.entries(thrown))
-        assert.deepEqual((await one.request(code))["error"], { code, message });
-    });
+    }
 
     it("with unknown_method for others, also for names that objects have by birth", async () => {
       await listen();
