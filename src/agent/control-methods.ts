@@ -50,10 +50,10 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
     async revert() {
       const { state } = updater.status;
       if (state === "installed") {
-        throw new Failure("unavailable", "an update is installed; reboot into it, then revert");
+        throw new Failure("reboot_pending", "an update is installed; reboot into it, then revert");
       }
       if (state !== "idle") {
-        throw new Failure("unavailable", "an update is under way; revert when it has ended");
+        throw new Failure("update_in_progress", "an update is under way; revert when it has ended");
       }
       await firmware.revert();
       return {};

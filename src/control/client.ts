@@ -77,7 +77,7 @@ export class ControlClient {
     const greeted = Promise.race([welcome, this.#exchange(HELLO_ID, hello)]);
     try {
       if ((await within(systemClock, HELLO_TIMEOUT_MS, greeted, undefined)) === undefined) {
-        throw new Failure("unavailable", `the daemon on ${path} does not answer; restart it`);
+        throw new Failure("daemon_unreachable", `the daemon on ${path} does not answer; restart it`);
       }
     } catch (error) {
       this.#socket.destroy();
@@ -109,7 +109,9 @@ export class ControlClient {
     try {
       this.#handle(v.parse(FromAgent, JSON.parse(line)));
     } catch {
-      this.#end("what listens on the control socket is no hublink");
+      this.#end(
+        `another program than hublink answers on ${this.#options.path}; correct state.control_socket`,
+      );
       this.#socket.destroy();
     }
   }
@@ -126,7 +128,7 @@ export class ControlClient {
   }
 
   #end(problem: string): void {
-    for (const { reject } of this.#waiting.values()) reject(new Failure("unavailable", problem));
+    for (const { reject } of this.#waiting.values()) reject(new Failure("daemon_unreachable", problem));
     this.#waiting.clear();
   }
 }
@@ -142,7 +144,7 @@ async function open(path: string): Promise<Socket | undefined> {
         reject(
           new Failure("permission", `control socket ${path}: permission denied; run as root or its group`),
         );
-      } else reject(new Failure("unavailable", `control socket ${path}: ${messageOf(error)}`));
+      } else reject(new Failure("daemon_unreachable", `control socket ${path}: ${messageOf(error)}`));
     });
   });
 }

@@ -60,8 +60,8 @@ async function removeStale(path: string): Promise<void> {
     const stats = await lstat(path);
     if (!stats.isSocket()) {
       throw new Failure(
-        "config",
-        `state.control_socket ${path} is there and is no socket; name another path`,
+        "socket_invalid",
+        `state.control_socket: ${path} is a file of another kind, not a socket; name another path`,
       );
     }
     await unlink(path);
@@ -78,7 +78,7 @@ async function groupId(name: string): Promise<number> {
     .find(([group]) => group === name);
   const gid = Number(entry?.[2]);
   if (entry === undefined || !Number.isInteger(gid)) {
-    throw new Failure("config", `state.control_group: there is no group ${name} in /etc/group`);
+    throw new Failure("socket_invalid", `state.control_group: there is no group ${name} in /etc/group`);
   }
   return gid;
 }

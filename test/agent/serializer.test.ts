@@ -10,7 +10,7 @@ describe('hub.serializer = "msgpack"', () => {
   const start = async (vsns?: readonly string[]): Promise<void> => {
     board = await setUpBoard({ hub: vsns === undefined ? {} : { vsns } });
     await board.start({
-      hub: { ...board.config().hub, serializer: "msgpack" },
+      hub: { serializer: "msgpack" },
       extensions: { health: false },
     });
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);

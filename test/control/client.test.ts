@@ -71,8 +71,8 @@ describe("a command that asks the daemon", () => {
   it("fails when another program listens there", async () => {
     await listen({ hello: "HTTP/1.1 400 Bad Request\r\n\r\n" });
     await assert.rejects(connectToDaemon({ path }), {
-      kind: "unavailable",
-      message: /control socket is no hublink/,
+      code: "daemon_unreachable",
+      message: `another program than hublink answers on ${path}; correct state.control_socket`,
     });
   });
 
