@@ -155,7 +155,10 @@ describe("hublink run", () => {
     await writeFile(path, "precious");
     const { code, stderr } = await hublink(["run", "--config", config]);
     assert.equal(code, 78);
-    assert.match(stderr, /^hublink: state\.control_socket: .*hublink\.sock is a file of another kind, not a socket; .+$/m);
+    assert.match(
+      stderr,
+      /^hublink: state\.control_socket: .*hublink\.sock is a file of another kind, not a socket; .+$/m,
+    );
     assert.equal(await readFile(path, "utf8"), "precious");
   });
 
