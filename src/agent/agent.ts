@@ -17,7 +17,7 @@ import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { type Log, tappedLog } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
-import { createRemoteAccess } from "../remote/access.ts";
+import { RemoteAccess } from "../remote/access.ts";
 import { Archives } from "../update/archives.ts";
 import { Application } from "../update/application.ts";
 import { Approval } from "../update/approval.ts";
@@ -172,16 +172,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const freshUrl = new FreshUrl(device, clock);
 
-  const access = createRemoteAccess({
-    config,
-    identifier: identity.identifier,
-    firmware,
-    link,
-    onUploadProgress: (progress) => control.publish("upload_progress", progress),
-    answerScript: (payload) => device.send({ event: "scripts/run", payload }),
-    clock,
-    log,
-  });
+  const { identifier } = identity;
+  const access = new RemoteAccess({ config, identifier, firmware, link, world, log });
+  access.console?.on("uploadProgress", (progress) => control.publish("upload_progress", progress));
+  access.scripts.on("result", (payload) => device.send({ event: "scripts/run", payload }));
 
   const applicationMetrics = createApplicationMetrics();
   const extensions = createExtensionsTopic({

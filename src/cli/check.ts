@@ -12,8 +12,9 @@ import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
 import { chooseProxy } from "../platform/proxy.ts";
+import { systemWorld } from "../platform/world.ts";
 import { accountOf, ownAccount } from "../remote/account.ts";
-import { findTerminalWay } from "../remote/terminal-ways.ts";
+import { findTerminalBackend } from "../remote/terminal-backends.ts";
 import { checkBoard } from "./check-board.ts";
 import { checkCommands, checkExecutable } from "./check-commands.ts";
 import { checkConnection, checkIdentity } from "./check-identity.ts";
@@ -130,9 +131,9 @@ async function checkConsole({ console: settings, extensions }: Config, report: R
   try {
     const account = accountOf(settings.user);
     await checkExecutable("shell", settings.shell);
-    const way = await findTerminalWay({ clock: systemClock, log: silentLog });
+    const backend = await findTerminalBackend({ world: systemWorld, log: silentLog });
     const who = account?.name ?? ownAccount().name;
-    if (way.isTerminal) report.add("ok", "console", `${settings.shell} as ${who}, by ${way.name}`);
+    if (backend.isTerminal) report.add("ok", "console", `${settings.shell} as ${who}, by ${backend.name}`);
     else {
       const missing = "no terminal: neither busybox telnetd nor script works here";
       report.add("warn", "console", `${settings.shell} as ${who} on pipes, ${missing}`);

@@ -1,16 +1,20 @@
+/**
+ * The user that a shell runs as, and the user that the agent runs as. They are looked up in the system's list of
+ * users without getpwnam, which a Node without native code does not have.
+ */
 import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 
-/** Who a shell runs as. */
+/** The user that a shell runs as. */
 export interface Account {
   readonly name: string;
   readonly uid: number;
   readonly gid: number;
 }
 
-/** The agent's own user; the system's list of users need not have it. */
+/** The agent's own user, which the system's list of users need not contain. */
 export function ownAccount(): { readonly name: string; readonly home: string } {
   try {
     const { username, homedir } = userInfo();
@@ -24,7 +28,7 @@ export function ownAccount(): { readonly name: string; readonly home: string } {
 /**
  * The user that `console.user` names; undefined for the agent's own.
  * @param root the root folder, `/` on a board
- * @throws Failure when there is no such user, or the agent may not become one
+ * @throws Failure when there is no such user, or the agent has no right to run a shell as that user
  */
 export function accountOf(user: string, root = "/"): Account | undefined {
   if (user === "") return undefined;

@@ -1,35 +1,33 @@
+/**
+ * Files that the hub sends to the board in pieces. Each is written under a reserved name, synced, and renamed
+ * when it is complete: a power cut or a lost connection leaves no half file under the name that people use. Names
+ * and sizes come from the network, so a name never leads out of the folder, and memory and disk are bounded.
+ */
 import { randomBytes } from "node:crypto";
+import { EventEmitter } from "node:events";
 import { chown, mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { syncPath } from "../platform/files.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { syncPath } from "../platform/files.ts";
 import type { Account } from "./account.ts";
 
 export interface ReceivedFilesOptions {
   readonly dir: string;
   readonly maxBytes: number;
-  /** Whose the files are to be; the agent's own user's when undefined. */
+  /** The user who is to own the files; the agent's own user when undefined. */
   readonly owner: () => Account | undefined;
-  /** Tells whoever sends it what has become of a file. */
-  readonly tell: (text: string) => void;
   readonly clock: Clock;
 }
 
-/** Files that come in pieces over the hub, each written beside and renamed when it is complete. */
-export interface ReceivedFiles {
-  begin(name: string): void;
-  /** @param number of the piece: one more than the last, or 0 */
-  add(name: string, number: number, piece: Uint8Array): void;
-  complete(name: string): void;
-  /** Nothing more comes of those that have begun. */
-  abort(reason: string): void;
-  /** Resolves when nothing is written any more. */
-  settled(): Promise<void>;
+interface ReceivedFilesEvents {
+  /** A file is complete, or can't be received: one line for the person who sends it. */
+  notice: [text: string];
 }
 
 interface Transfer {
-  /** All that is done to the file, one after the other. */
+  readonly name: string;
+  /** The steps of this file, one after the other. */
   work: Promise<void>;
   failed: boolean;
   file: FileHandle | undefined;
@@ -37,146 +35,168 @@ interface Transfer {
   sizeBytes: number;
   unwrittenBytes: number;
   lastNumber: number;
-  cancelSilence: Cancel;
+  cancelTimeout: Cancel;
 }
 
-/** Beside the files: dotted, and of a name that is no one's file. */
+/** Unfinished files are in the same folder, hidden, under a reserved prefix. */
 const PART_PREFIX = ".hublink-part-";
 const MAX_TRANSFERS = 4;
-/** A disk so much slower than the line is given up on; what comes can't be held back. */
+/** A transfer fails when the disk falls this far behind the line, because the hub can't be slowed down. */
 const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024;
-/** Whoever sends has gone away. */
-const SILENCE_MS = 60_000;
+/** After this time without a piece the sender is taken to be gone. */
+const PIECE_TIMEOUT_MS = 60_000;
 const MAX_NAME_BYTES = 255;
 
-export function createReceivedFiles(options: ReceivedFilesOptions): ReceivedFiles {
-  const { dir, maxBytes, tell, clock } = options;
-  const transfers = new Map<string, Transfer>();
-  const leftovers = new Set<Promise<void>>();
-  let cleaned: Promise<void> | undefined;
+export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
+  readonly #options: ReceivedFilesOptions;
+  readonly #transfers = new Map<string, Transfer>();
+  /** Work on files that no longer belong to a transfer: renaming a complete one, removing a failed one. */
+  readonly #finishing = new Set<Promise<void>>();
+  #prepared: Promise<void> | undefined;
 
-  const fail = (name: string, transfer: Transfer, reason: string): void => {
-    if (transfer.failed) return;
-    transfer.failed = true;
-    transfer.cancelSilence();
-    if (transfers.get(name) === transfer) transfers.delete(name);
-    tell(`${name} is not received: ${reason}`);
-    finish(transfer.work.then(async () => discard(transfer)));
-  };
-  const finish = (work: Promise<void>): void => {
-    const done = work.catch((error: unknown) => tell(messageOf(error)));
-    leftovers.add(done);
-    void done.then(() => leftovers.delete(done));
-  };
-  /** Adds a step; the first that fails ends the transfer. */
-  const next = (name: string, transfer: Transfer, step: () => Promise<void>): void => {
+  constructor(options: ReceivedFilesOptions) {
+    super();
+    this.#options = options;
+  }
+
+  begin(name: string): void {
+    const problem =
+      nameProblem(name) ?? (this.#transfers.size >= MAX_TRANSFERS ? "too many at once" : undefined);
+    if (problem !== undefined) {
+      this.emit("notice", `${printableName(name)} is not received: ${problem}`);
+      return;
+    }
+    const previous = this.#transfers.get(name);
+    if (previous !== undefined) this.#fail(previous, "it was sent anew");
+    const { dir } = this.#options;
+    const transfer: Transfer = {
+      name,
+      work: (this.#prepared ??= prepare(dir).catch(() => undefined)), // opening the file reports the error
+      failed: false,
+      file: undefined,
+      path: join(dir, `${PART_PREFIX}${randomBytes(8).toString("hex")}`),
+      sizeBytes: 0,
+      unwrittenBytes: 0,
+      lastNumber: -1,
+      cancelTimeout: () => undefined,
+    };
+    this.#transfers.set(name, transfer);
+    this.#restartTimeout(transfer);
+    this.#addStep(transfer, async () => {
+      await mkdir(dir, { recursive: true });
+      transfer.file = await open(transfer.path, "wx", 0o600);
+    });
+  }
+
+  /** @param number of the piece: one more than the last, or 0 */
+  add(name: string, number: number, piece: Uint8Array): void {
+    const transfer = this.#transfers.get(name);
+    if (transfer === undefined) return; // refused or failed, and reported
+    const { dir, maxBytes } = this.#options;
+    this.#restartTimeout(transfer);
+    // The hub's page numbers the pieces of each block that the browser reads from 0 (seen in its console.js).
+    if (number !== transfer.lastNumber + 1 && number !== 0) {
+      this.#fail(transfer, `piece ${number} came after ${transfer.lastNumber}; send it again`);
+      return;
+    }
+    transfer.lastNumber = number;
+    transfer.sizeBytes += piece.length;
+    if (transfer.sizeBytes > maxBytes) {
+      this.#fail(transfer, `it is larger than console.max_upload_mib allows (${maxBytes} bytes)`);
+      return;
+    }
+    transfer.unwrittenBytes += piece.length;
+    if (transfer.unwrittenBytes > MAX_UNWRITTEN_BYTES) {
+      this.#fail(transfer, `${dir} takes it too slowly`);
+      return;
+    }
+    this.#addStep(transfer, async () => {
+      await transfer.file?.writeFile(piece);
+      transfer.unwrittenBytes -= piece.length;
+    });
+  }
+
+  complete(name: string): void {
+    const transfer = this.#transfers.get(name);
+    if (transfer === undefined) return;
+    this.#transfers.delete(name);
+    transfer.cancelTimeout();
+    this.#addStep(transfer, async () => this.#moveIntoPlace(transfer));
+    this.#finish(transfer.work);
+  }
+
+  /** Drops all unfinished files. */
+  abort(reason: string): void {
+    for (const transfer of this.#transfers.values()) this.#fail(transfer, reason);
+  }
+
+  /** Resolves when nothing more is written. */
+  async settled(): Promise<void> {
+    while (this.#finishing.size > 0) await Promise.all(this.#finishing);
+  }
+
+  async #moveIntoPlace({ file, path, name, sizeBytes }: Transfer): Promise<void> {
+    if (file === undefined) return;
+    const { dir } = this.#options;
+    const owner = this.#options.owner();
+    if (owner !== undefined) await chown(path, owner.uid, owner.gid);
+    await file.sync();
+    await file.close();
+    await rename(path, join(dir, name));
+    await syncPath(dir);
+    this.emit("notice", `received ${name}, ${sizeBytes} bytes, in ${dir}`);
+  }
+
+  /** Adds a step; the first that throws ends the transfer. */
+  #addStep(transfer: Transfer, step: () => Promise<void>): void {
     transfer.work = transfer.work.then(async () => {
       if (transfer.failed) return;
       try {
         await step();
       } catch (error) {
-        fail(name, transfer, diskProblem(error, dir));
+        this.#fail(transfer, diskProblem(error, this.#options.dir));
       }
     });
-  };
-  const listen = (name: string, transfer: Transfer): void => {
-    transfer.cancelSilence();
-    transfer.cancelSilence = clock.after(SILENCE_MS, () => fail(name, transfer, "the rest of it never came"));
-  };
+  }
 
-  const prepare = async (): Promise<void> => {
-    await mkdir(dir, { recursive: true });
-    // What a power cut has left.
-    const names = await readdir(dir);
-    const parts = names.filter((name) => name.startsWith(PART_PREFIX));
-    await Promise.all(parts.map(async (name) => rm(join(dir, name), { force: true })));
-  };
+  #fail(transfer: Transfer, reason: string): void {
+    if (transfer.failed) return;
+    const { name } = transfer;
+    transfer.failed = true;
+    transfer.cancelTimeout();
+    if (this.#transfers.get(name) === transfer) this.#transfers.delete(name);
+    this.emit("notice", `${name} is not received: ${reason}`);
+    this.#finish(transfer.work.then(async () => discard(transfer)));
+  }
 
-  return {
-    begin(name) {
-      const refusal = nameProblem(name) ?? (transfers.size >= MAX_TRANSFERS && "too many at once");
-      const printable = printableName(name);
-      if (refusal !== false) {
-        tell(`${printable} is not received: ${refusal}`);
-        return;
-      }
-      const previous = transfers.get(name);
-      if (previous !== undefined) fail(name, previous, "it was sent anew");
-      const transfer: Transfer = {
-        work: (cleaned ??= prepare().catch(() => undefined)), // opening the file tells what is wrong
-        failed: false,
-        file: undefined,
-        path: join(dir, `${PART_PREFIX}${randomBytes(8).toString("hex")}`),
-        sizeBytes: 0,
-        unwrittenBytes: 0,
-        lastNumber: -1,
-        cancelSilence: () => undefined,
-      };
-      transfers.set(name, transfer);
-      listen(name, transfer);
-      next(name, transfer, async () => {
-        await mkdir(dir, { recursive: true });
-        transfer.file = await open(transfer.path, "wx", 0o600);
-      });
-    },
-    add(name, number, piece) {
-      const transfer = transfers.get(name);
-      if (transfer === undefined) return; // refused, or failed: that was told
-      listen(name, transfer);
-      // The hub's page counts each block that the browser reads anew, from 0 (seen in its console.js).
-      if (number !== transfer.lastNumber + 1 && number !== 0) {
-        fail(name, transfer, `piece ${number} came after ${transfer.lastNumber}; send it again`);
-        return;
-      }
-      transfer.lastNumber = number;
-      transfer.sizeBytes += piece.length;
-      if (transfer.sizeBytes > maxBytes) {
-        fail(name, transfer, `it is larger than console.max_upload_mib allows (${maxBytes} bytes)`);
-        return;
-      }
-      transfer.unwrittenBytes += piece.length;
-      if (transfer.unwrittenBytes > MAX_UNWRITTEN_BYTES) {
-        fail(name, transfer, `${dir} takes it too slowly`);
-        return;
-      }
-      next(name, transfer, async () => {
-        await transfer.file?.writeFile(piece);
-        transfer.unwrittenBytes -= piece.length;
-      });
-    },
-    complete(name) {
-      const transfer = transfers.get(name);
-      if (transfer === undefined) return;
-      transfers.delete(name);
-      transfer.cancelSilence();
-      next(name, transfer, async () => {
-        const { file } = transfer;
-        if (file === undefined) return;
-        const owner = options.owner();
-        if (owner !== undefined) await chown(transfer.path, owner.uid, owner.gid);
-        await file.sync();
-        await file.close();
-        await rename(transfer.path, join(dir, name));
-        await syncPath(dir);
-        tell(`received ${name}, ${transfer.sizeBytes} bytes, in ${dir}`);
-      });
-      finish(transfer.work);
-    },
-    abort(reason) {
-      for (const [name, transfer] of transfers) fail(name, transfer, reason);
-    },
-    async settled() {
-      while (leftovers.size > 0) await Promise.all(leftovers);
-    },
-  };
+  #finish(work: Promise<void>): void {
+    const done = work.catch((error: unknown) => void this.emit("notice", messageOf(error)));
+    this.#finishing.add(done);
+    void done.then(() => this.#finishing.delete(done));
+  }
+
+  #restartTimeout(transfer: Transfer): void {
+    transfer.cancelTimeout();
+    transfer.cancelTimeout = this.#options.clock.after(PIECE_TIMEOUT_MS, () =>
+      this.#fail(transfer, "the rest of it never came"),
+    );
+  }
+}
+
+/** Makes the folder, and removes the unfinished files that a power cut has left there. */
+async function prepare(dir: string): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const names = await readdir(dir);
+  const parts = names.filter((name) => name.startsWith(PART_PREFIX));
+  await Promise.all(parts.map(async (name) => rm(join(dir, name), { force: true })));
 }
 
 async function discard({ file, path }: Transfer): Promise<void> {
-  await file?.close().catch(() => undefined); // it was closed before what failed
+  await file?.close().catch(() => undefined); // moveIntoPlace may have closed it before it failed
   await rm(path, { force: true });
 }
 
-/** Why a name from the network can't be a file's in our folder. */
+/** Why a name from the network can't be the name of a file in the folder. */
 function nameProblem(name: string): string | undefined {
   if (name === "" || name === "." || name === ".." || /[/\\\u0000-\u001f\u007f-\u009f]/.test(name)) {
     return "its name is no plain file name";
@@ -185,7 +205,7 @@ function nameProblem(name: string): string | undefined {
   return Buffer.byteLength(name) > MAX_NAME_BYTES ? "its name is too long" : undefined;
 }
 
-/** It is shown on a terminal. */
+/** A refused name without control characters: it is shown on a terminal. */
 function printableName(name: string): string {
   return JSON.stringify(name.slice(0, MAX_NAME_BYTES)).slice(1, -1);
 }

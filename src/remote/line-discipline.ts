@@ -1,13 +1,12 @@
-/** What a terminal driver does for a shell that has only a pipe to read from. */
-export interface LineDiscipline {
-  /** Takes what is typed. */
-  typed(keys: string): void;
-}
+/**
+ * The work of a terminal driver, for a shell that has only a pipe to read from: echo, erasing, and the control
+ * characters that end a line, a program or the input. Without it people at the hub would type blind.
+ */
 
 export interface LineDisciplineOptions {
   /** Shows what is typed. */
   readonly echo: (text: string) => void;
-  /** A line is complete. */
+  /** Called with each complete line. */
   readonly send: (line: string) => void;
   /** Ctrl-C. */
   readonly interrupt: () => void;
@@ -15,57 +14,61 @@ export interface LineDisciplineOptions {
   readonly endOfInput: () => void;
 }
 
-/** As the kernel's own: what is typed past it is not taken. */
+/** The kernel's own limit (N_TTY); characters past it are dropped. */
 const MAX_LINE_LENGTH = 4096;
-/** The sequences of cursor and function keys, which a line without an editor has no use for. */
+/** Sequences of cursor and function keys, which this simple editor does not know. */
 const ESCAPE_SEQUENCE = /\u001b(?:[[O][0-9;?]*[ -/]*[@-~]|.)?/gs;
 
-/** Echo, erasing, and the control characters that end a line, a program or the input. */
-export function createLineDiscipline(options: LineDisciplineOptions): LineDiscipline {
-  let line: string[] = [];
+export class LineDiscipline {
+  readonly #options: LineDisciplineOptions;
+  #line: string[] = [];
 
-  const erase = (count: number): void => {
-    const erased = line.splice(line.length - Math.min(count, line.length));
-    options.echo("\b \b".repeat(erased.length));
-  };
-  const take = (character: string): void => {
-    switch (character) {
+  constructor(options: LineDisciplineOptions) {
+    this.#options = options;
+  }
+
+  type(keys: string): void {
+    for (const key of keys.replace(ESCAPE_SEQUENCE, "").replace(/\r\n/g, "\r")) this.#handleKey(key);
+  }
+
+  #handleKey(key: string): void {
+    const { echo, send, interrupt, endOfInput } = this.#options;
+    switch (key) {
       case "\r":
       case "\n":
-        options.echo("\r\n");
-        options.send(`${line.join("")}\n`);
-        line = [];
+        echo("\r\n");
+        send(`${this.#line.join("")}\n`);
+        this.#line = [];
         break;
-      case "\u0003":
-        line = [];
-        options.echo("^C\r\n");
-        options.interrupt();
+      case "\u0003": // Ctrl-C
+        this.#line = [];
+        echo("^C\r\n");
+        interrupt();
         break;
-      case "\u0004":
-        if (line.length === 0) options.endOfInput();
+      case "\u0004": // Ctrl-D
+        if (this.#line.length === 0) endOfInput();
         break;
       case "\u0008":
       case "\u007f":
-        erase(1);
+        this.#erase(1);
         break;
       case "\u0015": // Ctrl-U
-        erase(line.length);
+        this.#erase(this.#line.length);
         break;
       default:
-        if ((character < " " && character !== "\t") || line.length === MAX_LINE_LENGTH) return;
-        line.push(character);
-        options.echo(character);
+        if ((key < " " && key !== "\t") || this.#line.length === MAX_LINE_LENGTH) return;
+        this.#line.push(key);
+        echo(key);
     }
-  };
+  }
 
-  return {
-    typed(keys) {
-      for (const character of keys.replace(ESCAPE_SEQUENCE, "").replace(/\r\n/g, "\r")) take(character);
-    },
-  };
+  #erase(count: number): void {
+    const erased = this.#line.splice(this.#line.length - Math.min(count, this.#line.length));
+    this.#options.echo("\b \b".repeat(erased.length));
+  }
 }
 
-/** Output with the CR before each LF that a terminal driver adds. */
+/** Puts a CR before each LF of an output, as a terminal driver does. */
 export function withCarriageReturns(output: Buffer): Buffer {
   return Buffer.from(output.toString("latin1").replace(/\r?\n/g, "\r\n"), "latin1");
 }

@@ -1,51 +1,45 @@
+/**
+ * The extension `local_shell`: a shell when the hub requests one, which ends when the extension is detached. It
+ * runs what `[console]` says; the hub shows it on a page of its own.
+ */
 import { constants } from "node:os";
 import * as v from "valibot";
-import type { Extension } from "../extensions/extension.ts";
+import type { Config } from "../config/schema.ts";
+import type { Extension, ExtensionContext } from "../extensions/extension.ts";
 import { WindowSize } from "../hub/console-messages.ts";
-import type { Clock } from "../platform/clock.ts";
-import { createRemoteShell, type ShellConfig, type ShellEnd } from "./shell.ts";
-import type { TerminalWay } from "./terminal.ts";
+import type { World } from "../platform/world.ts";
+import { RemoteShell, type ShellEnd } from "./shell.ts";
+import type { TerminalBackend } from "./terminal.ts";
 
 export interface LocalShellOptions {
-  /** `[console]`; what runs is the same. */
-  readonly config: ShellConfig;
-  readonly way: () => Promise<TerminalWay>;
-  /** True when the hub has read all that was sent before. */
+  readonly config: Config["console"];
+  readonly terminalBackend: () => Promise<TerminalBackend>;
+  /** True when the hub has read everything that was sent before. */
   readonly confirm: (timeoutMs: number) => Promise<boolean>;
-  readonly clock: Clock;
+  readonly world: World;
 }
 
 const Input = v.object({ data: v.string() });
 const Kill = v.object({ signal: v.optional(v.union([v.number(), v.string()])) });
 
-/** What the hub hears of a shell that was ended and has no exit code: as sh says it of one ended by SIGTERM. */
+/** The exit code of a shell that was ended and has none: the one that sh reports after SIGTERM. */
 const ENDED_EXIT_CODE = 128 + constants.signals.SIGTERM;
 
-/** The extension `local_shell`: a shell when the hub requests one, ended with its attachment. */
-export function localShell({ config, way, confirm, clock }: LocalShellOptions): Extension {
+export function localShell({ config, terminalBackend, confirm, world }: LocalShellOptions): Extension {
   return {
     name: "local_shell",
     version: "0.0.1",
     start(context) {
       const { log } = context;
-      const tellEnd = (end: ShellEnd): void => {
-        if (end.kind === "failed") {
-          context.push("request_status", { status: "failed", reason: end.reason });
-          return;
-        }
-        context.push("shell_exited", {
-          exit_code: (end.kind === "exited" ? end.exitCode : null) ?? ENDED_EXIT_CODE,
-        });
-      };
-      const shell = createRemoteShell({
+      const shell = new RemoteShell({
         config,
-        way,
+        terminalBackend,
         sink: { send: (text) => context.push("shell_output", { data: text }), confirm },
-        onStarted: () => context.push("request_status", { status: "started" }),
-        onEnded: tellEnd,
-        clock,
+        world,
         log,
       });
+      shell.on("started", () => context.push("request_status", { status: "started" }));
+      shell.on("ended", (end) => reportEnd(context, end));
       shell.setConnected(true);
       return {
         async onMessage(event, payload) {
@@ -62,7 +56,7 @@ export function localShell({ config, way, confirm, clock }: LocalShellOptions): 
               break;
             }
             case "kill_shell": {
-              const signal = v.is(Kill, payload) ? signalOf(payload.signal) : undefined;
+              const signal = v.is(Kill, payload) ? survivableSignal(payload.signal) : undefined;
               if (signal === undefined) await shell.end();
               else shell.signal(signal);
               break;
@@ -77,8 +71,18 @@ export function localShell({ config, way, confirm, clock }: LocalShellOptions): 
   };
 }
 
-/** Those that a shell is there to survive; undefined for those that are to end it, SIGTERM by default. */
-function signalOf(given: number | string | undefined): NodeJS.Signals | undefined {
+function reportEnd(context: ExtensionContext, end: ShellEnd): void {
+  if (end.kind === "failed") {
+    context.push("request_status", { status: "failed", reason: end.reason });
+    return;
+  }
+  context.push("shell_exited", {
+    exit_code: (end.kind === "exited" ? end.exitCode : null) ?? ENDED_EXIT_CODE,
+  });
+}
+
+/** The signal if it is one that a shell survives; undefined for one that is to end the shell, SIGTERM by default. */
+function survivableSignal(given: number | string | undefined): NodeJS.Signals | undefined {
   const signals: readonly NodeJS.Signals[] = [
     "SIGINT",
     "SIGQUIT",

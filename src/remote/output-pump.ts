@@ -1,116 +1,125 @@
+/**
+ * The way of a shell's output to the hub: in batches, and no faster than the line and the hub can read. Without
+ * the limits, `yes` over a modem would fill the line until heartbeats come too late and the link is cut.
+ */
+import { EventEmitter } from "node:events";
 import { sleep, type Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 
-/** Where a shell's output goes. */
+/** Where the output goes. */
 export interface OutputSink {
-  /** False when it was not taken. */
+  /** False when the line did not take it. */
   send(text: string): boolean;
-  /** True when the hub has read all that was sent before. */
+  /** True when the hub has read everything that was sent before. */
   confirm(timeoutMs: number): Promise<boolean>;
 }
 
 export interface OutputPumpOptions {
   readonly sink: OutputSink;
-  /** So much waits that the shell has to wait as well. */
-  readonly onFull: () => void;
-  readonly onRoom: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Brings text to the hub in batches, no faster than line and hub take it. */
-export interface OutputPump {
-  readonly full: boolean;
-  push(text: string): void;
-  /** The sink takes text, or does not for now: then all waits. */
-  setOpen(open: boolean): void;
-  stop(): void;
+interface OutputPumpEvents {
+  /** Too much output waits: the shell has to wait too. */
+  full: [];
+  /** The shell may go on. */
+  room: [];
 }
 
-/** About a screen of text: what is sent in one message. */
+/** About a screen of text: the most that one message holds. */
 const BATCH_LENGTH = 8 * 1024;
-/** Between messages: nobody sees it, and `yes` costs 40 messages a second at most. */
+/** Between two messages: too short to be seen, and `yes` costs at most 40 messages a second. */
 const BATCH_INTERVAL_MS = 25;
-/** What waits here before the shell has to. */
+/** Output that waits here before the shell has to wait. */
 const FULL_LENGTH = 64 * 1024;
 /**
- * What is on its way to the hub at most. Heartbeats queue up behind it, so a modem's line has to take it
- * well within the time that makes a link count as dead.
+ * Output sent and not yet confirmed. Heartbeats queue up behind it, so a modem has to send it well within the
+ * time after which a silent link counts as dead.
  */
 const WINDOW_LENGTH = 64 * 1024;
 const CONFIRM_TIMEOUT_MS = 30_000;
 
-export function createOutputPump(options: OutputPumpOptions): OutputPump {
-  const { sink, clock } = options;
-  const stopping = new AbortController();
-  let pending = "";
-  let isOpen = false;
-  let running = false;
-  let full = false;
-  let unconfirmedLength = 0;
+export class OutputPump extends EventEmitter<OutputPumpEvents> {
+  readonly #options: OutputPumpOptions;
+  readonly #stopping = new AbortController();
+  #pending = "";
+  #open = false;
+  #running = false;
+  #full = false;
+  #unconfirmedLength = 0;
 
-  const look = (): void => {
-    const now = pending.length >= FULL_LENGTH;
-    if (now === full) return;
-    full = now;
-    if (full) options.onFull();
-    else options.onRoom();
-  };
+  constructor(options: OutputPumpOptions) {
+    super();
+    this.#options = options;
+  }
 
-  const isStopped = (): boolean => stopping.signal.aborted;
+  get full(): boolean {
+    return this.#full;
+  }
 
-  const run = async (): Promise<void> => {
-    while (pending !== "" && isOpen && !isStopped()) {
-      const batch = pending.slice(0, batchEnd(pending));
-      if (sink.send(batch)) {
-        pending = pending.slice(batch.length);
-        unconfirmedLength += batch.length;
-        look();
-      }
-      if (unconfirmedLength >= WINDOW_LENGTH) {
-        await sink.confirm(CONFIRM_TIMEOUT_MS);
-        unconfirmedLength = 0;
-      }
-      if (isStopped()) return;
-      await sleep(clock, BATCH_INTERVAL_MS, stopping.signal);
-    }
-  };
+  push(text: string): void {
+    this.#pending += text;
+    this.#updateFull();
+    this.#start();
+  }
 
-  const start = (): void => {
-    if (running || isStopped()) return;
-    running = true;
-    run()
+  /** Whether the sink takes text at present; while it does not, output waits here. */
+  setOpen(open: boolean): void {
+    this.#open = open;
+    this.#unconfirmedLength = 0;
+    if (open) this.#start();
+  }
+
+  stop(): void {
+    this.#stopping.abort(new Error("stopped"));
+  }
+
+  #isStopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  #updateFull(): void {
+    const full = this.#pending.length >= FULL_LENGTH;
+    if (full === this.#full) return;
+    this.#full = full;
+    this.emit(full ? "full" : "room");
+  }
+
+  #start(): void {
+    if (this.#running || this.#isStopped()) return;
+    this.#running = true;
+    this.#run()
       .catch((error: unknown) => {
-        if (!isStopped()) options.log.error(`sending output: ${messageOf(error)}`);
+        if (!this.#isStopped()) this.#options.log.error(`sending output: ${messageOf(error)}`);
       })
       .finally(() => {
-        running = false;
-        if (pending !== "" && isOpen) start(); // it came between the last look and now
+        this.#running = false;
+        if (this.#pending !== "" && this.#open) this.#start(); // pushed just before the loop ended
       });
-  };
+  }
 
-  return {
-    get full() {
-      return full;
-    },
-    push(text) {
-      pending += text;
-      look();
-      start();
-    },
-    setOpen(open) {
-      isOpen = open;
-      unconfirmedLength = 0;
-      if (open) start();
-    },
-    stop() {
-      stopping.abort(new Error("stopped"));
-    },
-  };
+  async #run(): Promise<void> {
+    const { sink, clock } = this.#options;
+    while (this.#pending !== "" && this.#open && !this.#isStopped()) {
+      const batch = this.#pending.slice(0, batchEnd(this.#pending));
+      if (sink.send(batch)) {
+        this.#pending = this.#pending.slice(batch.length);
+        this.#unconfirmedLength += batch.length;
+        this.#updateFull();
+      }
+      if (this.#unconfirmedLength >= WINDOW_LENGTH) {
+        await sink.confirm(CONFIRM_TIMEOUT_MS);
+        this.#unconfirmedLength = 0;
+      }
+      if (this.#isStopped()) return;
+      await sleep(clock, BATCH_INTERVAL_MS, this.#stopping.signal);
+    }
+  }
 }
 
-/** Never between the halves of a surrogate pair: half a character is no text to most JSON readers. */
+/** Where a batch ends: never between the halves of a surrogate pair, since most JSON readers refuse one half. */
 function batchEnd(text: string): number {
   if (text.length <= BATCH_LENGTH) return text.length;
   const last = text.charCodeAt(BATCH_LENGTH - 1);

@@ -1,122 +1,142 @@
+/**
+ * Support scripts that people send from the hub. Each gets exactly one answer with its output or the reason why it
+ * did not run, within the time that NervesHub waits: without an answer the person sees only "timeout".
+ */
+import { EventEmitter } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import type { Config } from "../config/schema.ts";
 import type { Script, ScriptResult } from "../hub/device-messages.ts";
-import type { Clock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 
 export interface ScriptsOptions {
-  /** `[scripts]` */
-  readonly config: {
-    readonly enabled: boolean;
-    readonly interpreter: readonly string[];
-    readonly timeoutMs: number;
-    readonly maxOutputKib: number;
-  };
+  readonly config: Config["scripts"];
   /** Added to the environment of each script. */
   readonly environment: () => Readonly<Record<string, string>>;
-  readonly answer: (result: ScriptResult) => void;
-  readonly clock: Clock;
+  readonly world: World;
   readonly log: Log;
 }
 
-/** Runs the hub's support scripts; each gets its answer, also one that isn't run. */
-export interface Scripts {
-  run(script: Script): void;
-  stop(): Promise<void>;
+interface ScriptsEvents {
+  /** The answer for the hub. */
+  result: [result: ScriptResult];
 }
 
-/** NervesHub forgets a script after 15 s; an answer takes a moment to get there. */
-const HUB_PATIENCE_MS = 14_000;
-/** Sent at each join, and not forgotten: there is nobody who waits. */
+/** NervesHub forgets a script after 15 s; the answer needs a moment to get there. */
+const HUB_TIMEOUT_MS = 14_000;
+/** The ref of the script that the hub sends at each join. Nobody waits for it, and the hub does not forget it. */
 const CONNECTING_CODE = "connecting_code";
 const MAX_AT_ONCE = 4;
 const CHECK_TIMEOUT_MS = 5000;
 const COMMAND_NOT_FOUND = 127;
 
-export function createScripts(options: ScriptsOptions): Scripts {
-  const { config, clock, log } = options;
-  const stopping = new AbortController();
-  const running = new Map<string, Promise<void>>();
+export class Scripts extends EventEmitter<ScriptsEvents> {
+  readonly #options: ScriptsOptions;
+  readonly #stopping = new AbortController();
+  readonly #running = new Map<string, Promise<void>>();
 
-  const execute = async ({ ref, text, timeoutMs }: Script): Promise<ScriptResult> => {
-    const limitMs = Math.min(
-      config.timeoutMs,
-      timeoutMs ?? Infinity,
-      ref === CONNECTING_CODE ? Infinity : HUB_PATIENCE_MS,
-    );
+  constructor(options: ScriptsOptions) {
+    super();
+    this.#options = options;
+  }
+
+  /** Runs a script; a second one with the same ref is the hub's repetition and is ignored. */
+  run(script: Script): void {
+    const { ref } = script;
+    if (this.#running.has(ref)) return;
+    const refusal = this.#refusal();
+    if (refusal !== undefined) {
+      this.emit("result", failed(ref, "", refusal));
+      return;
+    }
+    const { log } = this.#options;
+    const work = this.#execute(script)
+      .catch((error: unknown) => failed(ref, "", messageOf(error)))
+      .then((result) => {
+        this.#running.delete(ref);
+        log.info("a script of the hub has ended", { ref, how: result.reason ?? result.result });
+        if (!this.#stopping.signal.aborted) this.emit("result", result);
+      });
+    log.info("a script of the hub runs", { ref });
+    this.#running.set(ref, work);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error("the agent stops"));
+    await Promise.all(this.#running.values());
+  }
+
+  #refusal(): string | undefined {
+    if (!this.#options.config.enabled) return "scripts are not enabled on this board";
+    if (this.#stopping.signal.aborted) return "the agent stops; try again later";
+    if (this.#running.size < MAX_AT_ONCE) return undefined;
+    return `${MAX_AT_ONCE} scripts are running already; try again later`;
+  }
+
+  async #execute({ ref, text, timeoutMs }: Script): Promise<ScriptResult> {
     const folder = await mkdtemp(join(tmpdir(), "hublink-script-")); // mode 0700
     try {
       const file = join(folder, "script");
       await writeFile(file, text, { mode: 0o700 });
-      const program = interpreterOf(text) ?? config.interpreter;
-      const base = { clock, signal: stopping.signal, env: options.environment() };
-      if (looksLikeElixir(text) && isShell(program)) {
-        const { exitCode } = await runCommand([...program, "-n", file], {
-          ...base,
-          timeoutMs: CHECK_TIMEOUT_MS,
-        });
-        if (exitCode !== 0) return failed(ref, "", noElixir(program));
-      }
-      const limit = config.maxOutputKib * 1024;
-      // One stream for both outputs, so that they come in the order in which they were written.
-      const merged = ["/bin/sh", "-c", 'exec "$@" 2>&1', "sh", ...program, file];
-      const ended = await runCommand(merged, { ...base, timeoutMs: limitMs, maxOutputBytes: limit + 1 });
-      const whole = Buffer.from(ended.stdout);
-      const cut = whole.length > limit ? `\n[output cut after ${config.maxOutputKib} KiB]` : "";
-      const output = whole.subarray(0, limit).toString("utf8") + cut;
-      if (ended.timedOut) return failed(ref, output, `ended after ${limitMs / 1000} s`);
-      if (ended.exitCode === 0) return { ref, result: "completed", output, return: "" };
-      if (ended.exitCode === COMMAND_NOT_FOUND && looksLikeElixir(text) && isShell(program)) {
-        return failed(ref, output, noElixir(program));
-      }
-      return failed(
-        ref,
-        output,
-        ended.exitCode === null ? "ended by a signal" : `exit code ${ended.exitCode}`,
+      const program = interpreterOf(text) ?? this.#options.config.interpreter;
+      const mayBeElixir = looksLikeElixir(text) && isShell(program);
+      if (mayBeElixir && !(await this.#isValidShell(program, file)))
+        return failed(ref, "", noElixir(program));
+      const limitMs = Math.min(
+        this.#options.config.timeoutMs,
+        timeoutMs ?? Infinity,
+        ref === CONNECTING_CODE ? Infinity : HUB_TIMEOUT_MS,
       );
+      const { exitCode, timedOut, output } = await this.#output(program, file, limitMs);
+      if (timedOut) return failed(ref, output, `ended after ${limitMs / 1000} s`);
+      if (exitCode === 0) return { ref, result: "completed", output, return: "" };
+      if (exitCode === COMMAND_NOT_FOUND && mayBeElixir) return failed(ref, output, noElixir(program));
+      return failed(ref, output, exitCode === null ? "ended by a signal" : `exit code ${exitCode}`);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
-  };
+  }
 
-  return {
-    run(script) {
-      const { ref } = script;
-      if (running.has(ref)) return; // its answer is on the way
-      if (!config.enabled) {
-        options.answer(failed(ref, "", "scripts are not enabled on this board"));
-        return;
-      }
-      if (running.size >= MAX_AT_ONCE || stopping.signal.aborted) {
-        options.answer(failed(ref, "", `${MAX_AT_ONCE} scripts are running already; try again later`));
-        return;
-      }
-      const work = execute(script)
-        .catch((error: unknown) => failed(ref, "", messageOf(error)))
-        .then((result) => {
-          running.delete(ref);
-          log.info("a script of the hub has ended", { ref, how: result.reason ?? result.result });
-          if (!stopping.signal.aborted) options.answer(result);
-        });
-      log.info("a script of the hub runs", { ref });
-      running.set(ref, work);
-    },
-    async stop() {
-      stopping.abort(new Error("the agent stops"));
-      await Promise.all(running.values());
-    },
-  };
+  /** Whether a shell can read the script, without running it (`sh -n`). */
+  async #isValidShell(program: readonly string[], file: string): Promise<boolean> {
+    const result = await this.#command([...program, "-n", file], { timeoutMs: CHECK_TIMEOUT_MS });
+    return result.exitCode === 0;
+  }
+
+  async #output(
+    program: readonly string[],
+    file: string,
+    timeoutMs: number,
+  ): Promise<{ exitCode: number | null; timedOut: boolean; output: string }> {
+    const { maxOutputKib } = this.#options.config;
+    const limit = maxOutputKib * 1024;
+    // One stream for both outputs keeps them in the order in which they were written.
+    const merged = ["/bin/sh", "-c", 'exec "$@" 2>&1', "sh", ...program, file];
+    const ended = await this.#command(merged, { timeoutMs, maxOutputBytes: limit + 1 });
+    const whole = Buffer.from(ended.stdout);
+    const note = whole.length > limit ? `\n[output cut after ${maxOutputKib} KiB]` : "";
+    return { ...ended, output: whole.subarray(0, limit).toString("utf8") + note };
+  }
+
+  async #command(
+    command: readonly string[],
+    limits: { readonly timeoutMs: number; readonly maxOutputBytes?: number },
+  ): ReturnType<World["run"]> {
+    const { world, environment } = this.#options;
+    const { signal } = this.#stopping;
+    return world.run(command, { ...limits, clock: world.clock, signal, env: environment() });
+  }
 }
 
-/** The reason goes where people see it as well: the hub shows no `reason`. */
+/** The reason stands in `return` as well, because the hub does not show `reason`. */
 function failed(ref: string, output: string, reason: string): ScriptResult {
   return { ref, result: "error", output, return: reason, reason };
 }
 
-/** The program that a `#!` line names, with its one argument, as the kernel reads it. */
+/** The program of a `#!` line with its one argument, read as the kernel reads it. */
 function interpreterOf(text: string): readonly string[] | undefined {
   const [, program, argument] = /^#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t\r]*(?:\n|$)/.exec(text) ?? [];
   if (program === undefined) return undefined;
@@ -130,8 +150,8 @@ function isShell([program = ""]: readonly string[]): boolean {
 }
 
 /**
- * Forms that Elixir is full of and shell scripts hardly know: `Module.function`, `|>`, `:erlang.calls`,
- * `defmodule`. Only asked of what a shell doesn't understand, or might not.
+ * Whether a text holds forms that are common in Elixir and rare in shell scripts: `Module.function`, `|>`,
+ * `:erlang.calls`, `defmodule`. A script counts as Elixir only if a shell can't read it, or finds no such command.
  */
 function looksLikeElixir(text: string): boolean {
   return /(?:^|[\s(])(?:[A-Z]\w*\.)+[a-z_]\w*[!?]?(?=[\s(]|$)|\|>|(?:^|[\s(]):[a-z_]+\.[a-z_]+|^\s*(?:defmodule|alias|require|import) [A-Z]/m.test(

@@ -1,196 +1,205 @@
+/**
+ * A shell that people use through the hub: one at a time, started again as often as needed. Keys that arrive
+ * while it is being started are kept for it: the hub's page starts a shell with the first key that is typed.
+ */
+import { EventEmitter } from "node:events";
 import { StringDecoder } from "node:string_decoder";
-import type { Cancel, Clock } from "../platform/clock.ts";
+import type { Config } from "../config/schema.ts";
+import type { Cancel } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import { accountOf } from "./account.ts";
-import { createOutputPump, type OutputSink } from "./output-pump.ts";
+import { OutputPump, type OutputSink } from "./output-pump.ts";
 import type { WindowSize } from "./start-script.ts";
-import { openTerminal, type Terminal, type TerminalWay } from "./terminal.ts";
-
-/** `[console]`, as far as it says what runs. */
-export interface ShellConfig {
-  readonly shell: string;
-  readonly user: string;
-  readonly idleTimeoutMs: number;
-}
+import { Terminal, type TerminalBackend } from "./terminal.ts";
 
 export interface RemoteShellOptions {
-  readonly config: ShellConfig;
-  readonly way: () => Promise<TerminalWay>;
+  readonly config: Config["console"];
+  readonly terminalBackend: () => Promise<TerminalBackend>;
   readonly sink: OutputSink;
-  readonly onStarted?: () => void;
-  /** How it ended; a shell that could not be started has `failed`. */
-  readonly onEnded: (end: ShellEnd) => void;
-  readonly clock: Clock;
+  readonly world: World;
   readonly log: Log;
 }
 
+/** How a shell ended; one that could not be started has `failed`. */
 export type ShellEnd =
   | { readonly kind: "exited"; readonly exitCode: number | null }
   | { readonly kind: "idle" }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** A shell that is used over the hub: one at a time, started again and again. */
-export interface RemoteShell {
-  readonly running: boolean;
-  /** Starts a shell when none runs; not more often than once a second. */
-  start(): void;
-  /** Lost when no shell runs. */
-  type(keys: string): void;
-  /** Also holds for the shells to come. */
-  resize(size: WindowSize): void;
-  signal(signal: NodeJS.Signals): void;
-  /** Ends the shell that runs and starts another. */
-  restart(): void;
-  /** Shows text of our own, between the shell's. */
-  say(text: string): void;
-  /** Whether output gets through to the hub; if not, the shell waits with it. */
-  setConnected(connected: boolean): void;
-  /** Ends the shell that runs. */
-  end(): Promise<void>;
-  /** Ends it all. */
-  stop(): Promise<void>;
+interface ShellEvents {
+  started: [];
+  ended: [end: ShellEnd];
 }
 
 const PIPES_NOTICE =
   "This board has neither busybox's telnetd nor script, so this is no real terminal:\r\n" +
   "no window size, no job control, no programs that draw on the screen.\r\n";
 const MIN_RESTART_MS = 1000;
-/** Typed while the shell is still being started. */
+/** Characters kept of the keys that are typed while the shell is being started. */
 const MAX_EARLY_LENGTH = 16 * 1024;
 const DEFAULT_SIZE: WindowSize = { rows: 24, columns: 80 };
 
-type OwnEnd = { readonly kind: "idle" } | { readonly kind: "restarted" } | { readonly kind: "stopped" };
+type EndReason = "idle" | "restarted" | "stopped";
 
-/** The shell that runs now. */
+/** The present shell. */
 interface Current {
   /** Undefined while it is being started. */
   terminal: Terminal | undefined;
-  early: string;
-  /** Why we end it, when it doesn't end by itself. */
-  end: OwnEnd | undefined;
+  earlyKeys: string;
+  /** Why the agent ends it; undefined for a shell that ends by itself. */
+  endReason: EndReason | undefined;
   readonly ended: Promise<void>;
 }
 
-export function createRemoteShell(options: RemoteShellOptions): RemoteShell {
-  const { config, clock, log } = options;
-  let size = DEFAULT_SIZE;
-  let current: Current | undefined;
-  let startedMs = -Infinity;
-  let stopped = false;
-  let cancelIdle: Cancel = () => undefined;
-  const pump = createOutputPump({
-    sink: options.sink,
-    onFull: () => current?.terminal?.pause(),
-    onRoom: () => current?.terminal?.resume(),
-    clock,
-    log,
-  });
+export class RemoteShell extends EventEmitter<ShellEvents> {
+  readonly #options: RemoteShellOptions;
+  readonly #pump: OutputPump;
+  #size = DEFAULT_SIZE;
+  #current: Current | undefined;
+  #startedMs = -Infinity;
+  #stopped = false;
+  #cancelIdle: Cancel = () => undefined;
 
-  const end = async (why: OwnEnd): Promise<void> => {
-    const shell = current;
-    if (shell === undefined) return;
-    shell.end ??= why;
-    await shell.terminal?.end();
-    await shell.ended;
-  };
+  constructor(options: RemoteShellOptions) {
+    super();
+    this.#options = options;
+    const { sink, world, log } = options;
+    this.#pump = new OutputPump({ sink, clock: world.clock, log });
+    this.#pump.on("full", () => this.#current?.terminal?.pause());
+    this.#pump.on("room", () => this.#current?.terminal?.resume());
+  }
 
-  const endSoon = (why: OwnEnd): void => {
-    end(why).catch((error: unknown) => log.error(`ending the shell: ${messageOf(error)}`));
-  };
+  get running(): boolean {
+    return this.#current !== undefined;
+  }
 
-  const touch = (): void => {
-    cancelIdle();
-    cancelIdle = clock.after(config.idleTimeoutMs, () => endSoon({ kind: "idle" }));
-  };
+  /** Starts a shell unless one runs, at most once a second. */
+  start(): void {
+    const sinceMs = this.#options.world.clock.monotonic() - this.#startedMs;
+    if (this.#current === undefined && !this.#stopped && sinceMs >= MIN_RESTART_MS) this.#launch();
+  }
 
-  /** Runs a shell from its start to its end. */
-  const run = async (shell: Omit<Current, "ended">): Promise<ShellEnd> => {
-    const decoder = new StringDecoder("utf8");
-    let exited: (exitCode: number | null) => void = () => undefined;
-    const exit = new Promise<number | null>((resolve) => (exited = resolve));
-    const way = await options.way();
-    if (!way.isTerminal) pump.push(PIPES_NOTICE);
-    const terminal = await openTerminal({
-      way,
-      shell: config.shell,
-      account: accountOf(config.user),
-      size,
-      onOutput: (output) => pump.push(decoder.write(output)),
-      onExit: exited,
-      clock,
-      log,
-    });
-    shell.terminal = terminal;
-    log.info("a shell is started for the hub", { shell: config.shell, user: config.user || undefined });
-    options.onStarted?.();
-    terminal.resize(size); // it may have changed meanwhile
-    if (pump.full) terminal.pause();
-    if (shell.early !== "") terminal.type(shell.early);
-    if (stopped || shell.end !== undefined) await terminal.end();
-    const exitCode = await exit;
-    pump.push(decoder.end());
-    return shell.end?.kind === "idle" ? shell.end : { kind: "exited", exitCode };
-  };
+  /** Types text; it is lost when no shell runs. */
+  type(keys: string): void {
+    const current = this.#current;
+    if (current === undefined) return;
+    this.#resetIdleTimer();
+    if (current.terminal === undefined) {
+      current.earlyKeys = (current.earlyKeys + keys).slice(0, MAX_EARLY_LENGTH);
+    } else if (!current.terminal.type(keys)) {
+      this.#options.log.debug("keys are lost: the shell doesn't read");
+    }
+  }
 
-  const launch = (): void => {
-    startedMs = clock.monotonic();
-    const shell: Omit<Current, "ended"> = { terminal: undefined, early: "", end: undefined };
-    const ended = run(shell)
+  /** Sets the window's size, also for the shells that are started later. */
+  resize(size: WindowSize): void {
+    this.#size = size;
+    this.#current?.terminal?.resize(size);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#current?.terminal?.signal(signal);
+  }
+
+  /** Ends the shell and starts another. */
+  restart(): void {
+    if (this.#current === undefined) this.start();
+    else this.#endInBackground("restarted");
+  }
+
+  /** Shows text of the agent's own between the shell's output. */
+  show(text: string): void {
+    this.#pump.push(text);
+  }
+
+  /** Whether output reaches the hub; while it does not, the shell has to wait. */
+  setConnected(connected: boolean): void {
+    this.#pump.setOpen(connected);
+  }
+
+  /** Ends the shell that runs. */
+  async end(): Promise<void> {
+    await this.#end("stopped");
+  }
+
+  /** Ends the shell for good: no other is started. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelIdle();
+    this.#pump.stop();
+    await this.#end("stopped");
+  }
+
+  #launch(): void {
+    const { world, log } = this.#options;
+    this.#startedMs = world.clock.monotonic();
+    const shell: Omit<Current, "ended"> = { terminal: undefined, earlyKeys: "", endReason: undefined };
+    const ended = this.#run(shell)
       .catch((error: unknown): ShellEnd => {
         log.error(`no shell for the hub: ${messageOf(error)}`);
         return { kind: "failed", reason: messageOf(error) };
       })
       .then((end) => {
-        current = undefined;
-        cancelIdle();
-        log.info("the shell for the hub has ended", { how: shell.end?.kind ?? end.kind });
-        if (stopped) return;
-        if (shell.end?.kind === "restarted") launch();
-        else options.onEnded(end);
+        this.#current = undefined;
+        this.#cancelIdle();
+        log.info("the shell for the hub has ended", { how: shell.endReason ?? end.kind });
+        if (this.#stopped) return;
+        if (shell.endReason === "restarted") this.#launch();
+        else this.emit("ended", end);
       });
-    current = Object.assign(shell, { ended });
-    touch();
-  };
+    this.#current = Object.assign(shell, { ended });
+    this.#resetIdleTimer();
+  }
 
-  const start = (): void => {
-    if (current !== undefined || stopped || clock.monotonic() - startedMs < MIN_RESTART_MS) return;
-    launch();
-  };
+  /** Runs a shell from its start to its end. */
+  async #run(shell: Omit<Current, "ended">): Promise<ShellEnd> {
+    const { config, world, log } = this.#options;
+    const decoder = new StringDecoder("utf8");
+    let exited: (exitCode: number | null) => void = () => undefined;
+    const exit = new Promise<number | null>((resolve) => (exited = resolve));
+    const backend = await this.#options.terminalBackend();
+    if (!backend.isTerminal) this.#pump.push(PIPES_NOTICE);
+    const terminal = await Terminal.open({
+      backend,
+      shell: config.shell,
+      account: accountOf(config.user),
+      size: this.#size,
+      onOutput: (output) => this.#pump.push(decoder.write(output)),
+      onExit: exited,
+      world,
+      log,
+    });
+    shell.terminal = terminal;
+    log.info("a shell is started for the hub", { shell: config.shell, user: config.user || undefined });
+    this.emit("started");
+    terminal.resize(this.#size); // it may have changed while the shell was being started
+    if (this.#pump.full) terminal.pause();
+    if (shell.earlyKeys !== "") terminal.type(shell.earlyKeys);
+    if (this.#stopped || shell.endReason !== undefined) await terminal.end();
+    const exitCode = await exit;
+    this.#pump.push(decoder.end());
+    return shell.endReason === "idle" ? { kind: "idle" } : { kind: "exited", exitCode };
+  }
 
-  return {
-    get running() {
-      return current !== undefined;
-    },
-    start,
-    type(keys) {
-      if (current === undefined) return;
-      touch();
-      if (current.terminal === undefined) {
-        current.early = (current.early + keys).slice(0, MAX_EARLY_LENGTH);
-      } else if (!current.terminal.type(keys)) {
-        log.debug("keys are lost: the shell doesn't read");
-      }
-    },
-    resize(next) {
-      size = next;
-      current?.terminal?.resize(next);
-    },
-    signal(signal) {
-      current?.terminal?.signal(signal);
-    },
-    restart() {
-      if (current === undefined) start();
-      else endSoon({ kind: "restarted" });
-    },
-    say: (text) => pump.push(text),
-    setConnected: (connected) => pump.setOpen(connected),
-    end: async () => end({ kind: "stopped" }),
-    async stop() {
-      stopped = true;
-      cancelIdle();
-      pump.stop();
-      await end({ kind: "stopped" });
-    },
-  };
+  async #end(reason: EndReason): Promise<void> {
+    const shell = this.#current;
+    if (shell === undefined) return;
+    shell.endReason ??= reason;
+    await shell.terminal?.end();
+    await shell.ended;
+  }
+
+  #endInBackground(reason: EndReason): void {
+    this.#end(reason).catch((error: unknown) =>
+      this.#options.log.error(`ending the shell: ${messageOf(error)}`),
+    );
+  }
+
+  #resetIdleTimer(): void {
+    const { config, world } = this.#options;
+    this.#cancelIdle();
+    this.#cancelIdle = world.clock.after(config.idleTimeoutMs, () => this.#endInBackground("idle"));
+  }
 }

@@ -1,6 +1,11 @@
+/**
+ * The sh script that runs on the terminal and starts the shell there. telnetd accepts a program without arguments
+ * and does not report how it ended, so the script holds the arguments and reports both its session and the exit
+ * code, on a file descriptor that the shell does not inherit.
+ */
 import type { Account } from "./account.ts";
 
-/** The file descriptor on which the script tells who it is and how the shell ended. */
+/** The file descriptor of the script's reports. */
 export const REPORT_FD = 3;
 
 export interface StartScriptOptions {
@@ -12,9 +17,8 @@ export interface StartScriptOptions {
 }
 
 /**
- * The sh script that runs on the terminal and starts the shell there. telnetd takes a program without
- * arguments, and tells nobody how it ended: both is this script's work. `su -` gives another user groups,
- * home and environment as at a login, with busybox as well as with util-linux.
+ * Writes the script. `su -` gives another user the groups, home and environment of a login, both in busybox and
+ * in util-linux.
  */
 export function startScript({ shell, shellArgs, account, size }: StartScriptOptions): string {
   const command =
@@ -26,7 +30,7 @@ export function startScript({ shell, shellArgs, account, size }: StartScriptOpti
     // A shell without job control shares its process group, and with it Ctrl-C, with this script.
     "trap : INT QUIT TSTP",
     `stty rows ${size.rows} cols ${size.columns} 2>/dev/null`,
-    // Keys and other sizes come from here on.
+    // The terminal sends keys and new sizes only after this report.
     `echo "session $$" >&${REPORT_FD}`,
     `${command.map(quoted).join(" ")} ${REPORT_FD}>&-`,
     `echo "exit $?" >&${REPORT_FD}`,
@@ -34,19 +38,19 @@ export function startScript({ shell, shellArgs, account, size }: StartScriptOpti
   ].join("\n");
 }
 
-/** A word as sh reads it, whatever it holds. */
+/** Quotes a word for sh. */
 export function quoted(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** What the script has told so far. */
+/** The reports so far. */
 export interface StartReport {
-  /** The session (setsid(2)) of the shell and all that it starts. */
+  /** The session (setsid(2)) of the shell and of everything it starts. */
   readonly sessionId: number | undefined;
   readonly exitCode: number | undefined;
 }
 
-/** Reads what came on {@link REPORT_FD}. */
+/** Reads the text that came on {@link REPORT_FD}. */
 export function parseReport(text: string): StartReport {
   const number = (pattern: RegExp): number | undefined => {
     const [, digits] = pattern.exec(text) ?? [];

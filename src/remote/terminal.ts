@@ -1,172 +1,230 @@
-import { spawn, type SpawnOptions } from "node:child_process";
+/**
+ * A shell on a terminal of its own, made by one of the terminal backends and a start script. Everything that
+ * runs in the shell's session ends with it, background jobs included: whatever a person at the hub started must
+ * not stay behind on the board.
+ */
+import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { type Cancel, type Clock, within } from "../platform/clock.ts";
+import { spawnGroup } from "../platform/child.ts";
+import { type Cancel, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import { type Account, ownAccount } from "./account.ts";
 import { parseReport, REPORT_FD, startScript, type WindowSize } from "./start-script.ts";
 
-export interface TerminalOptions {
-  readonly way: TerminalWay;
-  /** Path of the shell. */
-  readonly shell: string;
-  /** Who it runs as; the agent's own user when undefined. */
-  readonly account: Account | undefined;
-  readonly size: WindowSize;
-  readonly onOutput: (output: Buffer) => void;
-  /** It is over, and all that ran in it. Null when a signal ended the shell. */
-  readonly onExit: (exitCode: number | null) => void;
-  readonly clock: Clock;
+/** The child that holds the terminal, as its backend uses it. */
+export interface TerminalChild {
+  /** Writes to its standard input. */
+  write(data: Uint8Array | string): void;
+  endInput(): void;
+  /** Shows output to the person at the terminal. */
+  show(output: Buffer): void;
+  /** The shell's session; undefined until it has started. */
+  readonly sessionId: number | undefined;
+  signal(signal: NodeJS.Signals): void;
+  readonly world: World;
   readonly log: Log;
 }
 
-/** A shell on a terminal of its own. */
-export interface Terminal {
-  /** Types text. False when it was not taken: the shell has not read what was typed before. */
-  type(keys: string): boolean;
+/** A backend's connection to one child. */
+export interface TerminalConnection {
+  type(keys: string): void;
+  /** Handles the child's standard output and error. */
+  handleOutput(output: Buffer): void;
   resize(size: WindowSize): void;
-  /** Stops reading, so that the shell has to wait with its output. */
-  pause(): void;
-  resume(): void;
-  /** Sends a signal to all processes of the terminal. */
-  signal(signal: NodeJS.Signals): void;
-  /** Ends the shell and all that runs in it: hangs up, and kills what is still there after a second. */
-  end(): Promise<void>;
 }
 
-/** What may wait for a shell that doesn't read. */
+/** One way to give a shell a terminal without a native addon. */
+export interface TerminalBackend {
+  readonly name: string;
+  /** Whether it has a window size, Ctrl-C and job control. */
+  readonly isTerminal: boolean;
+  /** The command that runs an executable file on a terminal. */
+  command(file: string): readonly [string, ...string[]];
+  readonly shellArgs: readonly string[];
+  connect(child: TerminalChild): TerminalConnection;
+}
+
+export interface TerminalOptions {
+  readonly backend: TerminalBackend;
+  /** Path of the shell. */
+  readonly shell: string;
+  /** The user that it runs as; the agent's own user when undefined. */
+  readonly account: Account | undefined;
+  readonly size: WindowSize;
+  readonly onOutput: (output: Buffer) => void;
+  /** Called when the shell and everything in it has ended; null when a signal ended the shell. */
+  readonly onExit: (exitCode: number | null) => void;
+  readonly world: World;
+  readonly log: Log;
+}
+
+/** Input that may wait for a shell that doesn't read. */
 const MAX_UNREAD_BYTES = 256 * 1024;
-/** A Pi Zero that is busy takes seconds. */
+/** A busy Pi Zero takes seconds. */
 const START_TIMEOUT_MS = 15_000;
 const HANG_UP_GRACE_MS = 1000;
-/** Whoever still holds the output open when the shell has ended has left its session on purpose. */
-const LEFT_OVER_OUTPUT_MS = 500;
-/** Enough for what the start script tells. */
+/** A process that holds the output open after this has left the session on purpose, and is left alone. */
+const OUTPUT_AFTER_EXIT_MS = 500;
+/** Enough for the reports of the start script. */
 const MAX_REPORT_LENGTH = 256;
 
-/**
- * Starts a shell.
- * @throws Failure when its terminal can't be made
- */
-export async function openTerminal(options: TerminalOptions): Promise<Terminal> {
-  const { way, clock, log } = options;
-  const folder = await mkdtemp(join(tmpdir(), "hublink-shell-")); // mode 0700
-  const file = join(folder, "start");
-  const script = startScript({ ...options, shellArgs: way.shellArgs });
-  await writeFile(file, script, { mode: 0o700 });
+export class Terminal {
+  readonly #child: ChildProcess;
+  readonly #world: World;
+  readonly #connection: TerminalConnection;
+  readonly #reports: Readable | undefined;
+  /** Resolves when the child, its session and the start script's folder are gone. */
+  readonly #closed: Promise<void>;
+  #report = "";
+  #gone = false;
+  #cancelOutputTimeout: Cancel = () => undefined;
 
-  const [program, ...args] = way.command(file);
-  // In a session of its own: on pipes that is the shell's session.
-  const spawnOptions: SpawnOptions = {
-    detached: true,
-    cwd: ownAccount().home,
-    env: shellEnvironment(options.shell),
-    stdio: ["pipe", "pipe", "pipe", "pipe"],
-  };
-  const child = spawn(program, args, spawnOptions);
-  let report = "";
-  let gone = false;
-  let cancelLeftOver: Cancel = () => undefined;
-  const reports = reportStream(child);
-  const streams = [child.stdout, child.stderr, reports];
+  /**
+   * Starts a shell.
+   * @throws Failure `unavailable` when its terminal can't be made
+   */
+  static async open(options: TerminalOptions): Promise<Terminal> {
+    const folder = await mkdtemp(join(tmpdir(), "hublink-shell-")); // mode 0700
+    const file = join(folder, "start");
+    await writeFile(file, startScript({ ...options, shellArgs: options.backend.shellArgs }), { mode: 0o700 });
+    const terminal = new Terminal(options, folder, file);
+    await terminal.#untilStarted(options.backend);
+    void terminal.#closed.then(() => options.onExit(parseReport(terminal.#report).exitCode ?? null));
+    return terminal;
+  }
 
-  const signalAll = (signal: NodeJS.Signals): void => {
-    const { sessionId } = parseReport(report);
-    if (sessionId !== undefined) signalSession(sessionId, signal);
-  };
-  const speech = way.talkTo({
-    write: (data) => void child.stdin?.write(data),
-    endInput: () => void child.stdin?.end(),
-    show: options.onOutput,
-    get sessionId() {
-      return parseReport(report).sessionId;
-    },
-    signal: signalAll,
-    clock,
-    log,
-  });
-
-  const closed = new Promise<void>((resolve) => {
-    child.once("close", () => resolve());
-    child.once("error", () => resolve()); // it was never there; told below
-  }).then(async () => {
-    gone = true;
-    cancelLeftOver();
-    signalAll("SIGKILL");
-    await rm(folder, { recursive: true, force: true }).catch((error: unknown) => log.warn(messageOf(error)));
-  });
-  // Keys must not come before the script has set its traps: it reports after that.
-  const started = new Promise<void>((resolve, reject) => {
-    reports?.once("data", () => resolve());
-    child.once("error", reject);
-    child.once("close", (code) => reject(new Error(`${program} ended with ${code ?? "a signal"}`)));
-  });
-  child.once("exit", () => {
-    signalAll("SIGKILL"); // background jobs end with their terminal
-    cancelLeftOver = clock.after(LEFT_OVER_OUTPUT_MS, () => {
-      for (const stream of streams) stream?.destroy();
+  private constructor(
+    { backend, shell, onOutput, world, log }: TerminalOptions,
+    folder: string,
+    file: string,
+  ) {
+    const [program, ...args] = backend.command(file);
+    // In a session of its own: without a terminal (pipes) that is the shell's session.
+    const child = spawnGroup(program, args, {
+      cwd: ownAccount().home,
+      env: shellEnvironment(shell),
+      stdio: ["pipe", "pipe", "pipe", "pipe"],
     });
-  });
-  child.stdin?.on("error", () => undefined); // EPIPE: it has ended; "close" follows
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.on("data", (output: Buffer) => speech.said(output));
-  }
-  reports?.on("data", (text: Buffer) => {
-    report = (report + text.toString("latin1")).slice(0, MAX_REPORT_LENGTH);
-  });
-
-  try {
-    if ((await within(clock, START_TIMEOUT_MS, started, "no answer")) !== undefined) {
-      child.kill("SIGKILL");
-      throw new Error(`${program} starts no shell`);
+    this.#child = child;
+    this.#world = world;
+    this.#reports = reportStream(child);
+    const sessionId = (): number | undefined => parseReport(this.#report).sessionId;
+    this.#connection = backend.connect({
+      write: (data) => void child.stdin?.write(data),
+      endInput: () => void child.stdin?.end(),
+      show: onOutput,
+      get sessionId() {
+        return sessionId();
+      },
+      signal: (signal) => this.signal(signal),
+      world,
+      log,
+    });
+    this.#closed = new Promise<void>((resolve) => {
+      child.once("close", () => resolve());
+      child.once("error", () => resolve()); // not started: untilStarted reports it
+    }).then(async () => {
+      this.#gone = true;
+      this.#cancelOutputTimeout();
+      this.signal("SIGKILL");
+      await rm(folder, { recursive: true, force: true }).catch((error: unknown) =>
+        log.warn(messageOf(error)),
+      );
+    });
+    child.once("exit", () => {
+      this.signal("SIGKILL"); // background jobs end with their terminal
+      this.#cancelOutputTimeout = world.clock.after(OUTPUT_AFTER_EXIT_MS, () => this.#destroyStreams());
+    });
+    child.stdin?.on("error", () => undefined); // EPIPE: the child has ended; "close" follows
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on("data", (output: Buffer) => this.#connection.handleOutput(output));
     }
-  } catch (error) {
-    await closed;
-    const hint = systemCode(error) === "ENOENT" ? `${program} is not installed` : messageOf(error);
-    throw new Failure("unavailable", `no terminal by ${way.name}: ${hint}`, { cause: error });
+    this.#reports?.on("data", (text: Buffer) => {
+      this.#report = (this.#report + text.toString("latin1")).slice(0, MAX_REPORT_LENGTH);
+    });
   }
-  void closed.then(() => options.onExit(parseReport(report).exitCode ?? null));
 
-  return {
-    type(keys) {
-      if (gone || (child.stdin?.writableLength ?? 0) > MAX_UNREAD_BYTES) return false;
-      speech.typed(keys);
-      return true;
-    },
-    resize(size) {
-      if (!gone) speech.resize(size);
-    },
-    pause() {
-      for (const stream of [child.stdout, child.stderr]) stream?.pause();
-    },
-    resume() {
-      for (const stream of [child.stdout, child.stderr]) stream?.resume();
-    },
-    signal: signalAll,
-    async end() {
-      // Nobody reads any more: a shell that waits with its output could not end.
-      for (const stream of [child.stdout, child.stderr]) stream?.removeAllListeners("data").resume();
-      signalAll("SIGHUP");
-      if ((await within(clock, HANG_UP_GRACE_MS, closed, "still there")) === undefined) return;
-      signalAll("SIGKILL");
-      child.kill("SIGKILL");
-      for (const stream of streams) stream?.destroy();
-      await closed;
-    },
-  };
+  /** Types text. False when it is lost because the shell has not read the text before it. */
+  type(keys: string): boolean {
+    if (this.#gone || (this.#child.stdin?.writableLength ?? 0) > MAX_UNREAD_BYTES) return false;
+    this.#connection.type(keys);
+    return true;
+  }
+
+  resize(size: WindowSize): void {
+    if (!this.#gone) this.#connection.resize(size);
+  }
+
+  /** Stops reading, so that the shell has to wait with its output. */
+  pause(): void {
+    for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.pause();
+  }
+
+  resume(): void {
+    for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.resume();
+  }
+
+  /**
+   * Signals all processes of the terminal. A shell with job control gives each job a process group of its own,
+   * so the session is signalled and not one group.
+   */
+  signal(signal: NodeJS.Signals): void {
+    const { sessionId } = parseReport(this.#report);
+    if (sessionId !== undefined) signalSession(sessionId, signal);
+  }
+
+  /** Ends the shell and everything in it: hangs up, and kills after a second. */
+  async end(): Promise<void> {
+    // Output is read and dropped from here on: a shell that waits to write could not end.
+    for (const stream of [this.#child.stdout, this.#child.stderr])
+      stream?.removeAllListeners("data").resume();
+    this.signal("SIGHUP");
+    if ((await within(this.#world.clock, HANG_UP_GRACE_MS, this.#closed, "still there")) === undefined)
+      return;
+    this.signal("SIGKILL");
+    this.#child.kill("SIGKILL");
+    this.#destroyStreams();
+    await this.#closed;
+  }
+
+  /** Resolves at the start script's first report: keys that came before its traps are set could kill it. */
+  async #untilStarted(backend: TerminalBackend): Promise<void> {
+    const program = this.#child.spawnfile;
+    const started = new Promise<void>((resolve, reject) => {
+      this.#reports?.once("data", () => resolve());
+      this.#child.once("error", reject);
+      this.#child.once("close", (code) => reject(new Error(`${program} ended with ${code ?? "a signal"}`)));
+    });
+    try {
+      if ((await within(this.#world.clock, START_TIMEOUT_MS, started, "no answer")) !== undefined) {
+        this.#child.kill("SIGKILL");
+        throw new Error(`${program} starts no shell`);
+      }
+    } catch (error) {
+      await this.#closed;
+      const hint = systemCode(error) === "ENOENT" ? `${program} is not installed` : messageOf(error);
+      throw new Failure("unavailable", `no terminal by ${backend.name}: ${hint}`, { cause: error });
+    }
+  }
+
+  #destroyStreams(): void {
+    for (const stream of [this.#child.stdout, this.#child.stderr, this.#reports]) stream?.destroy();
+  }
 }
 
-/** Not typed as always there: when no file descriptor is free, Node makes no streams. */
+/** Undefined when no file descriptor was free: Node then makes no streams. */
 function reportStream(child: { readonly stdio?: readonly unknown[] }): Readable | undefined {
   const stream = child.stdio?.[REPORT_FD];
   return stream instanceof Readable ? stream : undefined;
 }
 
-/** What is passed on of the agent's environment: its own settings, such as where a key is, stay with it. */
+/** The variables that a shell inherits. The agent's own settings, such as the place of a key, are not for it. */
 const INHERITED = ["PATH", "LANG", "LC_ALL", "TZ"];
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -179,24 +237,21 @@ function shellEnvironment(shell: string): Record<string, string> {
   return {
     PATH: DEFAULT_PATH,
     ...(Object.fromEntries(inherited) as Record<string, string>),
-    TERM: "xterm-256color", // which the hub's page shows
-    HOME: home, // whoever looks for a file first looks there
+    TERM: "xterm-256color", // the terminal of the hub's page
+    HOME: home,
     USER: name,
     LOGNAME: name,
     SHELL: shell,
   };
 }
 
-/**
- * Sends a signal to every process of a session (setsid(2)), whatever process groups a shell with job
- * control has made of them.
- */
+/** Signals every process of a session (setsid(2)), in all of its process groups. */
 function signalSession(sessionId: number, signal: NodeJS.Signals): void {
   for (const pid of sessionMembers(sessionId)) {
     try {
       process.kill(pid, signal);
     } catch (error) {
-      // ESRCH: it has ended meanwhile. EPERM: a set-uid program, which its terminal's hang-up has to end.
+      // ESRCH: it has just ended. EPERM: a set-uid program, which the hang-up of its terminal has to end.
       if (!["ESRCH", "EPERM"].includes(systemCode(error) ?? "")) throw error;
     }
   }
@@ -220,37 +275,4 @@ function sessionOf(pid: number): number | undefined {
   // proc(5): the name stands in parentheses and may hold some itself; then state, parent, group, session.
   const [state, , , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return state === "Z" ? undefined : Number(session);
-}
-
-/** The child that holds the terminal, as a way of talking to it sees it. */
-export interface TerminalChild {
-  /** To its standard input. */
-  write(data: Uint8Array | string): void;
-  endInput(): void;
-  /** To whoever looks at the terminal. */
-  show(output: Buffer): void;
-  /** Of the shell; undefined until it has started. */
-  readonly sessionId: number | undefined;
-  signal(signal: NodeJS.Signals): void;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-/** One conversation with such a child. */
-export interface TerminalSpeech {
-  typed(keys: string): void;
-  /** The child's standard output and error. */
-  said(output: Buffer): void;
-  resize(size: WindowSize): void;
-}
-
-/** One way to give a shell a terminal without a native addon. */
-export interface TerminalWay {
-  readonly name: string;
-  /** It has a size, Ctrl-C and job control. */
-  readonly isTerminal: boolean;
-  /** Runs an executable file on a terminal. */
-  command(file: string): readonly [string, ...string[]];
-  readonly shellArgs: readonly string[];
-  talkTo(child: TerminalChild): TerminalSpeech;
 }

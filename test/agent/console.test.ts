@@ -43,7 +43,7 @@ describe("the hub's console", () => {
   const send = (event: string, payload: unknown): void =>
     board.hub.send(IDENTIFIER, "console", event, payload);
   const type = (data: string): void => send("dn", { data });
-  /** All that the console has shown since the last reset. */
+  /** The output of the console since the last reset. */
   const shown = (): string =>
     board.hub
       .device(IDENTIFIER)
@@ -90,7 +90,7 @@ describe("the hub's console", () => {
         }),
     );
 
-  it("is closed unless the configuration opens it", async () => {
+  it("is closed unless the configuration enables it", async () => {
     agent = await board.start();
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
     const marker = join(board.dir, "marker");
@@ -109,7 +109,7 @@ describe("the hub's console", () => {
     assert.equal(topics.has("console"), false);
   });
 
-  it("shows a shell from the first message on, with the size that the page has", async () => {
+  it("shows a shell from the first message on, in the size of the page", async () => {
     reset();
     await start();
     send("window_size", { height: 33, width: 99 });
@@ -121,7 +121,7 @@ describe("the hub's console", () => {
     await shows(/44 120\r/);
   });
 
-  it("shows characters whole, also those that come in halves", async () => {
+  it("shows characters whole when the shell writes them in halves", async () => {
     reset();
     await start();
     type(
@@ -137,10 +137,10 @@ describe("the hub's console", () => {
     await start();
     type("exit 3\r");
     await shows(/the shell has ended \(3\); a key starts another/);
-    await keepTyping("echo again-$((40 + 2))\r", /again-42/); // no more than one a second is started
+    await keepTyping("echo again-$((40 + 2))\r", /again-42/); // at most one shell a second is started
   });
 
-  it("restarts the shell when it is asked to, whatever it is busy with", async () => {
+  it("restarts a busy shell when it is asked to", async () => {
     reset();
     await start();
     const nap = `sleep 6${process.pid}`;
@@ -153,7 +153,7 @@ describe("the hub's console", () => {
     await shows(/\[\]\r/);
   });
 
-  it("ends a shell in which nothing is typed", async () => {
+  it("ends the shell when nothing is typed for the idle time", async () => {
     reset();
     await start({ idle_timeout_s: 0.5 });
     const nap = `sleep 5${process.pid}`;
@@ -173,7 +173,7 @@ describe("the hub's console", () => {
     await shows(/kept-yes/);
   });
 
-  it("ends with the agent, and everything in it", async () => {
+  it("ends with the agent, together with everything that runs in it", async () => {
     reset();
     await start();
     const nap = `sleep 4${process.pid}`;
@@ -191,7 +191,7 @@ describe("the hub's console", () => {
     await shows(/no shell: console\.user: there is no user no-such-user/);
   });
 
-  it("survives what no hub should send", async () => {
+  it("survives malformed messages of the hub", async () => {
     reset();
     await start();
     for (const [event, payload] of [
@@ -207,7 +207,7 @@ describe("the hub's console", () => {
     ] as const) {
       send(event, payload);
     }
-    await keepTyping("\r", /[#$] $/); // its Ctrl-C can end a shell that has only just begun
+    await keepTyping("\r", /[#$] $/); // the Ctrl-C can end a shell that has just started
     await keepTyping("\rstty size\r", /1 1000\r/);
     type("cat > /dev/null\r");
     type("y".repeat(1_000_000));
@@ -215,7 +215,7 @@ describe("the hub's console", () => {
     assert.deepEqual(board.hub.device(IDENTIFIER).crashes, []);
   });
 
-  it("sends a file to the hub, of any content", async () => {
+  it("sends a file with any content to the hub", async () => {
     reset();
     await start();
     const content = Buffer.alloc(300_001, 1).map((_, n) => n % 251);
@@ -234,7 +234,7 @@ describe("the hub's console", () => {
     assert.deepEqual(events.at(-1), ["file-data/stop", { filename: "core.bin" }]);
   });
 
-  it("sends no more of a file when whoever asked for it has gone, and takes the next one", async () => {
+  it("stops sending a file when the application that asked for it has gone, and sends the next one", async () => {
     reset();
     await start({ max_upload_mib: 64 });
     const [large, small] = [join(board.dir, "large"), join(board.dir, "small")];
@@ -249,7 +249,7 @@ describe("the hub's console", () => {
     for (;;) {
       const { error } = (await upload(small)) as { error?: { message: string } };
       if (error === undefined) break;
-      assert.equal(error.message, "another file is being sent; wait for it"); // the last piece is on its way
+      assert.equal(error.message, "another file is being sent; wait for it"); // the last piece has not been confirmed yet
     }
     assert.ok(fileOf("large").length < 30 * 1024 * 1024);
     assert.equal(fileOf("small").toString(), "small");
@@ -271,7 +271,7 @@ describe("the hub's console", () => {
     assert.match(JSON.stringify(await refused("relative")), /upload needs \{path: absolute path\}/);
   });
 
-  it("takes a file of the hub, and tells on the terminal", async () => {
+  it("receives a file from the hub, and says so on the terminal", async () => {
     reset();
     await start();
     const content = Buffer.alloc(10_000, "0123456789");
@@ -290,7 +290,7 @@ describe("the hub's console", () => {
     assert.deepEqual(await readdir(uploads), ["notes.txt"]);
   });
 
-  it("does not disturb an update, however much is shown and typed", async () => {
+  it("does not disturb an update when much is shown and typed", async () => {
     reset();
     await start({ max_upload_mib: 64 });
     type("yes\r");

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createReceivedFiles, type ReceivedFiles } from "../../src/remote/files-received.ts";
+import { ReceivedFiles } from "../../src/remote/files-received.ts";
 import type { Account } from "../../src/remote/account.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
@@ -13,13 +13,13 @@ describe("files that are sent to the board", () => {
   let root: string;
   let dir: string;
   let clock: FakeClock;
-  let told: string[];
+  let notices: string[];
   let files: ReceivedFiles;
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), "hublink-files-"));
     dir = join(root, "uploads");
     clock = new FakeClock();
-    told = [];
+    notices = [];
     files = receiver();
   });
   afterEach(async () => {
@@ -27,14 +27,16 @@ describe("files that are sent to the board", () => {
     await files.settled();
     await rm(root, { recursive: true });
   });
-  const receiver = (options: { maxBytes?: number; at?: string; owner?: Account } = {}): ReceivedFiles =>
-    createReceivedFiles({
+  const receiver = (options: { maxBytes?: number; at?: string; owner?: Account } = {}): ReceivedFiles => {
+    const received = new ReceivedFiles({
       dir: options.at ?? dir,
       maxBytes: options.maxBytes ?? 1024,
       owner: () => options.owner,
-      tell: (text) => told.push(text),
       clock,
     });
+    received.on("notice", (text) => notices.push(text));
+    return received;
+  };
   const send = async (name: string, ...pieces: readonly string[]): Promise<void> => {
     files.begin(name);
     pieces.forEach((piece, number) => files.add(name, number, Buffer.from(piece)));
@@ -43,7 +45,7 @@ describe("files that are sent to the board", () => {
   };
   const left = async (at = dir): Promise<string[]> => (existsSync(at) ? readdir(at) : []);
 
-  it("are in the folder when they are complete, and not before", async () => {
+  it("are in the folder only when they are complete", async () => {
     files.begin("a.txt");
     files.add("a.txt", 0, Buffer.from("hello "));
     files.add("a.txt", 1, Buffer.from("world"));
@@ -51,7 +53,7 @@ describe("files that are sent to the board", () => {
     files.complete("a.txt");
     await files.settled();
     assert.equal(await readFile(join(dir, "a.txt"), "utf8"), "hello world");
-    assert.deepEqual(told, [`received a.txt, 11 bytes, in ${dir}`]);
+    assert.deepEqual(notices, [`received a.txt, 11 bytes, in ${dir}`]);
     assert.deepEqual(await left(), ["a.txt"]);
     assert.equal(clock.pending, 0);
   });
@@ -63,7 +65,7 @@ describe("files that are sent to the board", () => {
     assert.deepEqual((await left()).sort(), [".profile", "empty", "über uns.txt"]);
   });
 
-  it("replace one of the same name, and never what a link there leads to", async () => {
+  it("replace a file of the same name, and a link instead of its target", async () => {
     await send("a", "old");
     await send("a", "new");
     assert.equal(await readFile(join(dir, "a"), "utf8"), "new");
@@ -74,7 +76,7 @@ describe("files that are sent to the board", () => {
     assert.equal(await readFile(join(dir, "link"), "utf8"), "evil");
   });
 
-  it("come in blocks that the hub's page counts from 0 each", async () => {
+  it("may restart their numbers at 0, as the hub's page does for each block", async () => {
     files.begin("big");
     for (const number of [0, 1, 2, 0, 1, 0]) files.add("big", number, Buffer.from(String(number)));
     files.complete("big");
@@ -100,9 +102,13 @@ describe("files that are sent to the board", () => {
       await send(name, "evil");
       assert.deepEqual(await left(), []);
       assert.deepEqual(await left(root), []);
-      assert.equal(told.length, 1);
-      assert.match(told[0] ?? "", /is not received: its name is/);
-      assert.doesNotMatch(told[0] ?? "", /[\u0000-\u001f]/, "what is shown on a terminal holds no controls");
+      assert.equal(notices.length, 1);
+      assert.match(notices[0] ?? "", /is not received: its name is/);
+      assert.doesNotMatch(
+        notices[0] ?? "",
+        /[\u0000-\u001f]/,
+        "the notice is shown on a terminal, so it holds no control characters",
+      );
     });
   }
 
@@ -112,13 +118,13 @@ describe("files that are sent to the board", () => {
     files.add("a", 2, Buffer.from("z"));
     files.complete("a");
     await files.settled();
-    assert.deepEqual(told, ["a is not received: piece 2 came after 0; send it again"]);
+    assert.deepEqual(notices, ["a is not received: piece 2 came after 0; send it again"]);
     assert.deepEqual(await left(), []);
   });
 
-  it("are dropped when they get too large", async () => {
+  it("are dropped when they are too large", async () => {
     await send("a", ...Array.from({ length: 40 }, () => "x".repeat(100)));
-    assert.deepEqual(told, [
+    assert.deepEqual(notices, [
       "a is not received: it is larger than console.max_upload_mib allows (1024 bytes)",
     ]);
     assert.deepEqual(await left(), []);
@@ -135,13 +141,13 @@ describe("files that are sent to the board", () => {
     files.add("c", 0, Buffer.from("x"));
     await clock.advance(60_000);
     await files.settled();
-    assert.equal(told.length, 3);
-    assert.match(told[2] ?? "", /c is not received: the rest of it never came/);
+    assert.equal(notices.length, 3);
+    assert.match(notices[2] ?? "", /c is not received: the rest of it never came/);
     assert.deepEqual(await left(), []);
     assert.equal(clock.pending, 0);
   });
 
-  it("are dropped when the same one begins anew, which is received", async () => {
+  it("are dropped when they are sent again, and the second one is received", async () => {
     files.begin("a");
     files.add("a", 0, Buffer.from("old"));
     await send("a", "new");
@@ -149,16 +155,16 @@ describe("files that are sent to the board", () => {
     assert.deepEqual(await left(), ["a"]);
   });
 
-  it("are few at a time", async () => {
+  it("are refused beyond four at a time", async () => {
     for (let n = 1; n <= 1000; n += 1) files.begin(`file-${n}`);
-    assert.equal(told.length, 996);
-    assert.match(told[0] ?? "", /file-5 is not received: too many at once/);
+    assert.equal(notices.length, 996);
+    assert.match(notices[0] ?? "", /file-5 is not received: too many at once/);
     files.abort("enough");
     await files.settled();
     assert.deepEqual(await left(), []);
   });
 
-  it("are not what came without a beginning", async () => {
+  it("are ignored when they have no beginning", async () => {
     files.add("a", 0, Buffer.from("x"));
     files.complete("a");
     await files.settled();
@@ -176,7 +182,7 @@ describe("files that are sent to the board", () => {
     },
   );
 
-  it("that a power cut has left unfinished are removed", async () => {
+  it("are removed when a power cut has left them unfinished", async () => {
     await mkdir(dir);
     await writeFile(join(dir, ".hublink-part-0123"), "half");
     await writeFile(join(dir, "kept"), "whole");
@@ -184,15 +190,15 @@ describe("files that are sent to the board", () => {
     assert.deepEqual((await left()).sort(), ["a", "kept"]);
   });
 
-  it("that find no folder to be in say so", async () => {
+  it("are refused with the reason when their folder can't be made", async () => {
     await writeFile(join(root, "file"), "");
     files = receiver({ at: join(root, "file/uploads") });
     await send("a", "x");
-    assert.match(told.join(), /^a is not received: ENOTDIR/);
+    assert.match(notices.join(), /^a is not received: ENOTDIR/);
   });
 
   it(
-    "leave a full disk as it was",
+    "are dropped when the disk is full, and leave nothing there",
     { skip: !canMount() && "only root can mount a small file system" },
     async () => {
       await mkdir(dir);
@@ -200,7 +206,7 @@ describe("files that are sent to the board", () => {
       try {
         files = receiver({ maxBytes: 1024 * 1024 });
         await send("a", "x".repeat(200_000), "y");
-        assert.deepEqual(told, [`a is not received: no space is left in ${dir}`]);
+        assert.deepEqual(notices, [`a is not received: no space is left in ${dir}`]);
         assert.deepEqual(await left(), []);
         await send("b", "fits");
         assert.deepEqual(await left(), ["b"]);

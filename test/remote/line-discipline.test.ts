@@ -1,10 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
-import {
-  createLineDiscipline,
-  withCarriageReturns,
-  type LineDiscipline,
-} from "../../src/remote/line-discipline.ts";
+import { LineDiscipline, withCarriageReturns } from "../../src/remote/line-discipline.ts";
 
 describe("typing to a shell that has no terminal", () => {
   let lines: LineDiscipline;
@@ -13,7 +9,7 @@ describe("typing to a shell that has no terminal", () => {
   beforeEach(() => {
     shown = "";
     happened = [];
-    lines = createLineDiscipline({
+    lines = new LineDiscipline({
       echo: (text) => (shown += text),
       send: (line) => happened.push(line),
       interrupt: () => happened.push("interrupt"),
@@ -22,48 +18,48 @@ describe("typing to a shell that has no terminal", () => {
   });
 
   it("shows what is typed, and sends a line when it is complete", () => {
-    lines.typed("ls");
+    lines.type("ls");
     assert.deepEqual(happened, []);
-    lines.typed(" -l\r");
+    lines.type(" -l\r");
     assert.deepEqual(happened, ["ls -l\n"]);
     assert.equal(shown, "ls -l\r\n");
   });
 
-  it("takes pasted lines, however they end", () => {
-    lines.typed("a\r\nb\rc\nd");
+  it("accepts pasted lines, with any line ending", () => {
+    lines.type("a\r\nb\rc\nd");
     assert.deepEqual(happened, ["a\n", "b\n", "c\n"]);
   });
 
-  it("erases characters and lines, whole ones", () => {
-    lines.typed("xé😀\u007f\b\u007f\u007fy\r");
+  it("erases whole characters and lines", () => {
+    lines.type("xé😀\u007f\b\u007f\u007fy\r");
     assert.deepEqual(happened, ["y\n"]);
     assert.equal(shown, `xé😀${"\b \b".repeat(3)}y\r\n`);
-    lines.typed("abc\u0015d\r");
+    lines.type("abc\u0015d\r");
     assert.equal(happened.at(-1), "d\n");
   });
 
   it("interrupts with Ctrl-C, and forgets the line", () => {
-    lines.typed("rm\u0003ls\r");
+    lines.type("rm\u0003ls\r");
     assert.deepEqual(happened, ["interrupt", "ls\n"]);
   });
 
-  it("ends the input with Ctrl-D, at the beginning of a line only", () => {
-    lines.typed("a\u0004\r\u0004");
+  it("ends the input with Ctrl-D, but only at the beginning of a line", () => {
+    lines.type("a\u0004\r\u0004");
     assert.deepEqual(happened, ["a\n", "end"]);
   });
 
-  it("has no use for cursor keys and other controls", () => {
-    lines.typed("a\u001b[Ab\u001bOP\u001b[1;5Cc\u0007\r");
+  it("ignores cursor keys and other controls", () => {
+    lines.type("a\u001b[Ab\u001bOP\u001b[1;5Cc\u0007\r");
     assert.deepEqual(happened, ["abc\n"]);
   });
 
-  it("takes no endless line", () => {
-    lines.typed("x".repeat(100_000));
-    lines.typed("\r");
+  it("drops the rest of a line that is too long", () => {
+    lines.type("x".repeat(100_000));
+    lines.type("\r");
     assert.equal(happened[0]?.length, 4097);
   });
 
-  it("shows output as a terminal would, bytes untouched", () => {
+  it("puts a CR before each LF of the output, and changes no other byte", () => {
     const output = Buffer.concat([Buffer.from("a\nb\r\n"), Buffer.from([0xff, 0x0a])]);
     assert.deepEqual(
       withCarriageReturns(output),

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { silentLog } from "../../src/platform/log.ts";
-import { createOutputPump, type OutputPump } from "../../src/remote/output-pump.ts";
+import { OutputPump } from "../../src/remote/output-pump.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("a shell's output on its way to the hub", () => {
@@ -17,7 +17,7 @@ describe("a shell's output on its way to the hub", () => {
     confirmations = [];
     states = [];
     takes = true;
-    pump = createOutputPump({
+    pump = new OutputPump({
       sink: {
         send(text) {
           if (takes) sent.push(text);
@@ -25,22 +25,22 @@ describe("a shell's output on its way to the hub", () => {
         },
         confirm: async () => new Promise((resolve) => confirmations.push(resolve)),
       },
-      onFull: () => states.push("full"),
-      onRoom: () => states.push("room"),
       clock,
       log: silentLog,
     });
+    pump.on("full", () => states.push("full"));
+    pump.on("room", () => states.push("room"));
     pump.setOpen(true);
   });
   afterEach(() => pump.stop());
   const all = (): string => sent.join("");
 
-  it("is sent at once when it is the first for a while", () => {
+  it("is sent at once after a pause", () => {
     pump.push("$ ");
     assert.deepEqual(sent, ["$ "]);
   });
 
-  it("is sent together with what follows soon", async () => {
+  it("is sent in batches when it comes in small pieces", async () => {
     for (const text of "abcdef") pump.push(text);
     await clock.advance(1000);
     assert.deepEqual(sent, ["a", "bcdef"]);
@@ -48,7 +48,7 @@ describe("a shell's output on its way to the hub", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("is sent in messages of a bounded size, 40 in a second", async () => {
+  it("is sent in messages of at most 8 KiB, 40 a second", async () => {
     pump.push("x".repeat(60_000));
     await clock.advance(100);
     assert.deepEqual(
@@ -57,7 +57,7 @@ describe("a shell's output on its way to the hub", () => {
     );
   });
 
-  it("waits until the hub has read what is on its way", async () => {
+  it("waits until the hub has read the output before it", async () => {
     pump.push("x".repeat(200_000));
     await clock.advance(60_000);
     assert.equal(all().length, 65_536);
@@ -66,7 +66,7 @@ describe("a shell's output on its way to the hub", () => {
     assert.equal(all().length, 131_072);
   });
 
-  it("makes the shell wait while much of it waits, and go on", async () => {
+  it("makes the shell wait while 64 KiB of it wait, and then go on", async () => {
     pump.push("x".repeat(80_000));
     assert.deepEqual(states, ["full"]);
     assert.equal(pump.full, true);
@@ -74,7 +74,7 @@ describe("a shell's output on its way to the hub", () => {
     assert.deepEqual(states, ["full", "room"]);
   });
 
-  it("is kept while there is no hub, and sent when it is back", async () => {
+  it("is kept while the hub is away, and sent when it is back", async () => {
     pump.setOpen(false);
     pump.push("kept");
     await clock.advance(60_000);
@@ -92,7 +92,7 @@ describe("a shell's output on its way to the hub", () => {
     assert.deepEqual(sent, ["patient"]);
   });
 
-  it("is never cut within a character", async () => {
+  it("is never cut inside a character", async () => {
     const text = `x${"😀".repeat(8000)}`;
     pump.push(text);
     await clock.advance(10_000);
@@ -100,7 +100,7 @@ describe("a shell's output on its way to the hub", () => {
     for (const part of sent) assert.equal(Buffer.from(part).toString(), part, "half a character is no UTF-8");
   });
 
-  it("ends with nothing left running", async () => {
+  it("leaves no timer behind when it is stopped", async () => {
     pump.push("x".repeat(200_000));
     await clock.advance(50);
     pump.stop();

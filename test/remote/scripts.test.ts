@@ -3,11 +3,12 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createScripts, type Scripts, type ScriptsOptions } from "../../src/remote/scripts.ts";
+import { Scripts, type ScriptsOptions } from "../../src/remote/scripts.ts";
 import type { ScriptResult } from "../../src/hub/device-messages.ts";
-import { systemClock } from "../../src/platform/clock.ts";
+import { type Clock, systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { untilGone } from "./shell-on.ts";
 
 describe("support scripts", () => {
@@ -25,16 +26,16 @@ describe("support scripts", () => {
     await scripts.stop();
     rmSync(dir, { recursive: true });
   });
-  const setUp = (config: Partial<ScriptsOptions["config"]> = {}, clock = systemClock): void => {
-    scripts = createScripts({
+  const setUp = (config: Partial<ScriptsOptions["config"]> = {}, clock: Clock = systemClock): void => {
+    scripts = new Scripts({
       config: { enabled: true, interpreter: ["/bin/sh"], timeoutMs: 10_000, maxOutputKib: 1, ...config },
       environment: () => ({ HUBLINK_IDENTIFIER: "board-1", HUBLINK_FIRMWARE_VERSION: "1.0.0" }),
-      answer(result) {
-        answers.set(result.ref, result);
-        wake();
-      },
-      clock,
+      world: testWorld({ clock }),
       log: silentLog,
+    });
+    scripts.on("result", (result) => {
+      answers.set(result.ref, result);
+      wake();
     });
   };
   const answered = async (ref: string): Promise<ScriptResult> => {
@@ -51,12 +52,12 @@ describe("support scripts", () => {
     return answered(ref);
   };
 
-  it("answer with what they print, both outputs in their order", async () => {
+  it("are answered with both outputs in the order in which they were written", async () => {
     const { result, output, return: returned } = await run("echo one; echo two >&2; echo three");
     assert.deepEqual([result, output, returned], ["completed", "one\ntwo\nthree\n", ""]);
   });
 
-  it("answer how they failed, after what they printed", async () => {
+  it("are answered with the output and the exit code when they fail", async () => {
     const answer = await run("echo so far; exit 3");
     assert.deepEqual(
       { ...answer, ref: "" },
@@ -64,12 +65,12 @@ describe("support scripts", () => {
     );
   });
 
-  it("know the board and its firmware", async () => {
+  it("have the identifier and the firmware in their environment", async () => {
     const { output } = await run("echo $HUBLINK_IDENTIFIER $HUBLINK_FIRMWARE_VERSION");
     assert.equal(output, "board-1 1.0.0\n");
   });
 
-  it("are read by what their #! line names, else by the interpreter that is configured", async () => {
+  it("run in the interpreter of their #! line, otherwise in the one that is configured", async () => {
     assert.equal((await run("#!/usr/bin/env node\nconsole.log(1 + 1)")).output, "2\n");
     assert.equal((await run("#! /bin/sh -e\r\nfalse\necho never\n")).return, "exit code 1");
     setUp({ interpreter: [process.execPath, "--no-warnings"] });
@@ -77,20 +78,20 @@ describe("support scripts", () => {
     assert.match((await run("#!/no/such/tool\n")).output, /\/no\/such\/tool/);
   });
 
-  it("lose what they print past the limit, and are told so", async () => {
+  it("have their output cut at the limit, with a note", async () => {
     const { result, output } = await run("head -c 1000000 /dev/zero | tr '\\0' x");
     assert.equal(result, "completed");
     assert.equal(output, `${"x".repeat(1024)}\n[output cut after 1 KiB]`);
   });
 
-  it("are ended with all that they started, when their time is up", async () => {
+  it("are ended with everything they started when their time is up", async () => {
     const nap = `sleep 3${process.pid}`;
     const { output, reason } = await run(`echo begun; ${nap} & ${nap}`, 500);
     assert.deepEqual([output, reason], ["begun\n", "ended after 0.5 s"]);
     await untilGone(nap);
   });
 
-  it("have no more time than the hub has patience, but for the connecting code", async () => {
+  it("are ended before the hub forgets them, except for the connecting code", async () => {
     const clock = new FakeClock();
     setUp({ timeoutMs: 60_000 }, clock);
     const fifo = join(dir, "begun");
@@ -104,7 +105,7 @@ describe("support scripts", () => {
     assert.equal((await answered("connecting_code")).reason, "ended after 60 s");
   });
 
-  it("that are Elixir are not run by a shell, which says so", async () => {
+  it("that are Elixir are not run by a shell, and the answer says so", async () => {
     const touched = join(dir, "touched");
     for (const text of [
       `File.touch("${touched}")\nIO.puts("hello")`,
@@ -121,7 +122,7 @@ describe("support scripts", () => {
     assert.deepEqual(readdirSync(dir), []);
   });
 
-  it("that are no Elixir are not taken for it", async () => {
+  it("that only look like Elixir are run", async () => {
     for (const text of ["if true; then echo (; fi", "no-such-command", "exit 127"]) {
       assert.doesNotMatch((await run(text)).reason ?? "", /Elixir/, text);
     }
@@ -129,7 +130,7 @@ describe("support scripts", () => {
     assert.equal(output, "IO.puts (1)\n");
   });
 
-  it("are few at a time, and one for each ref", async () => {
+  it("run four at a time, and once for each ref", async () => {
     for (let n = 0; n < 1000; n += 1)
       scripts.run({ ref: `flood-${n % 10}`, text: "sleep 1000", timeoutMs: 500 });
     const { reason } = await answered("flood-9");
@@ -141,17 +142,24 @@ describe("support scripts", () => {
     assert.equal((await answered("flood-0")).reason, "ended after 0.5 s");
   });
 
-  it("are answered where they are not enabled", async () => {
+  it("are answered with a refusal where they are not enabled", async () => {
     setUp({ enabled: false });
     const { result, reason } = await run("echo x");
     assert.deepEqual([result, reason], ["error", "scripts are not enabled on this board"]);
   });
 
-  it("end with the agent", async () => {
+  it("end with the agent, without an answer", async () => {
     const nap = `sleep 2${process.pid}`;
     scripts.run({ ref: "a", text: nap, timeoutMs: undefined });
     await scripts.stop();
     await untilGone(nap);
     assert.equal(answers.size, 0);
+  });
+
+  it("that come while the agent stops are refused with that reason", async () => {
+    const stopped = scripts.stop();
+    scripts.run({ ref: "late", text: "echo x", timeoutMs: undefined });
+    await stopped;
+    assert.equal(answers.get("late")?.reason, "the agent stops; try again later");
   });
 });

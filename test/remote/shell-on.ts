@@ -1,32 +1,32 @@
+/**
+ * A real shell on each terminal backend that this machine has, and what it has shown.
+ */
 import { execFileSync } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
-import { TERMINAL_WAYS } from "../../src/remote/terminal-ways.ts";
-import {
-  openTerminal,
-  type Terminal,
-  type TerminalOptions,
-  type TerminalWay,
-} from "../../src/remote/terminal.ts";
+import { systemWorld } from "../../src/platform/world.ts";
+import { TERMINAL_BACKENDS } from "../../src/remote/terminal-backends.ts";
+import { Terminal, type TerminalBackend, type TerminalOptions } from "../../src/remote/terminal.ts";
 import { eventually, inTime } from "../eventually.ts";
 
-/** A shell, and what it has shown. */
 export interface OpenShell {
   readonly terminal: Terminal;
   readonly shown: () => string;
-  /** Resolves when what was shown matches, and hands it out. */
+  /** Resolves to the match when the output so far matches. */
   shows(pattern: RegExp): Promise<RegExpExecArray>;
   readonly exited: Promise<number | null>;
 }
 
-export async function shellOn(way: TerminalWay, options: Partial<TerminalOptions> = {}): Promise<OpenShell> {
+export async function shellOn(
+  backend: TerminalBackend,
+  options: Partial<TerminalOptions> = {},
+): Promise<OpenShell> {
   let text = "";
   const changed = new EventEmitter();
   let exit: (exitCode: number | null) => void = () => undefined;
   const exited = new Promise<number | null>((resolve) => (exit = resolve));
-  const terminal = await openTerminal({
-    way,
+  const terminal = await Terminal.open({
+    backend,
     shell: "/bin/sh",
     account: undefined,
     size: { rows: 30, columns: 100 },
@@ -35,7 +35,7 @@ export async function shellOn(way: TerminalWay, options: Partial<TerminalOptions
       changed.emit("output");
     },
     onExit: exit,
-    clock: systemClock,
+    world: systemWorld,
     log: silentLog,
     ...options,
   });
@@ -56,12 +56,15 @@ export async function shellOn(way: TerminalWay, options: Partial<TerminalOptions
   };
 }
 
-/** Each way, and why it can't be tested here if it can't. */
-export function waysHere(): { readonly way: TerminalWay; readonly skip: string | false }[] {
-  return TERMINAL_WAYS.map((way) => ({ way, skip: isHere(way) ? false : `${way.name} is not installed` }));
+/** Each backend, and the reason to skip its tests where its tool is not installed. */
+export function backendsHere(): { readonly backend: TerminalBackend; readonly skip: string | false }[] {
+  return TERMINAL_BACKENDS.map((backend) => ({
+    backend,
+    skip: isHere(backend) ? false : `${backend.name} is not installed`,
+  }));
 }
 
-function isHere({ name }: TerminalWay): boolean {
+function isHere({ name }: TerminalBackend): boolean {
   try {
     if (name === "busybox telnetd") return /^telnetd$/m.test(execFileSync("busybox", ["--list"]).toString());
     if (name === "script") execFileSync("script", ["--version"]);
@@ -71,7 +74,7 @@ function isHere({ name }: TerminalWay): boolean {
   }
 }
 
-/** Resolves when no process has this command line: one that was killed still takes a moment to end. */
+/** Resolves when no process has this command line; a process that was killed needs a moment to end. */
 export async function untilGone(commandLine: string): Promise<void> {
   const lines = (): string[] => execFileSync("ps", ["-eo", "args="]).toString().split("\n");
   await eventually(() => !lines().includes(commandLine), `the end of ${commandLine}`);

@@ -5,22 +5,22 @@ import { mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
-import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { systemWorld } from "../../src/platform/world.ts";
 import { accountOf } from "../../src/remote/account.ts";
-import { findTerminalWay } from "../../src/remote/terminal-ways.ts";
-import { type OpenShell, shellOn, untilGone, waysHere } from "./shell-on.ts";
+import { findTerminalBackend } from "../../src/remote/terminal-backends.ts";
+import { type OpenShell, shellOn, untilGone, backendsHere } from "./shell-on.ts";
 
 const isRoot = process.getuid?.() === 0;
 
-for (const { way, skip } of waysHere()) {
-  describe(`a shell by ${way.name}`, { skip }, () => {
+for (const { backend, skip } of backendsHere()) {
+  describe(`a shell on ${backend.name}`, { skip }, () => {
     let shell: OpenShell;
     afterEach(async () => shell.terminal.end());
 
-    it("runs what is typed, and tells how it ended", async () => {
-      shell = await shellOn(way);
+    it("runs the commands that are typed, and reports its exit code", async () => {
+      shell = await shellOn(backend);
       shell.terminal.type("echo on$((40 + 2))\r");
       await shell.shows(/on42/);
       shell.terminal.type("exit 7\r");
@@ -28,26 +28,26 @@ for (const { way, skip } of waysHere()) {
     });
 
     it("is interrupted by Ctrl-C, and goes on", async () => {
-      shell = await shellOn(way);
+      shell = await shellOn(backend);
       shell.terminal.type("sh -c 'echo be$((1))gin; exec sleep 1000'; echo code $?\r");
       await shell.shows(/be1gin/);
       shell.terminal.type("\u0003");
-      await shell.shows(/\^C[^]*[#$] $/); // the kernel drops what is typed before it is done with that
+      await shell.shows(/\^C[^]*[#$] $/); // the kernel drops keys that are typed before
       shell.terminal.type("echo st$((1))ill\r");
       await shell.shows(/st1ill/);
     });
 
-    it("takes 10 kB at once", async () => {
-      shell = await shellOn(way);
+    it("reads 10 kB that are typed at once", async () => {
+      shell = await shellOn(backend);
       const lines = Array.from({ length: 200 }, (_, n) => `line ${n} ${"x".repeat(42)}`);
       shell.terminal.type(`cat > /dev/null; echo en$((1))d\r`);
       shell.terminal.type(`${lines.join("\r")}\r\u0004`);
       await shell.shows(/en1d/);
     });
 
-    it("has no secrets of the agent, and is at home", async () => {
+    it("does not inherit the agent's environment, and starts in the home folder", async () => {
       process.env["HUBLINK_SECRET"] = "secret";
-      shell = await shellOn(way);
+      shell = await shellOn(backend);
       delete process.env["HUBLINK_SECRET"];
       shell.terminal.type('echo "[$HUBLINK_SECRET|$TERM|$HOME|$(pwd)]"\r');
       const [, secret, term, home, folder] = await shell.shows(/\[([^|$]*)\|(.*)\|(.*)\|(.*)\]\r$/m);
@@ -56,8 +56,8 @@ for (const { way, skip } of waysHere()) {
       assert.equal(folder, home);
     });
 
-    it("waits with its output when nobody reads, and hears Ctrl-C all the same", async () => {
-      shell = await shellOn(way);
+    it("waits with its output while it is paused, and is still interrupted by Ctrl-C", async () => {
+      shell = await shellOn(backend);
       shell.terminal.type("yes\r");
       await shell.shows(/y\r\ny/);
       shell.terminal.pause();
@@ -66,8 +66,8 @@ for (const { way, skip } of waysHere()) {
       await shell.shows(/\^C[^]*[#$] $/);
     });
 
-    it("takes everything that runs in it with it", async () => {
-      shell = await shellOn(way);
+    it("ends everything that runs in it when it is ended", async () => {
+      shell = await shellOn(backend);
       const nap = `sleep 8${process.pid}`;
       const stubborn = `sleep 9${process.pid}`;
       shell.terminal.type(`(trap '' HUP TERM; exec ${stubborn}) & ${nap} & echo st$((1))arted; ${nap}\r`);
@@ -78,8 +78,8 @@ for (const { way, skip } of waysHere()) {
       await shell.exited;
     });
 
-    it("takes its jobs with it when it ends by itself", async () => {
-      shell = await shellOn(way);
+    it("ends its background jobs when it exits", async () => {
+      shell = await shellOn(backend);
       const nap = `sleep 7${process.pid}`;
       shell.terminal.type(`${nap} &\r`);
       shell.terminal.type("exit\r");
@@ -90,9 +90,9 @@ for (const { way, skip } of waysHere()) {
     it("leaves nothing behind in the file system", async () => {
       const { TMPDIR } = process.env;
       const own = await mkdtemp(join(tmpdir(), "hublink-temporary-"));
-      process.env["TMPDIR"] = own; // other tests use the usual one at the same time
+      process.env["TMPDIR"] = own; // other tests use the usual folder at the same time
       try {
-        shell = await shellOn(way);
+        shell = await shellOn(backend);
         shell.terminal.type("exit\r");
         await shell.exited;
         assert.deepEqual(readdirSync(own), []);
@@ -103,17 +103,21 @@ for (const { way, skip } of waysHere()) {
       }
     });
 
-    it("runs as another user, with home and groups", { skip: !isRoot && "only root can" }, async () => {
-      shell = await shellOn(way, { account: accountOf("nobody") });
-      shell.terminal.type('echo "[$(id -un)|$(id -Gn)]"\r');
-      assert.equal((await shell.shows(/\[([^$]*)\]\r$/m))[1], "nobody|nogroup");
-      shell.terminal.type("exit 3\r");
-      assert.equal(await shell.exited, 3);
-    });
+    it(
+      "runs as another user, with the user's home and groups",
+      { skip: !isRoot && "only root can" },
+      async () => {
+        shell = await shellOn(backend, { account: accountOf("nobody") });
+        shell.terminal.type('echo "[$(id -un)|$(id -Gn)]"\r');
+        assert.equal((await shell.shows(/\[([^$]*)\]\r$/m))[1], "nobody|nogroup");
+        shell.terminal.type("exit 3\r");
+        assert.equal(await shell.exited, 3);
+      },
+    );
 
-    if (way.isTerminal) {
-      it("knows the window's size from its first line on, and each that follows", async () => {
-        shell = await shellOn(way);
+    if (backend.isTerminal) {
+      it("has the window's size from the start, and follows each change", async () => {
+        shell = await shellOn(backend);
         shell.terminal.type("stty size\r");
         await shell.shows(/30 100\r/);
         for (let rows = 1; rows <= 50; rows += 1) shell.terminal.resize({ rows, columns: 132 });
@@ -122,7 +126,7 @@ for (const { way, skip } of waysHere()) {
       });
 
       it("has job control", async () => {
-        shell = await shellOn(way);
+        shell = await shellOn(backend);
         shell.terminal.type("sh -c 'echo be$((1))gin; exec sleep 1000'\r");
         await shell.shows(/be1gin/);
         shell.terminal.type("\u001a");
@@ -134,7 +138,7 @@ for (const { way, skip } of waysHere()) {
   });
 }
 
-describe("where a shell comes from", () => {
+describe("the terminal backend of a board", () => {
   let path: string | undefined;
   let bin: string;
   before(async () => {
@@ -149,19 +153,19 @@ describe("where a shell comes from", () => {
       if (!existsSync(join(bin, tool))) await symlink(at, join(bin, tool));
     }
     process.env["PATH"] = bin;
-    return (await findTerminalWay({ clock: systemClock, log: silentLog })).name;
+    return (await findTerminalBackend({ world: systemWorld, log: silentLog })).name;
   };
 
-  it("is pipes when the board has nothing else", async () => assert.equal(await onlyWith(), "pipes"));
-  for (const { way, skip } of waysHere().reverse()) {
-    if (!way.isTerminal) continue;
-    const tool = way.name.split(" ")[0] ?? "";
-    it(`is ${way.name} as soon as that is there`, { skip }, async () => {
-      assert.equal(await onlyWith(tool, "stty"), way.name);
+  it("is pipes when no tool is installed", async () => assert.equal(await onlyWith(), "pipes"));
+  for (const { backend, skip } of backendsHere().reverse()) {
+    if (!backend.isTerminal) continue;
+    const tool = backend.name.split(" ")[0] ?? "";
+    it(`is ${backend.name} when it is installed`, { skip }, async () => {
+      assert.equal(await onlyWith(tool, "stty"), backend.name);
     });
   }
 
-  it("can't be a user that doesn't exist", () => {
+  it("refuses a user that does not exist", () => {
     assert.throws(
       () => accountOf("no-such-user"),
       (error) =>
