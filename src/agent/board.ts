@@ -14,7 +14,7 @@ import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { createUpdateHistory, type UpdateHistory } from "../update/history.ts";
+import { UpdateHistory } from "../update/history.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 
 export interface BoardOptions {
@@ -70,7 +70,7 @@ export async function openBoard({ config, clock: systemClock, log, root }: Board
   });
   if (firmware.problem !== undefined) log.error(`no update can be installed: ${firmware.problem.message}`);
   if (firmware.fellBack) log.error("the board fell back from the firmware that was installed last");
-  const history = createUpdateHistory(journal, clock);
+  const history = new UpdateHistory(journal, clock);
   if (history.interrupted !== undefined) {
     // Joining without its uuid has the hub send it again, with a fresh URL: what is cached is not fetched twice.
     if (history.interrupted === journal.installed?.uuid) await history.installed(history.interrupted);

@@ -37,6 +37,9 @@ export function usablePublicKeys(keys: readonly string[]): string[] {
   return [...new Set(keys.map((key) => key.trim()))].filter((key) => PUBLIC_KEY.test(key));
 }
 
+/** How a board comes by keys to verify signatures with. */
+export const KEYS_REMEDY = "set firmware.public_keys, or let the hub send its keys";
+
 /**
  * The arguments by which fwup verifies signatures.
  * @throws Failure when no key can be used: fwup without a key takes anything
@@ -44,10 +47,7 @@ export function usablePublicKeys(keys: readonly string[]): string[] {
 export function keyArguments(keys: readonly string[]): string[] {
   const usable = usablePublicKeys(keys);
   if (usable.length === 0) {
-    throw new Failure(
-      "config",
-      "no usable public key: set firmware.public_keys, or let the hub send its keys",
-    );
+    throw new Failure("no_public_key", `no usable public key: ${KEYS_REMEDY}`);
   }
   return usable.flatMap((key) => ["--public-key", key]);
 }

@@ -108,10 +108,13 @@ export function targetSlot(running: RunningFirmware): Slot | "" {
   return running.slot === "" ? "" : otherSlot(running.slot);
 }
 
-/** @throws Failure `unavailable` while an update waits for its reboot */
+/** Why nothing else is done to the slots until the board has rebooted. */
+export const REBOOT_PENDING = "an installed update waits for its reboot";
+
+/** @throws Failure `reboot_pending` */
 export function requireNoPendingReboot({ rebootPending }: Pick<RunningFirmware, "rebootPending">): void {
   if (rebootPending) {
-    throw new Failure("unavailable", "an installed update waits for its reboot; reboot first");
+    throw new Failure("reboot_pending", `${REBOOT_PENDING}; reboot first`);
   }
 }
 

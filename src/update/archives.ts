@@ -11,7 +11,7 @@ import type { AgentStatus } from "../control/messages.ts";
 import { createFirmwareCache, type FirmwareCache } from "../download/cache.ts";
 import { downloadParts } from "../download/parts.ts";
 import type { DownloadOptions } from "../download/stream.ts";
-import { verifyArchive } from "../firmware/fwup.ts";
+import { KEYS_REMEDY, verifyArchive } from "../firmware/fwup.ts";
 import { readMetadata } from "../firmware/metadata.ts";
 import type { Archive } from "../hub/device-messages.ts";
 import { failedEnd } from "../platform/command.ts";
@@ -94,10 +94,7 @@ export class Archives {
     }
     if (!existsSync(this.#path(uuid, "fw"))) {
       if (this.#options.keys.usable().length === 0) {
-        throw new Failure(
-          "no_public_key",
-          "no key to verify it with: set firmware.public_keys, or let the hub send its keys",
-        );
+        throw new Failure("no_public_key", `no key to verify it with: ${KEYS_REMEDY}`);
       }
       await this.#options.updater.settled();
       this.#stop.signal.throwIfAborted();

@@ -4,6 +4,7 @@
  * the hub's offers only.
  */
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import { REBOOT_PENDING } from "../firmware/slots.ts";
 import { isDowngrade } from "../firmware/version.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
@@ -20,7 +21,7 @@ export const SOON_MS = 5 * 60_000;
 export const REBOOT_FIRST = {
   action: "reschedule",
   delayMs: SOON_MS,
-  reason: "an installed update waits for its reboot",
+  reason: REBOOT_PENDING,
 } as const satisfies Decision;
 
 /** The state of the board, as far as the rules need it. */

@@ -6,7 +6,7 @@
 import type { EventEmitter } from "node:events";
 import type { FirmwareCache } from "../download/cache.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import { applyFirmware, usablePublicKeys } from "../firmware/fwup.ts";
+import { applyFirmware, KEYS_REMEDY, usablePublicKeys } from "../firmware/fwup.ts";
 import { compareWithAnnounced, type FirmwareMetadata, peekMetadata } from "../firmware/metadata.ts";
 import type { Clock } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
@@ -124,10 +124,7 @@ export class Update {
   async #install(): Promise<Outcome> {
     const { decider, firmware, cache } = this.#options;
     if (usablePublicKeys(this.#options.keys.usable()).length === 0) {
-      throw new Failure(
-        "no_public_key",
-        "no usable public key to verify firmware with: set firmware.public_keys, or let the hub send its keys",
-      );
+      throw new Failure("no_public_key", `no usable public key to verify firmware with: ${KEYS_REMEDY}`);
     }
     const decision = await decider.decide(this.offer, this.#stop);
     if (decision.action === "ignore") return { result: "ignored", reason: decision.reason };

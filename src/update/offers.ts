@@ -1,3 +1,8 @@
+/**
+ * What can be installed, and where it comes from: the hub's `update` message, or a file, URL, socket or stream that
+ * somebody at the board names. A URL of the hub is signed, so it stays in here and is never logged.
+ */
+import { addAbortListener } from "node:events";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { connect } from "node:net";
@@ -48,11 +53,11 @@ export interface OfferDeps {
   /** In bytes. */
   readonly rateLimit?: TokenBucket;
   readonly proxyFor: ProxyChoice;
-  /** PEM; whom to trust as a server of firmware. */
+  /** PEM; the authorities that firmware servers may be certified by. */
   readonly ca: readonly string[];
 }
 
-/** What fetching the hub's firmware needs: the hub says enough of it to cache it. */
+/** What fetching the hub's firmware needs: the hub announces enough of it to cache it. */
 export interface HubOfferDeps extends OfferDeps {
   readonly mode: FetchMode;
   readonly cache: FirmwareCache;
@@ -77,7 +82,7 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
     announced: update.firmware_meta,
     sizeBytes: update.size,
     deploymentId: update.deployment_id,
-    networkInterface: async () => wayTo(update.firmware_url, deps),
+    networkInterface: async () => interfaceFor(update.firmware_url, deps),
     open: (signal, onCached) => {
       const url = (): string => latest.firmware_url;
       return fetchFirmware({ ...deps, uuid, url, expected: expectedOf(latest), renewUrl, signal, onCached });
@@ -85,18 +90,18 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
   };
 }
 
-/** Longer no update waits for a name server, which its download will hear of. */
-const WAY_TIMEOUT_MS = 2000;
+/** Give up on DNS after this; the download reports the real error. */
+const INTERFACE_TIMEOUT_MS = 2000;
 
-/** The network interface of a download; NervesHub takes it with `started` only, before there is a connection. */
-async function wayTo(url: string, { proxyFor, clock, log }: OfferDeps): Promise<string | undefined> {
+/** The network interface of a download. NervesHub reads it in `started` only, when there is no connection yet. */
+async function interfaceFor(url: string, { proxyFor, clock, log }: OfferDeps): Promise<string | undefined> {
   const target = new URL(url);
   const host = proxyFor(target)?.host ?? hostOf(target.hostname);
   const found = interfaceTowards(host).catch((error: unknown) => {
     log.debug(`by which interface ${host} is reached is not known: ${messageOf(error)}`);
     return undefined;
   });
-  return await within(clock, WAY_TIMEOUT_MS, found, undefined);
+  return await within(clock, INTERFACE_TIMEOUT_MS, found, undefined);
 }
 
 function expectedOf(update: Update): ExpectedFile {
@@ -141,17 +146,14 @@ async function* readable(
   name: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void> {
-  const onAbort = (): void => {
-    stream.destroy(signal.reason as Error);
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
+  const listener = addAbortListener(signal, () => stream.destroy(signal.reason as Error));
   try {
     for await (const chunk of stream) yield chunk as Buffer; // no encoding is set, so no strings
   } catch (error) {
     signal.throwIfAborted();
     throw fileFailure("firmware", name, error);
   } finally {
-    signal.removeEventListener("abort", onAbort);
+    listener[Symbol.dispose]();
   }
 }
 

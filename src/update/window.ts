@@ -1,3 +1,8 @@
+/**
+ * The parts of each day in which the board may be updated, `update.window`. A fleet that waits for the same window
+ * does not start at the same second: each board waits for a random moment in its first tenth.
+ */
+
 /** One part of each day, in minutes since midnight, local time; it spans midnight when it ends before it starts. */
 interface Window {
   readonly start: number;
@@ -6,7 +11,7 @@ interface Window {
 
 const DAY_MIN = 24 * 60;
 const MINUTE_MS = 60_000;
-/** A fleet that waits for the same window starts spread over this share of it, and no longer than MAX_SPREAD_MS. */
+/** The share of a window over which the starts are spread, up to MAX_SPREAD_MS. */
 const SPREAD_SHARE = 0.1;
 const MAX_SPREAD_MS = 10 * MINUTE_MS;
 
@@ -14,7 +19,7 @@ const MAX_SPREAD_MS = 10 * MINUTE_MS;
  * How long an update has to wait for one of `windows`: 0 ms inside of one, or when there are none.
  * @param windows such as "22:00-04:00", local time
  * @param nowMs wall-clock time
- * @param random where in the spread of its fleet this board is, from 0 to 1
+ * @param random from 0 to 1: where in the spread this board starts
  */
 export function untilWindowMs(windows: readonly string[], nowMs: number, random: number): number {
   if (windows.length === 0) return 0;

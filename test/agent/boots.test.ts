@@ -132,6 +132,17 @@ describe("after a boot", () => {
     });
   }
 
+  it("an update that succeeded does not count as interrupted, not even on a board without trials", async () => {
+    await setUpInstalled("fw_slot=a");
+    await board.setEnvironment({ nerves_fw_validated: "1" });
+    await board.setKernelCommandLine("fw_slot=b");
+    await board.setBootId("boot-2");
+    await board.restart();
+    await joined();
+    assert.equal(lastJoin()["nerves_fw_uuid"], v2.uuid);
+    assert.ok(!board.logged.some((line) => line.includes("an update was interrupted")));
+  });
+
   it("firmware that a hand puts in later is no fall-back from what arrived well before", async () => {
     await setUpInstalled("fw_slot=a");
     // The board boots it, and its boot script has no trials: it counts as validated from the start.

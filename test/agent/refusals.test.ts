@@ -83,7 +83,6 @@ describe("an update that must not be installed", () => {
       const answer = await board.hub.waitFor(
         IDENTIFIER,
         ({ payload }) => (payload as { status?: string }).status === "rescheduled",
-        undefined,
         from,
       );
       const { delay_for: delay, reason } = answer.payload as { delay_for: number; reason: string };

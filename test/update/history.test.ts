@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { openJournal } from "../../src/firmware/journal.ts";
-import { createUpdateHistory, type UpdateHistory } from "../../src/update/history.ts";
+import { UpdateHistory } from "../../src/update/history.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
@@ -19,7 +19,7 @@ describe("firmware that failed", () => {
   /** The agent starts; `rebooted`, with the clock it then has, when the board did too. */
   const start = async (rebooted?: FakeClock): Promise<void> => {
     clock = rebooted ?? clock;
-    history = createUpdateHistory(await openJournal(dir, silentLog), clock);
+    history = new UpdateHistory(await openJournal(dir, silentLog), clock);
   };
   const fail = async (reason = "fwup error: bad signature"): Promise<void> => {
     await history.started("u2");
