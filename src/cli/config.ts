@@ -10,7 +10,7 @@ import type { CommandContext } from "./terminal.ts";
  * @throws Failure
  */
 export async function checkedConfig({ env, config: path }: CommandContext): Promise<Checked> {
-  return await loadConfig({ env, ...(path !== undefined && { path }) });
+  return await loadConfig({ path, env });
 }
 
 /**

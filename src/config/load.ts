@@ -1,3 +1,7 @@
+/**
+ * Reading the configuration's file. A file that the user names must be there; the default file may be
+ * missing, for boards that are configured by environment variables alone.
+ */
 import { readFile } from "node:fs/promises";
 import { parse, TomlError } from "smol-toml";
 import { fileFailure, systemCode } from "../platform/failure.ts";
@@ -8,33 +12,39 @@ import type { Table } from "./setting.ts";
 
 const DEFAULT_PATH = "/etc/hublink/config.toml";
 
+/** Where the configuration comes from. */
 export interface ConfigSource {
-  /** Default: /etc/hublink/config.toml */
-  readonly path?: string;
+  /** A file that must be there. Default: /etc/hublink/config.toml, if it is there. */
+  readonly path?: string | undefined;
   /** Variables named `HUBLINK_SECTION__KEY` override the file. */
   readonly env: Environment;
-  /** The user named the file, so it must be there. Default: when `path` is given. */
-  readonly explicit?: boolean;
 }
 
 /**
  * Reads and checks the configuration.
  * @throws ConfigFailure with everything that is wrong
- * @throws Failure `no-input` when a file that the user named is missing, `permission` or `io` when it
+ * @throws Failure `no_input` when a file that the user named is missing, `permission` or `io` when it
  * can't be read
  */
-export async function loadConfig(source: ConfigSource): Promise<Checked> {
-  const path = source.path ?? DEFAULT_PATH;
-  const explicit = source.explicit ?? source.path !== undefined;
-  return checkConfig(await readTable(path, explicit), source.env, `configuration ${path}`);
+export async function loadConfig({ path, env }: ConfigSource): Promise<Checked> {
+  const table = path === undefined ? await readDefaultTable() : await readTable(path);
+  return checkConfig(table, env, `configuration ${path ?? DEFAULT_PATH}`);
 }
 
-async function readTable(path: string, explicit: boolean): Promise<Table> {
+async function readDefaultTable(): Promise<Table> {
+  try {
+    return await readTable(DEFAULT_PATH);
+  } catch (error) {
+    if (error instanceof Error && systemCode(error.cause) === "ENOENT") return {};
+    throw error;
+  }
+}
+
+async function readTable(path: string): Promise<Table> {
   let content: Buffer;
   try {
     content = await readFile(path);
   } catch (error) {
-    if (!explicit && systemCode(error) === "ENOENT") return {};
     throw fileFailure("configuration", path, error);
   }
   try {

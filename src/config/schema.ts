@@ -1,19 +1,18 @@
-import { hubAddress, proxyAddress } from "./address.ts";
 import {
   arrayOf,
   checkedText,
   choice,
   flag,
+  hubAddress,
   number,
+  proxyAddress,
   seconds,
-  section,
-  setting,
   sources,
   text,
   variables,
   wholeNumber,
-  type Values,
-} from "./setting.ts";
+} from "./kinds.ts";
+import { section, setting, type Values } from "./setting.ts";
 
 const path = text("a path");
 const neededPath = text("a path", /./);

@@ -1,6 +1,11 @@
-import * as v from "valibot";
+/**
+ * What the configuration's table in schema.ts is made of: sections, which hold settings and sections, and
+ * settings, which have a kind (kinds.ts), a default and a text for the documentation. The type of `Config`
+ * and the names in it follow from the table, so that a setting is written down once.
+ */
+import type * as v from "valibot";
 
-/** What a setting's value looks like: how it is checked, and the words for it. */
+/** What values a setting takes: how they are checked, and the words for them. */
 export interface Kind<T> {
   readonly schema: v.GenericSchema<unknown, T>;
   /** Follows "expected" in an error and stands in the reference: `a number of seconds from 1 to 60`. */
@@ -38,12 +43,15 @@ export interface Section<E extends Entries = Entries> {
   readonly entries: E;
 }
 
+/** What stands under one key. */
 export type Entry = Setting | Section;
+
+/** What a section holds, by the keys of the file. */
 export interface Entries {
   readonly [key: string]: Entry;
 }
 
-/** The values that a section or a setting describes, as the agent uses them: see {@link nameInConfig}. */
+/** The type of a section's or setting's value in `Config`; {@link nameInConfig} makes the names. */
 export type Values<E> =
   E extends Section<infer S>
     ? { readonly [K in keyof S as NameInConfig<K & string, S[K]>]: Values<S[K]> }
@@ -64,14 +72,15 @@ type CamelCase<Key extends string> = Key extends `${infer First}_${infer Rest}`
 
 /**
  * The name of a key in `Config`: `cert_file` is `certFile`. A time is `deadline_s` in the file and
- * `deadlineMs` in `Config`, and `seconds` is `durationMs`: nothing but this folder counts in seconds.
+ * `deadlineMs` in `Config`, and `seconds` is `durationMs`: only this folder counts in seconds. The type
+ * {@link NameInConfig} says the same to the compiler.
  */
 export function nameInConfig(key: string, entry: Entry): string {
   const name = isInSeconds(entry) ? (key === "seconds" ? "duration_ms" : key.replace(/_s$/, "_ms")) : key;
   return name.replace(/_(\w)/g, (_match, letter: string) => letter.toUpperCase());
 }
 
-/** A value in the unit of `Config`. */
+/** A setting's value in the unit of `Config`: milliseconds for a time in seconds. */
 export function valueInConfig(value: unknown, entry: Setting): unknown {
   return isInSeconds(entry) && typeof value === "number" ? Math.round(value * 1000) : value;
 }
@@ -80,14 +89,17 @@ function isInSeconds(entry: Entry): boolean {
   return !isSection(entry) && "inSeconds" in entry.kind;
 }
 
+/** Tells a section from a setting. */
 export function isSection(entry: Entry): entry is Section {
   return "entries" in entry;
 }
 
+/** Makes a section; `about` stands in the documentation. */
 export function section<E extends Entries>(about: string, entries: E): Section<E> {
   return { about, entries };
 }
 
+/** Makes a setting, its default in the file's unit. */
 export function setting<K extends Kind<unknown>>(
   kind: K,
   initial: NoInfer<ValueOf<K>>,
@@ -97,111 +109,15 @@ export function setting<K extends Kind<unknown>>(
   return { kind, initial, about, ...notes };
 }
 
-export const flag: Kind<boolean> = {
-  expected: "true or false",
-  form: "boolean",
-  schema: v.boolean("true or false"),
-};
-
-/** Text; `pattern`, when given, is what `expected` says in words. */
-export function text(expected = "text", pattern = /^/): Kind<string> {
-  return {
-    expected,
-    form: "text",
-    // A zero byte would make the system calls behind it throw.
-    schema: v.pipe(v.string(expected), v.regex(/^[^\0]*$/, expected), v.regex(pattern, expected)),
-  };
-}
-
-/** Text that a test has to pass; empty text stands for "not set". */
-export function checkedText(expected: string, isValid: (text: string) => boolean): Kind<string> {
-  return {
-    expected,
-    form: "text",
-    schema: v.pipe(
-      v.string(expected),
-      v.check((value) => value === "" || isValid(value), expected),
-    ),
-  };
-}
-
-export function choice<const T extends string>(...options: readonly T[]): Kind<T> {
-  const quoted = options.map((option) => `"${option}"`);
-  const expected = `${quoted.slice(0, -1).join(", ")} or ${quoted.at(-1) ?? ""}`;
-  return { expected, form: "text", schema: v.picklist(options, expected) };
-}
-
-export function number(unit: string, min: number, max: number): Kind<number> {
-  const expected = `a number${unit && ` of ${unit}`} from ${min} to ${max}`;
-  return {
-    expected,
-    form: "number",
-    schema: v.pipe(v.number(expected), v.minValue(min, expected), v.maxValue(max, expected)),
-  };
-}
-
-export function wholeNumber(unit: string, min: number, max: number): Kind<number> {
-  const expected = `a whole number${unit && ` of ${unit}`} from ${min} to ${max}`;
-  return {
-    expected,
-    form: "number",
-    schema: v.pipe(
-      v.number(expected),
-      v.integer(expected),
-      v.minValue(min, expected),
-      v.maxValue(max, expected),
-    ),
-  };
-}
-
-/** Up to 14 days: what a Node timer can still count in ms. */
-export function seconds(min = 0.01, max = 1_209_600): SecondsKind {
-  return { ...number("seconds", min, max), inSeconds: true };
-}
-
-export function arrayOf<T>(item: Kind<T>, minLength = 0): Kind<readonly T[]> {
-  const expected = `an array${minLength > 0 ? `, not empty` : ""}, each item ${item.expected}`;
-  return {
-    expected,
-    form: "array",
-    schema: v.pipe(v.array(item.schema, expected), v.minLength(minLength, expected)),
-  };
-}
-
-/** A table whose keys are names of environment variables. */
-export const variables: Kind<Readonly<Record<string, string>>> = {
-  expected: "a table of variables and their text",
-  form: "table",
-  schema: v.record(
-    v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")),
-    text().schema,
-    "a table of variables and their text",
-  ),
-};
-
-const serviceName = v.pipe(
-  v.string(),
-  v.regex(/^[a-z][a-z0-9_-]*(\/[A-Za-z0-9_.-]+)?$/, 'the name of a service, with or without "/INSTANCE"'),
-);
-
-/** A table whose keys are services, or SERVICE/INSTANCE. */
-export const sources: Kind<Readonly<Record<string, string>>> = {
-  expected: "a table of services and where their name comes from, 10 at most",
-  form: "table",
-  schema: v.pipe(
-    v.record(serviceName, text().schema, "a table of services and where their name comes from"),
-    v.check((table) => Object.keys(table).length <= 10, "10 services at most"),
-  ),
-};
-
-/** A TOML table, its values not looked at yet. */
+/** A TOML table whose values are not checked yet. */
 export type Table = Readonly<Record<string, unknown>>;
 
+/** Whether a value that was read is a table; a date is an object too. */
 export function isTable(value: unknown): value is Table {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
-/** A key as it may stand in a message: on one line, and not endless. */
+/** A key as a message may show it: on one line, and at most 60 characters of it. */
 export function quoteKey(key: string): string {
   return /^[\w-]{1,60}$/.test(key) ? key : JSON.stringify(key.slice(0, 60));
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,19 +73,21 @@ describe("loading the configuration", () => {
     );
   });
 
-  it("does without the default file when the environment says enough", async () => {
+  const hasDefaultFile =
+    existsSync("/etc/hublink/config.toml") && "this machine has a configuration of its own";
+
+  it("does without the default file when the environment says enough", { skip: hasDefaultFile }, async () => {
     const env = {
       HUBLINK_HUB__URL: "wss://hub.test",
       HUBLINK_IDENTITY__SOURCE: "shared-secret",
     };
-    const absent = join(folder, "absent.toml");
-    const { config } = await loadConfig({ path: absent, explicit: false, env });
+    const { config } = await loadConfig({ env });
     assert.equal(config.hub.url, "wss://hub.test");
   });
 
-  it("says how to set the hub when neither file nor environment does", async () => {
+  it("says how to set the hub when neither file nor environment does", { skip: hasDefaultFile }, async () => {
     await assert.rejects(
-      loadConfig({ path: join(folder, "absent.toml"), explicit: false, env: {} }),
+      loadConfig({ env: {} }),
       (error) =>
         error instanceof ConfigFailure &&
         error.kind === "config" &&
