@@ -1,7 +1,8 @@
+/** The entry of the program: sets V8 up for a small memory, runs the command, and ends the process. */
 import { setFlagsFromString } from "node:v8";
 import { main } from "./cli/main.ts";
 
-/** What may still hold the process, such as a reboot command that does not return, holds it no longer. */
+/** How long something may keep the process alive after the command, such as a reboot command that hangs. */
 const LINGER_MS = 1000;
 
 keepMemorySmall();
@@ -11,15 +12,15 @@ void main(process.argv.slice(2), process, process.env).then((code) => {
 });
 
 /**
- * Tells V8 to rather collect garbage than grow, before anything else runs. Measured on x64 with Node 20
- * by how much the agent grows while 128 MiB stream through it over TLS: 63 MiB without, 36 with the
- * second, 20 with both.
+ * Makes V8 collect garbage rather than grow; this must come before anything else runs. Measured on x64 with
+ * Node 20, the agent grows while 128 MiB stream through it over TLS: by 63 MiB without these flags, by 36 with
+ * the second, by 20 with both.
  */
 function keepMemorySmall(): void {
-  // Network buffers lie outside V8's heap and are freed by minor collections, which come the more often
-  // the smaller the young generation stays.
+  // Network buffers are outside V8's heap, and only minor collections free them. Those come more often when
+  // the young generation stays small.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // undici's HTTP parser is WebAssembly: optimizing it takes tens of MiB for a moment. Not on 32-bit ARM:
-  // V8's baseline compiler needs ARMv7, and with this flag takes its absence for a fatal error.
+  // undici's HTTP parser is WebAssembly, and optimizing it takes tens of MiB for a moment. 32-bit ARM does
+  // without the flag: V8's baseline compiler needs ARMv7, and where it is missing the flag is a fatal error.
   if (process.arch !== "arm") setFlagsFromString("--liftoff-only");
 }

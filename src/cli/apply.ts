@@ -1,3 +1,8 @@
+/**
+ * `hublink apply`. With a daemon, the update goes through it, so that the hub and the application hear of it
+ * and only one update runs. Without one, the command does the same work itself. Either way an interrupted
+ * update leaves the running slot as it was.
+ */
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -16,16 +21,15 @@ import { isHttpUrl } from "../platform/text.ts";
 import { decide } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
 import { Updater } from "../update/updater.ts";
-import { patientLog, quietLog, readConfig } from "./config.ts";
-import { insteadOfDaemon } from "./instead-of-daemon.ts";
-import { createProgressBar, type Progress } from "./progress-bar.ts";
-import { openSlots } from "./slots.ts";
+import { commandLog, readConfig } from "./config.ts";
+import { type Progress, ProgressBar } from "./progress-bar.ts";
+import { openSlots, withSlotsLocked } from "./slots.ts";
 import type { Arguments, CommandContext } from "./terminal.ts";
 
-/** `hublink apply SOURCE`: installs a .fw through the daemon when one runs, else by itself. */
+/** `hublink apply SOURCE`: installs a .fw, through the daemon when one runs. */
 export async function apply(context: CommandContext, { operand: source }: Arguments): Promise<void> {
   const config = await readConfig(context);
-  const bar = createProgressBar(context.terminal, systemClock);
+  const bar = new ProgressBar(context.terminal, systemClock);
   const daemon = await connectToDaemon({
     path: config.state.controlSocket,
     subscribe: ["update_progress"],
@@ -41,8 +45,8 @@ export async function apply(context: CommandContext, { operand: source }: Argume
   try {
     version =
       daemon === undefined
-        ? await applyHere(context, config, source, (progress) => bar.show(progress), interruption.signal)
-        : await applyThere(daemon, context, source, interruption.signal);
+        ? await applyDirectly(context, config, source, (progress) => bar.show(progress), interruption.signal)
+        : await applyThroughDaemon(daemon, context, source, interruption.signal);
   } finally {
     bar.end(version !== undefined);
     interruption.end();
@@ -53,8 +57,8 @@ export async function apply(context: CommandContext, { operand: source }: Argume
 
 const Applied = v.object({ firmware: v.object({ uuid: v.string(), version: v.optional(v.string()) }) });
 
-/** The daemon opens files and URLs itself; standard input it gets over a socket made for this. */
-async function applyThere(
+/** The daemon opens files and URLs itself. It gets standard input over a socket that is made for this. */
+async function applyThroughDaemon(
   daemon: ControlClient,
   context: CommandContext,
   source: string,
@@ -71,7 +75,7 @@ async function applyThere(
   const path = join(folder, "firmware.sock");
   const server = createServer((socket) => {
     server.close(); // one reader only
-    pipeline(context.terminal.stdin, socket).catch(() => undefined); // the daemon tells why it stopped reading
+    pipeline(context.terminal.stdin, socket).catch(() => undefined); // the daemon reports why it stopped reading
   });
   try {
     await new Promise<void>((ready, failed) => server.once("error", failed).listen(path, ready));
@@ -83,7 +87,7 @@ async function applyThere(
   }
 }
 
-async function applyHere(
+async function applyDirectly(
   context: CommandContext,
   config: Config,
   source: string,
@@ -92,10 +96,13 @@ async function applyHere(
 ): Promise<string> {
   const { publicKeys } = config.firmware;
   if (usablePublicKeys(publicKeys).length === 0) {
-    throw new Failure("config", "firmware.public_keys is empty: without a key nothing is installed; set it");
+    throw new Failure(
+      "no_public_key",
+      "firmware.public_keys is empty: without a key nothing is installed; set it",
+    );
   }
-  const log = quietLog(config, context);
-  return await insteadOfDaemon(config, log, "apply", async () => {
+  const log = commandLog(config, context, "error");
+  return await withSlotsLocked(config, log, "apply", async () => {
     const offer =
       source === "-" ? streamOffer(context.terminal.stdin) : await fileOrUrl(config, source, context);
     const firmware = await openSlots(config, context);
@@ -135,16 +142,16 @@ async function applyHere(
 
 async function fileOrUrl(config: Config, source: string, context: CommandContext): Promise<Offer> {
   const { ca } = await loadTrust(config.hub.caFile, "/");
-  const log = patientLog(config, context);
+  const log = commandLog(config, context, "warn");
   const settings = downloadSettings(config, systemClock);
   return await localOffer(source, { ...settings, clock: systemClock, random: Math.random, log, ca });
 }
 
-/** SIGINT and SIGTERM, until ended. */
+/** Listens to SIGINT and SIGTERM until `end` is called. */
 function listenForInterruption(): { readonly signal: AbortSignal; end(): void } {
   const abort = new AbortController();
   const onSignal = (): void =>
-    abort.abort(new Failure("failed", "interrupted; what was not finished has to be applied again"));
+    abort.abort(new Failure("stopped", "interrupted; what was not finished has to be applied again"));
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   return {
     signal: abort.signal,

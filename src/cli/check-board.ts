@@ -1,3 +1,7 @@
+/**
+ * What the agent needs of the board itself. Nothing is opened: opening a watchdog would arm it, and requesting
+ * a GPIO line would drive it.
+ */
 import { findLine } from "../board/gpio-line.ts";
 import { describeWatchdog, watchdogFacts } from "../board/kernel-watchdog.ts";
 import { openLed } from "../board/led.ts";
@@ -7,10 +11,10 @@ import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { ownAccount } from "../remote/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
-import type { Report } from "./check-report.ts";
+import type { CheckReport } from "./check-report.ts";
 
-/** What the agent needs of the board itself. Nothing is opened: a watchdog is armed by that, and a line driven. */
-export async function checkBoard(config: Config, report: Report): Promise<void> {
+/** Checks user, clock, watchdogs and LED. */
+export async function checkBoard(config: Config, report: CheckReport): Promise<void> {
   checkUser(config, report);
   checkClock(report);
   await checkKernelWatchdog(config, report);
@@ -18,18 +22,18 @@ export async function checkBoard(config: Config, report: Report): Promise<void> 
   await checkLed(config, report);
 }
 
-function checkUser(config: Config, report: Report): void {
+function checkUser(config: Config, report: CheckReport): void {
   if (process.getuid?.() !== 0) report.add("ok", "user", ownAccount().name);
   for (const missing of missingPrivileges(config, "/")) report.add("warn", "user", missing);
 }
 
-function checkClock(report: Report): void {
+function checkClock(report: CheckReport): void {
   const now = new Date(systemClock.now()).toISOString();
   if (systemClock.now() >= BUILD_DATE_MS) report.add("ok", "clock", now);
   else report.add("warn", "clock", `${now} is before hublink was built: it is not set`);
 }
 
-async function checkKernelWatchdog({ watchdog: { device } }: Config, report: Report): Promise<void> {
+async function checkKernelWatchdog({ watchdog: { device } }: Config, report: CheckReport): Promise<void> {
   if (device === "") return;
   try {
     report.add("ok", "watchdog", describeWatchdog(device, await watchdogFacts(device, "/")));
@@ -38,7 +42,7 @@ async function checkKernelWatchdog({ watchdog: { device } }: Config, report: Rep
   }
 }
 
-async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: Report): Promise<void> {
+async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: CheckReport): Promise<void> {
   if (gpio.line === "") return;
   try {
     const found = await findLine(gpio.line, { root: "/", clock: systemClock, runCommand });
@@ -55,7 +59,7 @@ async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: Report)
   }
 }
 
-async function checkLed({ identify: { led } }: Config, report: Report): Promise<void> {
+async function checkLed({ identify: { led } }: Config, report: CheckReport): Promise<void> {
   if (led === "") return;
   try {
     report.add("ok", "LED", (await openLed(led, { root: "/", clock: systemClock })).name);

@@ -1,11 +1,12 @@
+/** Whether the programs are there that the configuration's command lines begin with. They are not run. */
 import { access, constants } from "node:fs/promises";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
-import type { Report } from "./check-report.ts";
+import type { CheckReport } from "./check-report.ts";
 
-/** The command lines that the configuration has a use for, by setting. */
+/** The command lines that the configuration makes use of, each with its setting; empty where none is set. */
 function commandsOf(config: Config): [setting: string, line: string][] {
   const { update, validation, reboot, watchdog, connectivity, identify } = config;
   const { archives, extensions, geo, logging, networkIdentity } = config;
@@ -31,8 +32,8 @@ function commandIn(source: string): string {
   return /^(?:command:|json:\S* )(.*)$/s.exec(source)?.[1] ?? "";
 }
 
-/** Whether the programs that command lines begin with are there; they are not run. */
-export async function checkCommands(config: Config, report: Report): Promise<void> {
+/** Checks the program of each command line. */
+export async function checkCommands(config: Config, report: CheckReport): Promise<void> {
   for (const [setting, line] of commandsOf(config)) {
     if (line === "") continue;
     const program = programOf(line);
@@ -45,12 +46,16 @@ export async function checkCommands(config: Config, report: Report): Promise<voi
   }
 }
 
-/** The word that a line begins with; undefined where only the shell can tell. */
+/** The program that a command line begins with; undefined for lines that only a shell understands. */
 function programOf(line: string): string | undefined {
   return /^\s*([\w./+:-]+)(?=\s|$)/.exec(line)?.[1];
 }
 
-/** @throws Failure when the file is missing or can't be run */
+/**
+ * Checks one program by its path.
+ * @param what its name in a message
+ * @throws Failure when the file is missing or can't be run
+ */
 export async function checkExecutable(what: string, path: string): Promise<void> {
   try {
     await access(path, constants.X_OK);
@@ -59,7 +64,7 @@ export async function checkExecutable(what: string, path: string): Promise<void>
   }
 }
 
-/** @throws Failure when it is missing or can't be run */
+/** @throws Failure when the program is missing or can't be run */
 async function checkProgram(program: string): Promise<void> {
   if (program.includes("/")) {
     await checkExecutable("command", program);
@@ -69,5 +74,5 @@ async function checkProgram(program: string): Promise<void> {
     clock: systemClock,
     timeoutMs: 5000,
   });
-  if (known.exitCode !== 0) throw new Failure("unavailable", `command ${program} is not on the PATH`);
+  if (known.exitCode !== 0) throw new Failure("command_failed", `command ${program} is not on the PATH`);
 }

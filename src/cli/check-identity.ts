@@ -1,3 +1,7 @@
+/**
+ * Who the board is, whether its key signs, and whether the hub takes it. The daemon's own code loads and
+ * connects, so that the check can't succeed where the daemon would fail.
+ */
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
 import { explainConnectError } from "../hub/connect-error.ts";
@@ -13,15 +17,15 @@ import { systemClock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
-import type { Report } from "./check-report.ts";
+import type { CheckReport } from "./check-report.ts";
 
 const STUNNEL_TIMEOUT_MS = 10_000;
 
 /**
- * Loads the identity and looks at all that it stands on, the token included.
+ * Loads the identity and checks its certificate, key, TLS helper and token.
  * @returns undefined when it can't be loaded
  */
-export async function checkIdentity(config: Config, report: Report): Promise<Identity | undefined> {
+export async function checkIdentity(config: Config, report: CheckReport): Promise<Identity | undefined> {
   const setting = `identity.${config.identity.source.replace("-", "_")}`;
   try {
     const identity = await boardIdentity(config, "/", systemClock, silentLog);
@@ -37,26 +41,26 @@ export async function checkIdentity(config: Config, report: Report): Promise<Ide
   }
 }
 
-function reportCertificate({ certificate, validity, warnings }: IdentityFacts, report: Report): void {
+function reportCertificate({ certificate, validity, warnings }: IdentityFacts, report: CheckReport): void {
   if (certificate !== undefined) {
     const until = certificate.notAfter.toISOString().slice(0, 10);
     report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
-    // In two lines, which fit a terminal.
+    // On one line it would be wider than a terminal.
     report.add("ok", "sha-256", certificate.sha256.slice(0, 48));
     report.add("ok", "", certificate.sha256.slice(48));
     report.add("ok", "sha-1", certificate.sha1);
   }
   const dates = certificate && dateWarning(certificate, systemClock.now());
   for (const warning of warnings) {
-    // A clock that is behind may yet be set; one that is ahead is rare.
+    // A clock that is behind makes a certificate "not valid yet", and may still be set. One that is ahead is rare.
     if (warning === dates && validity === "expired")
       report.fail("certificate", "identity", new Failure("config", warning));
     else report.add("warn", warning === dates ? "certificate" : "identity", warning);
   }
 }
 
-/** A helper that is missing would show at the first connection only. */
-async function checkHelper(identity: Identity, report: Report): Promise<void> {
+/** Otherwise a missing stunnel would show only at the first connection. */
+async function checkHelper(identity: Identity, report: CheckReport): Promise<void> {
   const { tls } = await identity.connection(Math.floor(systemClock.now() / 1000));
   if (tls.kind !== "helper") return;
   const options = { clock: systemClock, timeoutMs: STUNNEL_TIMEOUT_MS };
@@ -64,7 +68,7 @@ async function checkHelper(identity: Identity, report: Report): Promise<void> {
   report.add("ok", "TLS", `by ${/stunnel \d[\d.]*/.exec(stderr + stdout)?.[0] ?? "stunnel"}`);
 }
 
-async function checkKey(config: Config, report: Report): Promise<void> {
+async function checkKey(config: Config, report: CheckReport): Promise<void> {
   const source = credentialSource(config.identity, identityDeps(config, "/", systemClock, silentLog));
   if (source === undefined) return;
   const key = await source.key();
@@ -72,19 +76,23 @@ async function checkKey(config: Config, report: Report): Promise<void> {
     await proveKey(key, (await source.certificate()).chain, systemClock);
     report.add("ok", "key", "signs, and belongs to the certificate");
   } catch (error) {
-    // The daemon needs no openssl.
+    // This proof needs the openssl program; the daemon does not.
     if (!(error instanceof Failure) || error.kind !== "unavailable") throw error;
     report.add("warn", "key", `not proven, as that takes the openssl program: ${messageOf(error)}`);
   }
 }
 
-/** Connects to the hub as the daemon does, up to the point where it would join. */
-export async function checkConnection(config: Config, identity: Identity, report: Report): Promise<void> {
+/** Connects to the hub as the daemon does, and hangs up before it would join. */
+export async function checkConnection(
+  config: Config,
+  identity: Identity,
+  report: CheckReport,
+): Promise<void> {
   const { ca } = await loadTrust(config.hub.caFile, "/");
   try {
     const request = await hubRequests(config.hub, identity, ca)(systemClock.now(), jsonSerializer.vsn);
     const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);
-    webSocket.on("error", () => undefined); // it has answered; how it ends does not matter
+    webSocket.on("error", () => undefined); // the hub has answered: how the connection ends does not matter
     webSocket.terminate();
     report.add("ok", "connection", `${request.url.host} takes this board`);
   } catch (error) {

@@ -1,15 +1,16 @@
+/** When updates come, who has a say in them, where their bytes go first, and how fast those may come. */
 import type { Config } from "../config/schema.ts";
 import { cacheRoom } from "../download/cache.ts";
 import { usablePublicKeys } from "../firmware/fwup.ts";
 import { systemClock } from "../platform/clock.ts";
 import { failedWith } from "../platform/failure.ts";
 import { untilWindowMs } from "../update/window.ts";
-import type { Report } from "./check-report.ts";
+import type { CheckReport } from "./check-report.ts";
 
 const MIB = 1024 * 1024;
 
-/** When updates come, who has a say in them, where their bytes go first, and how fast those may come. */
-export async function checkUpdates(config: Config, report: Report): Promise<void> {
+/** Checks time windows, application, rate limit and cache. */
+export async function checkUpdates(config: Config, report: CheckReport): Promise<void> {
   checkWindows(config, report);
   checkApplication(config, report);
   const { mode, cacheDir: folder, rateLimitKibS: kibPerSecond } = config.update;
@@ -22,8 +23,8 @@ export async function checkUpdates(config: Config, report: Report): Promise<void
     });
 }
 
-/** What comes beside the firmware. */
-export async function checkArchives({ archives, firmware }: Config, report: Report): Promise<void> {
+/** Checks the archives, which come beside the firmware. */
+export async function checkArchives({ archives, firmware }: Config, report: CheckReport): Promise<void> {
   const { enabled, dir } = archives;
   if (!enabled) {
     report.add("ok", "archives", "off");
@@ -41,7 +42,7 @@ export async function checkArchives({ archives, firmware }: Config, report: Repo
   });
 }
 
-function checkWindows({ update: { window: windows } }: Config, report: Report): void {
+function checkWindows({ update: { window: windows } }: Config, report: CheckReport): void {
   if (windows.length === 0) return;
   const now = new Date(systemClock.now());
   const time = `${two(now.getHours())}:${two(now.getMinutes())}`;
@@ -49,7 +50,7 @@ function checkWindows({ update: { window: windows } }: Config, report: Report): 
   report.add("ok", "windows", `${windows.join(", ")}; it is ${time} here (${zoneOf(now)}), so ${state} now`);
 }
 
-/** As in UTC+05:30. */
+/** The offset of the local time, such as UTC+05:30. */
 function zoneOf(date: Date): string {
   const minutes = -date.getTimezoneOffset();
   const offset = `${two(Math.floor(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
@@ -60,7 +61,7 @@ function two(value: number): string {
   return String(value).padStart(2, "0");
 }
 
-function checkApplication({ app }: Config, report: Report): void {
+function checkApplication({ app }: Config, report: CheckReport): void {
   const asked = [
     ...(app.update === "ask" ? ["updates"] : []),
     ...(app.reboot === "ask" ? ["the reboots after them"] : []),
@@ -73,7 +74,7 @@ function checkApplication({ app }: Config, report: Report): void {
 async function checkRoom(
   subject: string,
   folder: string,
-  report: Report,
+  report: CheckReport,
   words: { readonly ok: (room: string) => string; readonly warn: (why: string) => string },
 ): Promise<void> {
   try {

@@ -1,3 +1,8 @@
+/**
+ * `hublink check`: reads everything that the daemon will need, in the order in which the daemon needs it, and
+ * goes on after a failure, so that one call shows all that is wrong. The other check-*.ts files have the parts
+ * that need more room.
+ */
 import type { Config } from "../config/schema.ts";
 import {
   checkDevpath,
@@ -18,18 +23,18 @@ import { findTerminalBackend } from "../remote/terminal-backends.ts";
 import { checkBoard } from "./check-board.ts";
 import { checkCommands, checkExecutable } from "./check-commands.ts";
 import { checkConnection, checkIdentity } from "./check-identity.ts";
-import { createReport, type Report } from "./check-report.ts";
+import { CheckReport } from "./check-report.ts";
 import { checkArchives, checkUpdates } from "./check-updates.ts";
 import { checkedConfig } from "./config.ts";
 import { openSlots } from "./slots.ts";
 import type { Arguments, CommandContext } from "./terminal.ts";
 
 /**
- * `hublink check`: reads everything the daemon will need and says what it found.
- * @throws Failure of the first thing that is wrong, after all was printed
+ * `hublink check`: prints what it found.
+ * @throws Failure with the code of the first finding that is wrong, after all findings are printed
  */
 export async function check(context: CommandContext, { has }: Arguments<"connect">): Promise<void> {
-  const report = createReport(context);
+  const report = new CheckReport(context);
   const { config, warnings } = await checkedConfig(context);
   report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
   for (const warning of warnings) report.add("warn", "configuration", warning);
@@ -50,7 +55,7 @@ export async function check(context: CommandContext, { has }: Arguments<"connect
   report.end();
 }
 
-function checkProxy({ hub }: Config, report: Report): void {
+function checkProxy({ hub }: Config, report: CheckReport): void {
   try {
     const proxy = chooseProxy(hub.proxy, process.env)(new URL(hub.url));
     if (proxy !== undefined) report.add("ok", "proxy", `${proxy.name}, to the hub`);
@@ -59,7 +64,7 @@ function checkProxy({ hub }: Config, report: Report): void {
   }
 }
 
-async function checkTrust(config: Config, report: Report): Promise<void> {
+async function checkTrust(config: Config, report: CheckReport): Promise<void> {
   try {
     const { source, ca } = await loadTrust(config.hub.caFile, "/");
     report.add("ok", "hub", config.hub.url);
@@ -69,7 +74,7 @@ async function checkTrust(config: Config, report: Report): Promise<void> {
   }
 }
 
-async function checkFwup(config: Config, report: Report): Promise<void> {
+async function checkFwup(config: Config, report: CheckReport): Promise<void> {
   const { fwup, opsFile: file } = config.firmware;
   try {
     const version = await fwupVersion({ fwup, clock: systemClock });
@@ -92,7 +97,7 @@ async function checkFwup(config: Config, report: Report): Promise<void> {
   }
 }
 
-async function checkSlots(config: Config, context: CommandContext, report: Report): Promise<void> {
+async function checkSlots(config: Config, context: CommandContext, report: CheckReport): Promise<void> {
   const firmware = await openSlots(config, context);
   const { running, devpath } = firmware;
   if (running === undefined) {
@@ -112,7 +117,7 @@ async function checkSlots(config: Config, context: CommandContext, report: Repor
   }
 }
 
-function checkKeys(config: Config, report: Report): void {
+function checkKeys(config: Config, report: CheckReport): void {
   const { publicKeys: keys, trustHubKeys: trustHub } = config.firmware;
   if (usablePublicKeys(keys).length > 0) {
     report.add("ok", "public keys", `${keys.length} pinned; the hub's are not used`);
@@ -123,7 +128,7 @@ function checkKeys(config: Config, report: Report): void {
   }
 }
 
-async function checkConsole({ console: settings, extensions }: Config, report: Report): Promise<void> {
+async function checkConsole({ console: settings, extensions }: Config, report: CheckReport): Promise<void> {
   if (!settings.enabled && !extensions.localShell) {
     report.add("ok", "console", "off");
     return;
@@ -143,11 +148,11 @@ async function checkConsole({ console: settings, extensions }: Config, report: R
   }
 }
 
-function checkScripts({ scripts }: Config, report: Report): void {
+function checkScripts({ scripts }: Config, report: CheckReport): void {
   report.add("ok", "scripts", scripts.enabled ? `on, by ${scripts.interpreter.join(" ")}` : "off");
 }
 
-function checkExtensions({ extensions }: Config, report: Report): void {
+function checkExtensions({ extensions }: Config, report: CheckReport): void {
   const on = Object.entries(extensions).flatMap(([name, isOn]) => (isOn ? [name] : []));
   report.add("ok", "extensions", on.length === 0 ? "off" : on.join(", "));
 }

@@ -1,8 +1,11 @@
+/** What commands share: the configuration, the log on stderr, and the way to the daemon. */
 import type { Checked } from "../config/check.ts";
-import type { Config } from "../config/schema.ts";
 import { loadConfig } from "../config/load.ts";
-import { createLog, type Level, type Log } from "../platform/log.ts";
+import type { Config } from "../config/schema.ts";
+import { connectToDaemon, type ControlClient, type ControlClientOptions } from "../control/client.ts";
 import { systemClock } from "../platform/clock.ts";
+import { Failure } from "../platform/failure.ts";
+import { createLog, type Level, type Log } from "../platform/log.ts";
 import type { CommandContext } from "./terminal.ts";
 
 /**
@@ -23,22 +26,16 @@ export async function readConfig(context: CommandContext): Promise<Config> {
   return config;
 }
 
-/** The daemon's log, on stderr. */
-export function daemonLog(config: Config, context: CommandContext): Log {
-  return commandLog(config, context, config.log.level);
-}
-
-/** The log of a command whose answer is all that people want to see. */
-export function quietLog(config: Config, context: CommandContext): Log {
-  return commandLog(config, context, "error");
-}
-
-/** The log of a command that may take long: also says what holds it up. */
-export function patientLog(config: Config, context: CommandContext): Log {
-  return commandLog(config, context, "warn");
-}
-
-function commandLog(config: Config, { terminal: { stderr }, verbose }: CommandContext, level: Level): Log {
+/**
+ * The log on stderr, in the configured format.
+ * @param level the lowest that is written without --verbose. A command that answers at once logs errors
+ * only; one that may take long also logs, as warnings, what holds it up
+ */
+export function commandLog(
+  config: Config,
+  { terminal: { stderr }, verbose }: CommandContext,
+  level: Level,
+): Log {
   const { format } = config.log;
   const auto = stderr.isTTY === true ? "text" : "logfmt";
   return createLog({
@@ -47,4 +44,15 @@ function commandLog(config: Config, { terminal: { stderr }, verbose }: CommandCo
     now: () => systemClock.now(),
     write: (line) => stderr.write(`${line}\n`),
   });
+}
+
+/**
+ * Connects to the daemon for a command that needs one.
+ * @param remedy what to do when none runs
+ * @throws Failure `daemon_unreachable` when none listens
+ */
+export async function runningDaemon(options: ControlClientOptions, remedy: string): Promise<ControlClient> {
+  const daemon = await connectToDaemon(options);
+  if (daemon !== undefined) return daemon;
+  throw new Failure("daemon_unreachable", `no daemon listens on ${options.path}; ${remedy}`);
 }

@@ -1,11 +1,12 @@
+/** `hublink identity`: prints who the board is; makes its key, and the request for its certificate. */
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
 import { generateKey } from "../identity/generate.ts";
 import { systemClock } from "../platform/clock.ts";
-import { quietLog, readConfig } from "./config.ts";
+import { commandLog, readConfig } from "./config.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
-/** `hublink identity`: who this board is to its hub; makes its key, and a request for its certificate. */
+/** `hublink identity [--generate] [--csr]` */
 export async function identity(
   context: CommandContext,
   { has }: Arguments<"generate" | "csr">,
@@ -15,11 +16,11 @@ export async function identity(
   const { stdout, stderr } = context.terminal;
   if (generate) {
     const made = await generateKey(config.identity, systemClock);
-    (csr ? stderr : stdout).write(`made ${made}\n`); // with a request, only that goes into its file
+    (csr ? stderr : stdout).write(`made ${made}\n`); // stdout is redirected into a file that must hold only the request
   }
   if (csr) {
-    const deps = identityDeps(config, "/", systemClock, quietLog(config, context));
-    // Only a request needs its ASN.1 library.
+    const deps = identityDeps(config, "/", systemClock, commandLog(config, context, "error"));
+    // Loaded here because only a request needs the ASN.1 library.
     const { certificateRequestOf } = await import("../identity/csr.ts");
     stdout.write(await certificateRequestOf(config.identity, deps));
   }
@@ -27,7 +28,7 @@ export async function identity(
 }
 
 async function describe(config: Config, context: CommandContext): Promise<void> {
-  const found = await boardIdentity(config, "/", systemClock, quietLog(config, context));
+  const found = await boardIdentity(config, "/", systemClock, commandLog(config, context, "error"));
   const { certificate, source, warnings } = found.describe();
   const columns = columnsOf(context.terminal.stdout);
   const rows: [string, string][] = [
@@ -48,7 +49,7 @@ async function describe(config: Config, context: CommandContext): Promise<void> 
   context.terminal.stdout.write(renderRows(rows, columns));
 }
 
-/** A SHA-256 with its colons is wider than a terminal. */
+/** On one line, a SHA-256 with its colons is wider than a terminal. */
 function fingerprint(sha256: string, columns: number): [string, string][] {
   if (columns > 110) return [["sha-256", sha256]];
   return [

@@ -1,3 +1,7 @@
+/**
+ * From the command line to the exit code. Each error ends here as one line on stderr; an error that is not a
+ * Failure is a defect of hublink, and the line says so.
+ */
 import { ConfigFailure } from "../config/check.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { EXIT_CODES } from "../platform/failures.ts";
@@ -6,14 +10,14 @@ import { VERSION } from "../version.ts";
 import { parseCommandLine, USAGE } from "./command-line.ts";
 import { columnsOf, type Terminal, wrap } from "./terminal.ts";
 
-/** Runs the command line; returns the exit code. */
+/** Runs the command line. @returns the exit code */
 export async function main(
   argv: readonly string[],
   terminal: Terminal,
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   const verbose = argv.includes("--verbose");
-  // Whoever reads may go away, as in `| head`: nobody is left to tell, and the work goes on.
+  // The reader may go away, as in `| head`. The work goes on without one.
   for (const stream of [terminal.stdout, terminal.stderr]) stream.on("error", () => undefined);
   try {
     const request = parseCommandLine(argv);
@@ -27,7 +31,7 @@ export async function main(
   }
 }
 
-/** One line that says it all; a configuration with more than one mistake has a line for each. */
+/** Prints one line; a configuration with several mistakes gets a line for each. */
 function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
   const write = (prefix: string, text: string): void => {
     stderr.write(`${prefix}${wrap(redact(text), prefix.length, columnsOf(stderr))}\n`);
@@ -40,6 +44,7 @@ function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
     write("hublink: ", `${messageOf(error)}${defect}`);
   }
   if (!verbose) return;
+  if (error instanceof Failure) write("  ", `code ${error.code}, see docs/errors.md`);
   for (let at = error; at instanceof Error; at = at.cause) stderr.write(`${redact(at.stack ?? "")}\n`);
 }
 

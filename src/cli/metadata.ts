@@ -1,10 +1,11 @@
+/** `hublink metadata`: prints what a .fw says about itself; also for developers, whose machine is not a board. */
 import { defaultConfig } from "../config/check.ts";
 import { loadConfig } from "../config/load.ts";
 import { readMetadata } from "../firmware/metadata.ts";
 import { systemClock } from "../platform/clock.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
-/** `hublink metadata FILE`: needs no configuration, but takes its fwup where there is one. */
+/** `hublink metadata FILE`: needs no configuration, but uses the fwup of one if there is one. */
 export async function metadata(context: CommandContext, { operand: file }: Arguments): Promise<void> {
   const found = await readMetadata({ fwup: await fwupOf(context), clock: systemClock, file });
   const rows = Object.entries(found)
@@ -18,7 +19,7 @@ async function fwupOf({ config: path, env }: CommandContext): Promise<string> {
   try {
     return (await loadConfig({ env })).config.firmware.fwup;
   } catch {
-    // No usable configuration here, as on a developer's machine.
+    // A developer's machine has no usable configuration.
     return env["HUBLINK_FIRMWARE__FWUP"] ?? defaultConfig().firmware.fwup;
   }
 }

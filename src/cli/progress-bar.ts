@@ -1,7 +1,8 @@
+/** How far a download or an upload is, in the units that people use and as a bar on a terminal. */
 import type { Clock } from "../platform/clock.ts";
-import { columnsOf, type Terminal } from "./terminal.ts";
+import { columnsOf, type Output, type Terminal } from "./terminal.ts";
 
-/** How far something is. */
+/** How far the work is. */
 export interface Progress {
   readonly stage: string;
   /** 0 to 100. */
@@ -11,12 +12,12 @@ export interface Progress {
 
 const MAX_BAR_WIDTH = 28;
 const MIN_BAR_WIDTH = 5;
-/** What the line below takes beside its bar, at most. */
+/** The most columns that the line of {@link renderProgress} takes beside its bar. */
 const BESIDE_BAR_WIDTH = 52;
-/** Before that, rate and time left would be guesses. */
+/** Rate and time left are guesses before this time. */
 const GUESS_MS = 1000;
 
-/** Bytes in the unit a person would use: `12.3 MiB`. */
+/** A number of bytes in the unit a person would use: `12.3 MiB`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${Math.round(bytes)} B`;
   if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(0)} KiB`;
@@ -45,30 +46,35 @@ export function renderProgress(progress: Progress, elapsedMs: number, columns = 
   return `${stage.padEnd(11)} [${bar}] ${String(percent).padStart(3)} %  ${rate.padStart(12)}  ${left}`.trimEnd();
 }
 
-/** A bar that is drawn over and over. */
-export interface ProgressBar {
-  show(progress: Progress): void;
-  /** Leaves the line; in its place, once done, how much it was in what time. */
-  end(done: boolean): void;
-}
+/** A bar on a terminal, drawn again with each change; it draws nothing on a pipe. */
+export class ProgressBar {
+  readonly #stdout: Output;
+  readonly #clock: Clock;
+  #startedMs: number | undefined;
+  #last: Progress | undefined;
 
-/** Draws on a terminal, and nothing elsewhere. */
-export function createProgressBar(terminal: Terminal, clock: Clock): ProgressBar {
-  const { stdout } = terminal;
-  let startedMs: number | undefined;
-  let last: Progress | undefined;
-  const elapsedMs = (): number => clock.monotonic() - (startedMs ?? 0);
-  return {
-    show(progress) {
-      if (stdout.isTTY !== true) return;
-      startedMs ??= clock.monotonic();
-      last = progress;
-      stdout.write(`\r\x1b[K${renderProgress(progress, elapsedMs(), columnsOf(stdout))}`);
-    },
-    end(done) {
-      if (last === undefined) return;
-      stdout.write(done ? `\r\x1b[K${formatBytes(last.bytes)} in ${formatSpan(elapsedMs())}\n` : "\n");
-      last = undefined;
-    },
-  };
+  constructor({ stdout }: Terminal, clock: Clock) {
+    this.#stdout = stdout;
+    this.#clock = clock;
+  }
+
+  show(progress: Progress): void {
+    if (this.#stdout.isTTY !== true) return;
+    this.#startedMs ??= this.#clock.monotonic();
+    this.#last = progress;
+    const line = renderProgress(progress, this.#elapsedMs(), columnsOf(this.#stdout));
+    this.#stdout.write(`\r\x1b[K${line}`);
+  }
+
+  /** Leaves the bar's line. When the work is done, the line says how many bytes it was and in what time. */
+  end(done: boolean): void {
+    if (this.#last === undefined) return;
+    const summary = `\r\x1b[K${formatBytes(this.#last.bytes)} in ${formatSpan(this.#elapsedMs())}`;
+    this.#stdout.write(done ? `${summary}\n` : "\n");
+    this.#last = undefined;
+  }
+
+  #elapsedMs(): number {
+    return this.#clock.monotonic() - (this.#startedMs ?? 0);
+  }
 }

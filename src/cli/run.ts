@@ -1,13 +1,17 @@
+/**
+ * `hublink run`, the daemon: one agent after the other in the same process, one for each configuration. A
+ * configuration that can't be used leaves the board with the old one: without an agent nobody could mend it.
+ */
 import { type Agent, startAgent } from "../agent/agent.ts";
 import type { Checked } from "../config/check.ts";
 import { systemClock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
-import { checkedConfig, daemonLog } from "./config.ts";
+import { checkedConfig, commandLog } from "./config.ts";
 import type { CommandContext } from "./terminal.ts";
 
-/** `hublink run`: the daemon, until SIGTERM or SIGINT; SIGHUP reads the configuration anew. */
+/** `hublink run`: the daemon, until SIGTERM or SIGINT. SIGHUP reads the configuration again. */
 export async function run(context: CommandContext): Promise<void> {
-  const signals = listenToSignals();
+  const signals = new Signals();
   let agent: Agent | undefined;
   try {
     let checked = await checkedConfig(context);
@@ -21,7 +25,7 @@ export async function run(context: CommandContext): Promise<void> {
       const old = agent;
       agent = undefined;
       await old.stop();
-      [agent, checked] = await startEither(next, checked, context, stranded);
+      [agent, checked] = await startOrGoBack(next, checked, context, stranded);
     }
   } finally {
     await agent?.stop();
@@ -34,19 +38,19 @@ async function start(
   context: CommandContext,
   afterStranded = false,
 ): Promise<Agent> {
-  const log = daemonLog(config, context);
+  const log = commandLog(config, context, config.log.level);
   for (const line of warnings) log.warn(line);
   return await startAgent({ config, clock: systemClock, random: Math.random, log, root: "/", afterStranded });
 }
 
-/** The new configuration, as soon as no update is disturbed by it; undefined when it is refused. */
+/** The new configuration, once no update is under way; undefined when it is refused or the daemon stops. */
 async function usableConfig(
   context: CommandContext,
   { config }: Checked,
   agent: Agent,
   signals: Signals,
 ): Promise<Checked | undefined> {
-  const log = daemonLog(config, context);
+  const log = commandLog(config, context, config.log.level);
   try {
     const next = await checkedConfig(context);
     log.info("the configuration is read anew");
@@ -58,8 +62,8 @@ async function usableConfig(
   }
 }
 
-/** Some mistakes show only when it is used, such as a key that is missing. */
-async function startEither(
+/** Starts the new configuration, or the old one: some mistakes show only at the start, such as a missing key. */
+async function startOrGoBack(
   next: Checked,
   old: Checked,
   context: CommandContext,
@@ -68,56 +72,54 @@ async function startEither(
   try {
     return [await start(next, context, afterStranded), next];
   } catch (error) {
-    const log = daemonLog(old.config, context);
+    const log = commandLog(old.config, context, old.config.log.level);
     log.error(`the new configuration can't be used, back to the old one: ${messageOf(error)}`);
     return [await start(old, context), old];
   }
 }
 
-/** What the daemon is told by signals. */
-export interface Signals {
-  /** What to do next. To stop comes first, and signals that came meanwhile count once. */
-  next(): Promise<"stop" | "reload">;
+/** SIGTERM, SIGINT and SIGHUP, and a process that stays alive for them. */
+class Signals {
   /** Resolves with SIGTERM or SIGINT. */
   readonly stopped: Promise<void>;
-  readonly stopping: boolean;
-  /** Signals do again what they do by default. */
-  end(): void;
-}
-
-/** Listens to SIGTERM, SIGINT and SIGHUP, and keeps the process alive for them. */
-function listenToSignals(): Signals {
-  let stopping = false;
-  let reload = false;
-  let wake = (): void => undefined;
-  let stop = (): void => undefined;
-  const stopped = new Promise<void>((resolve) => (stop = resolve));
-  const onStop = (): void => {
-    stopping = true;
-    stop();
-    wake();
-  };
-  const onReload = (): void => {
-    reload = true;
-    wake();
-  };
-  process.on("SIGTERM", onStop).on("SIGINT", onStop).on("SIGHUP", onReload);
   // A handler alone does not keep a process alive, and between two connections nothing else might.
-  const alive = setInterval(() => undefined, 2 ** 30);
-  return {
-    async next() {
-      if (!stopping && !reload) await new Promise<void>((resolve) => (wake = resolve));
-      if (stopping) return "stop";
-      reload = false;
-      return "reload";
-    },
-    stopped,
-    get stopping() {
-      return stopping;
-    },
-    end() {
-      clearInterval(alive);
-      process.off("SIGTERM", onStop).off("SIGINT", onStop).off("SIGHUP", onReload);
-    },
+  readonly #alive = setInterval(() => undefined, 2 ** 30);
+  #stopping = false;
+  #reload = false;
+  #wake = (): void => undefined;
+  #stop = (): void => undefined;
+
+  constructor() {
+    this.stopped = new Promise((resolve) => (this.#stop = resolve));
+    process.on("SIGTERM", this.#onStop).on("SIGINT", this.#onStop).on("SIGHUP", this.#onReload);
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** What to do next. A stop comes before a reload, and several SIGHUPs before this call count once. */
+  async next(): Promise<"stop" | "reload"> {
+    if (!this.#stopping && !this.#reload) await new Promise<void>((resolve) => (this.#wake = resolve));
+    if (this.#stopping) return "stop";
+    this.#reload = false;
+    return "reload";
+  }
+
+  /** Signals have their default effect again. */
+  end(): void {
+    clearInterval(this.#alive);
+    process.off("SIGTERM", this.#onStop).off("SIGINT", this.#onStop).off("SIGHUP", this.#onReload);
+  }
+
+  readonly #onStop = (): void => {
+    this.#stopping = true;
+    this.#stop();
+    this.#wake();
+  };
+
+  readonly #onReload = (): void => {
+    this.#reload = true;
+    this.#wake();
   };
 }

@@ -1,21 +1,21 @@
-import { openBoardFirmware, type BoardFirmware } from "../firmware/board-firmware.ts";
-import { openJournal } from "../firmware/journal.ts";
+/**
+ * The commands that change which slot boots: validate, revert and reboot. The daemon does it when one runs.
+ * Otherwise validate, revert and apply do it themselves, and hold the control socket as a lock: fwup has
+ * none, and two of them would write to the slots at once.
+ */
 import type { Config } from "../config/schema.ts";
+import { connectToDaemon } from "../control/client.ts";
+import { ControlServer } from "../control/server.ts";
+import { type BoardFirmware, openBoardFirmware } from "../firmware/board-firmware.ts";
+import { openJournal } from "../firmware/journal.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
-import { readConfig, quietLog } from "./config.ts";
-import { connectToDaemon } from "../control/client.ts";
-import { insteadOfDaemon } from "./instead-of-daemon.ts";
+import type { Log } from "../platform/log.ts";
+import { VERSION } from "../version.ts";
+import { commandLog, readConfig, runningDaemon } from "./config.ts";
 import type { CommandContext } from "./terminal.ts";
 
-/** The firmware as it is on this board, for a command that works without the daemon. */
-export async function openSlots(config: Config, context: CommandContext): Promise<BoardFirmware> {
-  const log = quietLog(config, context);
-  const journal = await openJournal(config.state.dir, log);
-  return await openBoardFirmware({ config: config.firmware, journal, root: "/", clock: systemClock, log });
-}
-
-/** `hublink validate`: marks the running slot good, by the daemon when one runs. */
+/** `hublink validate`: marks the running slot good. */
 export async function validate(context: CommandContext): Promise<void> {
   await changeSlots(context, "validate", "mark_valid", async (firmware) => firmware.validate());
   context.terminal.stdout.write("the running slot is marked good\n");
@@ -27,14 +27,10 @@ export async function revert(context: CommandContext): Promise<void> {
   context.terminal.stdout.write("the other slot is the one to boot now; hublink reboot starts it\n");
 }
 
-/** `hublink reboot`: the daemon tells the hub and does it. */
+/** `hublink reboot`: the daemon reports the reboot to the hub and carries it out. */
 export async function reboot(context: CommandContext): Promise<void> {
-  const config = await readConfig(context);
-  const path = config.state.controlSocket;
-  const daemon = await connectToDaemon({ path });
-  if (daemon === undefined) {
-    throw new Failure("unavailable", `no daemon listens on ${path}; use the system's own reboot command`);
-  }
+  const { state } = await readConfig(context);
+  const daemon = await runningDaemon({ path: state.controlSocket }, "use the system's own reboot command");
   try {
     await daemon.request("reboot", { reason: "hublink reboot" });
   } finally {
@@ -52,13 +48,54 @@ async function changeSlots(
   const config = await readConfig(context);
   const daemon = await connectToDaemon({ path: config.state.controlSocket });
   if (daemon === undefined) {
-    const log = quietLog(config, context);
-    await insteadOfDaemon(config, log, command, async () => change(await openSlots(config, context)));
+    const log = commandLog(config, context, "error");
+    await withSlotsLocked(config, log, command, async () => change(await openSlots(config, context)));
     return;
   }
   try {
     await daemon.request(method);
   } finally {
     daemon.close();
+  }
+}
+
+/** The firmware on this board, for a command that works without the daemon. */
+export async function openSlots(config: Config, context: CommandContext): Promise<BoardFirmware> {
+  const log = commandLog(config, context, "error");
+  const journal = await openJournal(config.state.dir, log);
+  return await openBoardFirmware({ config: config.firmware, journal, root: "/", clock: systemClock, log });
+}
+
+/** The daemon's methods, each of which answers that a command is at work. */
+const LOCKED_METHODS = ["status", "apply", "mark_valid", "revert", "reboot", "upload", "metrics"];
+
+/**
+ * Does the daemon's work while none runs. It holds the daemon's control socket until `work` ends, so that
+ * neither a daemon nor a second command can start to write to the slots.
+ * @throws Failure when the control socket can't be used
+ * @throws whatever `work` throws
+ */
+export async function withSlotsLocked<T>(
+  config: Config,
+  log: Log,
+  command: string,
+  work: () => Promise<T>,
+): Promise<T> {
+  const busy = (): never => {
+    throw new Failure("unavailable", `hublink ${command} is at work; try again when it has ended`);
+  };
+  const server = new ControlServer({
+    path: config.state.controlSocket,
+    mode: 0o600,
+    group: "",
+    agentVersion: VERSION,
+    clock: systemClock,
+    log,
+  });
+  await server.start(Object.fromEntries(LOCKED_METHODS.map((method) => [method, busy])));
+  try {
+    return await work();
+  } finally {
+    await server.stop();
   }
 }

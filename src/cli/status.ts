@@ -1,19 +1,14 @@
+/** `hublink status`: the daemon's answer in rows that a person reads, or as JSON. */
 import * as v from "valibot";
 import { AgentStatus } from "../control/messages.ts";
-import { Failure } from "../platform/failure.ts";
-import { readConfig } from "./config.ts";
-import { connectToDaemon } from "../control/client.ts";
+import { readConfig, runningDaemon } from "./config.ts";
 import { formatSpan } from "./progress-bar.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
-/** `hublink status`: what the running daemon says of itself. */
+/** `hublink status`: what the running daemon reports about itself. */
 export async function status(context: CommandContext, { has }: Arguments<"json">): Promise<void> {
-  const config = await readConfig(context);
-  const path = config.state.controlSocket;
-  const daemon = await connectToDaemon({ path });
-  if (daemon === undefined) {
-    throw new Failure("unavailable", `no daemon listens on ${path}; start it with hublink run`);
-  }
+  const { state } = await readConfig(context);
+  const daemon = await runningDaemon({ path: state.controlSocket }, "start it with hublink run");
   try {
     const answer = await daemon.request("status");
     const { stdout } = context.terminal;

@@ -1,7 +1,9 @@
-/** What a command needs of an output of its process. */
+/** What a command gets, and how it lays out text: within the columns of a terminal, and whole on a pipe. */
+
+/** What a command needs of stdout or stderr. */
 export interface Output {
   readonly isTTY?: boolean;
-  /** Of a terminal: its width. */
+  /** The width of a terminal. */
   readonly columns?: number;
   write(text: string): unknown;
   on(event: "error", listener: () => void): unknown;
@@ -14,7 +16,7 @@ export interface Terminal {
   readonly stderr: Output;
 }
 
-/** What every command works with. */
+/** What every command gets. */
 export interface CommandContext {
   readonly terminal: Terminal;
   readonly env: NodeJS.ProcessEnv;
@@ -31,12 +33,12 @@ export interface Arguments<Option extends string = never> {
   readonly has: (option: Option) => boolean;
 }
 
-/** How wide lines may be: a pipe has no edge, and whoever greps it wants whole lines. */
+/** How wide lines may be. On a pipe they are not broken, so that grep finds whole lines. */
 export function columnsOf({ isTTY, columns }: Output): number {
-  return isTTY === true ? columns || 80 : Infinity; // a terminal that does not know says 0
+  return isTTY === true ? columns || 80 : Infinity; // a terminal that does not know its width says 0
 }
 
-/** Rows of a label and a value, aligned; a value that is too wide for `columns` goes on below. */
+/** Rows of a label and a value, aligned. A value that is wider than `columns` continues on the next line. */
 export function renderRows(
   rows: readonly (readonly [label: string, value: string])[],
   columns: number,
@@ -45,7 +47,7 @@ export function renderRows(
   return rows.map(([label, value]) => `${label.padEnd(width)}${wrap(value, width, columns)}\n`).join("");
 }
 
-/** Breaks at spaces, so that no line is wider than `columns` where that is possible. */
+/** Breaks at spaces, so that no line is wider than `columns`, unless a word alone is. */
 export function wrap(text: string, indent: number, columns: number): string {
   const room = Math.max(20, columns - indent);
   const lines: string[] = [];

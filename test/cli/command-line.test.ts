@@ -63,10 +63,11 @@ describe("the command line", () => {
     assert.doesNotMatch(stderr, /secret/);
   });
 
-  it("shows a stack trace with --verbose only", async () => {
+  it("shows an error's code and stack trace with --verbose only", async () => {
     const plain = await hublink(["run", "--config", "/missing"]);
-    assert.doesNotMatch(plain.stderr, /\n {4}at /);
+    assert.equal(plain.stderr, "hublink: configuration /missing does not exist\n");
     const verbose = await hublink(["run", "--config", "/missing", "--verbose"]);
+    assert.match(verbose.stderr, /^ {2}code no_input, see docs\/errors\.md$/m);
     assert.match(verbose.stderr, /\n {4}at /);
     assert.equal(verbose.code, plain.code);
   });

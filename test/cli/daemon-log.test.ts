@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { daemonLog } from "../../src/cli/config.ts";
+import { commandLog } from "../../src/cli/config.ts";
 import { defaultConfig } from "../../src/config/check.ts";
 import { createScreen } from "./screen.ts";
 
@@ -10,7 +10,8 @@ describe("the daemon's log", () => {
     const initial = defaultConfig();
     const config = { ...initial, log: { ...initial.log, format } };
     const terminal = { stdin: process.stdin, stdout: stderr, stderr };
-    daemonLog(config, { terminal, env: {}, config: undefined, verbose: false }).info("hello", { n: 1 });
+    const context = { terminal, env: {}, config: undefined, verbose: false };
+    commandLog(config, context, "info").info("hello", { n: 1 });
     return stderr.drawn();
   };
 

@@ -1,12 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import {
-  createProgressBar,
-  formatBytes,
-  formatSpan,
-  renderProgress,
-  type ProgressBar,
-} from "../../src/cli/progress-bar.ts";
+import { formatBytes, formatSpan, renderProgress, ProgressBar } from "../../src/cli/progress-bar.ts";
 import { renderRows } from "../../src/cli/terminal.ts";
 import { createScreen, type Screen } from "./screen.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
@@ -16,7 +10,7 @@ const MIB = 1024 * 1024;
 describe("a progress bar", () => {
   const drawnOn = (stdout: Screen): { readonly bar: ProgressBar; readonly clock: FakeClock } => {
     const clock = new FakeClock();
-    return { bar: createProgressBar({ stdin: process.stdin, stdout, stderr: stdout }, clock), clock };
+    return { bar: new ProgressBar({ stdin: process.stdin, stdout, stderr: stdout }, clock), clock };
   };
 
   it("shows percent, rate and time left in one line of a terminal", async () => {
