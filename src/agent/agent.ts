@@ -5,7 +5,7 @@ import { RebootIntoUpdate } from "../care/reboot-into-update.ts";
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
 import { ControlServer } from "../control/server.ts";
-import { createFirmwareCache } from "../download/cache.ts";
+import { FirmwareCache } from "../download/cache.ts";
 import { createExtensionsTopic } from "../extensions/extensions-topic.ts";
 import { createApplicationMetrics } from "../extensions/health.ts";
 import { createLogging } from "../extensions/logging.ts";
@@ -116,7 +116,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     ca: trust.ca,
     mode: config.update.mode,
     connections: config.update.connections,
-    cache: createFirmwareCache(config.update.cacheDir, clock),
+    cache: new FirmwareCache(config.update.cacheDir, clock),
   };
   if (firmware.running?.uuid !== undefined) await fetching.cache.remove(firmware.running.uuid);
   const link = new HubLink({

@@ -1,265 +1,283 @@
+/**
+ * A firmware file on the disk while it is fetched. It remembers which bytes of each part are there, and
+ * after a restart believes only what it can prove: where parts are announced, by their checksums; else the
+ * first bytes that were flushed, of a file whose ETag is strong. The size of a file on the disk proves
+ * nothing: a power cut can leave zeros where bytes should be.
+ */
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { Clock } from "../platform/clock.ts";
+import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { Coverage, partOf, startOf, type Stretch } from "./coverage.ts";
 import type { FileVersion } from "./http-file.ts";
 import { LineFault } from "./retries.ts";
-import type { CacheableFile, KeptState } from "./sidecar.ts";
-import { PART_BYTES, VerificationFailure, wrongPart } from "./verify.ts";
-
-/** A stretch of the file: from `offset` to before `end`. */
-export interface Stretch {
-  readonly offset: number;
-  readonly end: number;
-}
-
-/**
- * A file on the disk that is being fetched. Where parts are announced, each is proven as soon as it is
- * complete, and after a restart by what is on the disk; nothing else is believed.
- */
-export interface CachedFile {
-  readonly expected: CacheableFile;
-  /** Where it is, and what it is to be called by while it is not complete. */
-  readonly path: string;
-  /** How many bytes are there, proven or not. */
-  readonly bytes: number;
-  /** The state of the file on the server that unproven bytes are of; null when it is not known. */
-  readonly version: FileVersion | null;
-  /** The first stretch within `within` that is missing. */
-  gap(within: Stretch): Stretch | undefined;
-  /** Whether bytes before `offset` in its part are there and not proven yet. */
-  isUnproven(offset: number): boolean;
-  /** Notes which state of the file the bytes to come are of. @throws Failure `cache_failed` */
-  adopt(version: FileVersion): Promise<void>;
-  /**
-   * Takes bytes at the start of a gap.
-   * @throws VerificationFailure `part_wrong` when they complete a part that is wrong, which is missing then; LineFault
-   *   when what came before them was forgotten meanwhile; Failure `cache_failed`
-   */
-  write(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Up to `maxBytes` bytes from `offset` on; none where they are missing. @throws Failure `cache_failed` */
-  read(offset: number, maxBytes: number): Promise<Uint8Array>;
-  /** Forgets what is not proven: the file on the server is another one by now. */
-  forgetUnproven(): void;
-  /** Forgets the part that `offset` is in: its bytes are not what they were. */
-  forgetPart(offset: number): void;
-  /**
-   * Proves the complete file where parts are not announced, and flushes it.
-   * @throws VerificationFailure `checksum_wrong`, and then all of it is missing; Failure `cache_failed`
-   */
-  prove(): Promise<void>;
-  /** Removes it from the disk. @throws Failure `cache_failed` */
-  remove(): Promise<void>;
-  /** Keeps what is there for the next who opens it. */
-  close(): Promise<void>;
-}
-
-export interface CachedFileOptions {
-  readonly expected: CacheableFile;
-  readonly path: string;
-  readonly clock: Clock;
-  readonly file: FileHandle;
-  readonly kept: KeptState;
-  readonly keep: (state: KeptState) => Promise<void>;
-  readonly remove: () => Promise<void>;
-  /** Turns the disk's errors into Failures `cache_failed`. */
-  readonly guard: <T>(work: () => Promise<T>) => Promise<T>;
-}
+import {
+  type CacheableFile,
+  type CachePaths,
+  type KeptState,
+  removeCached,
+  writeSidecar,
+} from "./sidecar.ts";
+import { PART_BYTES, sha256, wrongChecksum, wrongPart } from "./verify.ts";
 
 /** The fault of a connection whose bytes can't be joined to those that are there. */
 export const CHANGED = "the file on the server has changed; what is not proven is fetched anew";
 
-/** The most that a power cut costs, in time on the line: after so long, what came is flushed. */
+/** Bytes are flushed this often: a power cut costs no more than this time on the line. */
 const SYNC_MS = 5000;
 
-/** @throws the file system's error */
-export async function createCachedFile(options: CachedFileOptions): Promise<CachedFile> {
-  const { expected, file, guard, clock } = options;
-  const { sizeBytes, parts, checksum } = expected;
-  const count = Math.ceil(sizeBytes / PART_BYTES);
-  /** How many bytes of each part are there, from its start on. */
-  const have = new Array<number>(count).fill(0);
-  /** Of parts that are not complete, over what is there. */
-  const hashes = new Map<number, Hash>();
-  let version = options.kept.version;
-  let syncedMs = clock.monotonic();
-  let unsynced = false;
-  const lengthOf = (part: number): number => Math.min(PART_BYTES, sizeBytes - part * PART_BYTES);
-  const isComplete = (part: number): boolean => have[part] === lengthOf(part);
-  const startOf = (part: number): number => part * PART_BYTES;
-  const partOf = (offset: number): number => Math.floor(offset / PART_BYTES);
+/** Turns the disk's errors into failures `cache_failed` that name the folder. */
+export async function onDisk<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    const text = `${folder} can't keep the download: ${messageOf(error)}`;
+    throw new Failure("cache_failed", text, { cause: error });
+  }
+}
 
-  const forget = (part: number): void => {
-    have[part] = 0;
-    hashes.delete(part);
-  };
+/** Opens a cached file with what an earlier download left there. @throws the file system's error */
+export async function openCachedFile(options: CachedFileOptions, kept: KeptState): Promise<CachedFile> {
+  const file = new CachedFile(options, kept.version);
+  await file.takeStock(kept.syncedBytes);
+  return file;
+}
 
-  const readAt = async (buffer: Buffer, position: number): Promise<Buffer> => {
+export interface CachedFileOptions {
+  readonly expected: CacheableFile;
+  readonly paths: CachePaths;
+  readonly file: FileHandle;
+  readonly clock: Clock;
+}
+
+export class CachedFile {
+  readonly expected: CacheableFile;
+  readonly #paths: CachePaths;
+  readonly #file: FileHandle;
+  readonly #clock: Clock;
+  /** The bytes on the disk, proven or not. */
+  readonly #there: Coverage;
+  /** Hashes of incomplete parts, over the bytes that are there. */
+  readonly #hashes = new Map<number, Hash>();
+  #version: FileVersion | null;
+  #syncedMs: number;
+  #unsynced = false;
+
+  constructor({ expected, paths, file, clock }: CachedFileOptions, version: FileVersion | null) {
+    this.expected = expected;
+    this.#paths = paths;
+    this.#file = file;
+    this.#clock = clock;
+    this.#there = new Coverage(expected.sizeBytes);
+    this.#version = version;
+    this.#syncedMs = clock.monotonic();
+  }
+
+  /** Where the file is; it gets another name once it is complete. */
+  get path(): string {
+    return this.#paths.data;
+  }
+
+  /** How many bytes are there, proven or not. */
+  get bytes(): number {
+    return this.#there.bytes;
+  }
+
+  /** The version of the file on the server that unproven bytes come from; null when it is not known. */
+  get version(): FileVersion | null {
+    return this.#version;
+  }
+
+  /**
+   * Finds out which bytes on the disk can be relied on.
+   * @param syncedBytes how many bytes from the start were flushed when the sidecar was written
+   * @throws the file system's error
+   */
+  async takeStock(syncedBytes: number): Promise<void> {
+    const { parts, sizeBytes } = this.expected;
+    const sameFile = isStrong(this.#version);
+    const buffer = Buffer.allocUnsafe(Math.min(PART_BYTES, sizeBytes));
+    for (let part = 0; part < this.#there.count; part += 1) {
+      const length = this.#there.lengthOf(part);
+      if (parts === null) {
+        // The file is proven as a whole, so it must be without a gap up to the byte that comes next.
+        const synced = sameFile ? Math.min(length, Math.max(0, syncedBytes - startOf(part))) : 0;
+        const there = await this.#readAt(buffer.subarray(0, synced), startOf(part));
+        this.#there.set(part, there.length);
+        if (there.length < length) return;
+        continue;
+      }
+      const bytes = await this.#readAt(buffer.subarray(0, length), startOf(part));
+      if (bytes.length === 0) continue;
+      if (bytes.length === length && sha256(bytes) === parts[part]?.toLowerCase()) {
+        this.#there.set(part, length);
+      } else if (sameFile) {
+        // A hole reads as zeros. If this guess is wrong, so is the part's checksum, and it is fetched again.
+        const guess = lengthBeforeZeros(bytes);
+        this.#there.set(part, guess < length ? guess : 0);
+      }
+    }
+  }
+
+  /** The first stretch within `within` that is missing. */
+  gap(within: Stretch): Stretch | undefined {
+    return this.#there.gap(within);
+  }
+
+  /** Whether bytes before `offset` in its part are there and not proven yet. */
+  isUnproven(offset: number): boolean {
+    return this.expected.parts === null ? offset > 0 : offset % PART_BYTES > 0;
+  }
+
+  /** Notes which version of the file the bytes to come are from. @throws Failure `cache_failed` */
+  async adopt(version: FileVersion): Promise<void> {
+    if (this.#version !== null) return;
+    this.#version = version;
+    const syncedBytes = this.expected.parts === null ? this.#there.firstBytes : 0;
+    await this.#onDisk(async () => this.#keep(syncedBytes));
+  }
+
+  /**
+   * Writes bytes at the start of a gap.
+   * @throws VerificationFailure `part_wrong` when they complete a part that is wrong, which is missing then;
+   *   LineFault when the bytes before them have been forgotten; Failure `cache_failed`
+   */
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    await this.#onDisk(async () => {
+      for (let written = 0; written < bytes.length;) {
+        const at = offset + written;
+        const part = partOf(at);
+        if (at !== this.#there.endOf(part)) throw new LineFault(CHANGED);
+        const piece = bytes.subarray(written, written + startOf(part + 1) - at);
+        await this.#writeInPart(part, at, piece);
+        written += piece.length;
+      }
+    });
+  }
+
+  /** Up to `maxBytes` bytes from `offset` on; none where they are missing. @throws Failure `cache_failed` */
+  async read(offset: number, maxBytes: number): Promise<Uint8Array> {
+    const part = partOf(offset);
+    const there = this.#there.endOf(part) - offset;
+    if (part >= this.#there.count || there <= 0) return new Uint8Array();
+    if (this.expected.parts !== null && !this.#there.isComplete(part)) return new Uint8Array();
+    const buffer = Buffer.allocUnsafe(Math.min(maxBytes, there));
+    return await this.#onDisk(async () => this.#readAt(buffer, offset));
+  }
+
+  /** Forgets what is not proven, since the file on the server has changed. */
+  forgetUnproven(): void {
+    this.#version = null;
+    for (let part = 0; part < this.#there.count; part += 1) {
+      if (this.expected.parts === null || !this.#there.isComplete(part)) this.#forget(part);
+    }
+  }
+
+  /** Forgets the part that `offset` is in, since the disk no longer has its bytes. */
+  forgetPart(offset: number): void {
+    this.#forget(partOf(offset));
+  }
+
+  /**
+   * Proves the complete file where parts are not announced, and flushes it.
+   * @throws VerificationFailure `checksum_wrong`, and then all of it is missing; Failure `cache_failed`
+   */
+  async prove(): Promise<void> {
+    const { parts, checksum, sizeBytes } = this.expected;
+    await this.#onDisk(async () => this.#sync());
+    if (parts !== null || checksum === null) return;
+    const whole = createHash("sha256");
+    const buffer = Buffer.allocUnsafe(Math.min(PART_BYTES, sizeBytes));
+    for (let part = 0; part < this.#there.count; part += 1) {
+      const bytes = buffer.subarray(0, this.#there.lengthOf(part));
+      whole.update(await this.#onDisk(async () => this.#readAt(bytes, startOf(part))));
+    }
+    if (whole.digest("hex") === checksum.toLowerCase()) return;
+    for (let part = 0; part < this.#there.count; part += 1) this.#forget(part);
+    throw wrongChecksum();
+  }
+
+  /** Removes it from the disk. @throws Failure `cache_failed` */
+  async remove(): Promise<void> {
+    this.#unsynced = false;
+    await this.#onDisk(async () => removeCached(this.#paths));
+  }
+
+  /** Closes it; what is there is kept for the next download. */
+  async close(): Promise<void> {
+    try {
+      if (this.#unsynced) await this.#onDisk(async () => this.#sync());
+    } catch {
+      // What the disk does not keep is fetched again.
+    } finally {
+      await this.#file.close();
+    }
+  }
+
+  async #writeInPart(part: number, offset: number, bytes: Uint8Array): Promise<void> {
+    const { parts } = this.expected;
+    const hash = parts === null ? undefined : await this.#hashOf(part);
+    for (let written = 0; written < bytes.length;) {
+      const result = await this.#file.write(bytes, written, bytes.length - written, offset + written);
+      written += result.bytesWritten;
+    }
+    this.#unsynced = true;
+    hash?.update(bytes);
+    this.#there.set(part, this.#there.has(part) + bytes.length);
+    if (hash !== undefined && this.#there.isComplete(part)) {
+      this.#hashes.delete(part);
+      if (hash.digest("hex") !== parts?.[part]?.toLowerCase()) {
+        this.#forget(part);
+        throw wrongPart(part, this.#there.count);
+      }
+    }
+    if (this.#clock.monotonic() - this.#syncedMs >= SYNC_MS) await this.#sync();
+  }
+
+  /** The hash over the bytes of a part that are there. */
+  async #hashOf(part: number): Promise<Hash> {
+    let hash = this.#hashes.get(part);
+    if (hash === undefined) {
+      const buffer = Buffer.allocUnsafe(this.#there.has(part));
+      hash = createHash("sha256").update(await this.#readAt(buffer, startOf(part)));
+      this.#hashes.set(part, hash);
+    }
+    return hash;
+  }
+
+  async #sync(): Promise<void> {
+    this.#syncedMs = this.#clock.monotonic();
+    this.#unsynced = false;
+    const syncedBytes = this.#there.firstBytes; // before the flush, during which more may come
+    await this.#file.datasync();
+    if (this.expected.parts === null) await this.#keep(syncedBytes);
+  }
+
+  async #keep(syncedBytes: number): Promise<void> {
+    await writeSidecar(this.#paths.sidecar, this.expected, { version: this.#version, syncedBytes });
+  }
+
+  async #readAt(buffer: Buffer, position: number): Promise<Buffer> {
     let filled = 0;
     while (filled < buffer.length) {
-      const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, position + filled);
+      const left = buffer.length - filled;
+      const { bytesRead } = await this.#file.read(buffer, filled, left, position + filled);
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
     return buffer.subarray(0, filled);
-  };
+  }
 
-  /** Looks at what an earlier download left on the disk. */
-  const takeStock = async (): Promise<void> => {
-    const { syncedBytes } = options.kept;
-    const sameFile = isStrong(version);
-    const buffer = Buffer.allocUnsafe(Math.min(PART_BYTES, sizeBytes));
-    for (let part = 0; part < count; part += 1) {
-      const length = lengthOf(part);
-      if (parts === null) {
-        // Proven at the end only, so it has to be whole up to there.
-        const synced = sameFile ? Math.min(length, Math.max(0, syncedBytes - startOf(part))) : 0;
-        const there = await readAt(buffer.subarray(0, synced), startOf(part));
-        have[part] = there.length;
-        if (there.length < length) return;
-        continue;
-      }
-      const bytes = await readAt(buffer.subarray(0, length), startOf(part));
-      if (bytes.length === 0) continue;
-      if (bytes.length === length && sha256(bytes) === parts[part]?.toLowerCase()) {
-        have[part] = length;
-      } else if (sameFile) {
-        // A hole reads as zeros; if this guess is wrong the part is, and is fetched again.
-        const guess = lengthBeforeZeros(bytes);
-        have[part] = guess < length ? guess : 0;
-      }
-    }
-  };
+  #forget(part: number): void {
+    this.#there.set(part, 0);
+    this.#hashes.delete(part);
+  }
 
-  /** The hash over what is there of a part. */
-  const hashOf = async (part: number): Promise<Hash> => {
-    let hash = hashes.get(part);
-    if (hash === undefined) {
-      hash = createHash("sha256").update(await readAt(Buffer.allocUnsafe(have[part] ?? 0), startOf(part)));
-      hashes.set(part, hash);
-    }
-    return hash;
-  };
-
-  const firstBytes = (): number => {
-    let bytes = 0;
-    for (let part = 0; part < count; part += 1) {
-      bytes += have[part] ?? 0;
-      if (!isComplete(part)) break;
-    }
-    return bytes;
-  };
-
-  const sync = async (): Promise<void> => {
-    syncedMs = clock.monotonic();
-    unsynced = false;
-    const syncedBytes = firstBytes();
-    await file.datasync();
-    if (parts === null) await options.keep({ version, syncedBytes });
-  };
-
-  const writeInPart = async (part: number, offset: number, bytes: Uint8Array): Promise<void> => {
-    const hash = parts === null ? undefined : await hashOf(part);
-    for (let written = 0; written < bytes.length;) {
-      const result = await file.write(bytes, written, bytes.length - written, offset + written);
-      written += result.bytesWritten;
-    }
-    unsynced = true;
-    hash?.update(bytes);
-    have[part] = (have[part] ?? 0) + bytes.length;
-    if (hash !== undefined && isComplete(part)) {
-      hashes.delete(part);
-      if (hash.digest("hex") !== parts?.[part]?.toLowerCase()) {
-        forget(part);
-        throw wrongPart(part, count);
-      }
-    }
-    if (clock.monotonic() - syncedMs >= SYNC_MS) await sync();
-  };
-
-  await takeStock();
-
-  return {
-    expected,
-    path: options.path,
-    get bytes() {
-      return have.reduce((sum, bytes) => sum + bytes, 0);
-    },
-    get version() {
-      return version;
-    },
-    gap({ offset, end }) {
-      for (let part = partOf(offset); startOf(part) < end; part += 1) {
-        if (isComplete(part)) continue;
-        const from = startOf(part) + (have[part] ?? 0);
-        let next = part + 1;
-        while (startOf(next) < end && have[next] === 0) next += 1;
-        return { offset: from, end: Math.min(startOf(next), end) };
-      }
-      return undefined;
-    },
-    isUnproven(offset) {
-      return parts === null ? offset > 0 : offset % PART_BYTES > 0;
-    },
-    async adopt(next) {
-      if (version !== null) return;
-      version = next;
-      await guard(async () => options.keep({ version, syncedBytes: parts === null ? firstBytes() : 0 }));
-    },
-    async write(offset, bytes) {
-      await guard(async () => {
-        for (let taken = 0; taken < bytes.length;) {
-          const at = offset + taken;
-          const part = partOf(at);
-          if (at !== startOf(part) + (have[part] ?? 0)) throw new LineFault(CHANGED);
-          const piece = bytes.subarray(taken, taken + startOf(part + 1) - at);
-          await writeInPart(part, at, piece);
-          taken += piece.length;
-        }
-      });
-    },
-    async read(offset, maxBytes) {
-      const part = partOf(offset);
-      const there = startOf(part) + (have[part] ?? 0) - offset;
-      if (part >= count || there <= 0) return new Uint8Array();
-      if (parts !== null && !isComplete(part)) return new Uint8Array();
-      return await guard(async () => readAt(Buffer.allocUnsafe(Math.min(maxBytes, there)), offset));
-    },
-    forgetUnproven() {
-      version = null;
-      for (let part = 0; part < count; part += 1) if (parts === null || !isComplete(part)) forget(part);
-    },
-    forgetPart(offset) {
-      forget(partOf(offset));
-    },
-    async prove() {
-      await guard(sync);
-      if (parts !== null || checksum === null) return;
-      const whole = createHash("sha256");
-      const buffer = Buffer.allocUnsafe(Math.min(PART_BYTES, sizeBytes));
-      for (let part = 0; part < count; part += 1) {
-        whole.update(await guard(async () => readAt(buffer.subarray(0, lengthOf(part)), startOf(part))));
-      }
-      if (whole.digest("hex") === checksum.toLowerCase()) return;
-      for (let part = 0; part < count; part += 1) forget(part);
-      throw new VerificationFailure(
-        "checksum_wrong",
-        "the firmware's SHA-256 is not the one the hub announced",
-      );
-    },
-    async remove() {
-      unsynced = false;
-      await guard(options.remove);
-    },
-    async close() {
-      try {
-        if (unsynced) await guard(sync);
-      } catch {
-        // What the disk does not keep is fetched again.
-      } finally {
-        await file.close();
-      }
-    },
-  };
+  async #onDisk<T>(work: () => Promise<T>): Promise<T> {
+    return await onDisk(dirname(this.#paths.data), work);
+  }
 }
 
 /** A weak ETag, or none, does not tell whether bytes are of the same file (RFC 9110 §13.1.5). */
@@ -272,8 +290,4 @@ function lengthBeforeZeros(bytes: Uint8Array): number {
   let length = bytes.length;
   while (length > 0 && bytes[length - 1] === 0) length -= 1;
   return length;
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }

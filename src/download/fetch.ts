@@ -4,7 +4,7 @@ import type { CachedFile } from "./cached-file.ts";
 import { downloadParts } from "./parts.ts";
 import type { CacheableFile } from "./sidecar.ts";
 import { download, type DownloadOptions } from "./stream.ts";
-import { createVerifier, type ExpectedFile, VerificationFailure, type Verifier } from "./verify.ts";
+import { type ExpectedFile, VerificationFailure, Verifier } from "./verify.ts";
 
 export type FetchMode = "stream" | "cache" | "auto";
 
@@ -31,7 +31,7 @@ const READ_BYTES = 64 * 1024;
  */
 export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint8Array, void> {
   const { expected, mode, log } = options;
-  const verifier = createVerifier(expected);
+  const verifier = new Verifier(expected);
   if (mode === "stream" || !isCacheable(expected)) {
     if (mode === "cache") log.warn("not cached: the hub announces neither size nor checksums to prove it by");
     yield* download({ ...options, url: options.url(), verifier });

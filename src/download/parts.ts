@@ -1,10 +1,11 @@
 import { Failure } from "../platform/failure.ts";
-import { type CachedFile, CHANGED, type Stretch } from "./cached-file.ts";
+import { type CachedFile, CHANGED } from "./cached-file.ts";
+import type { Stretch } from "./coverage.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
 import { createRetries, LineFault } from "./retries.ts";
 import type { DownloadOptions } from "./stream.ts";
-import { PART_BYTES, VerificationFailure } from "./verify.ts";
+import { PART_BYTES, tooLong, VerificationFailure } from "./verify.ts";
 
 export interface PartsDownloadOptions extends Omit<DownloadOptions, "verifier" | "version" | "end"> {
   readonly file: CachedFile;
@@ -146,11 +147,4 @@ async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap
     throw error;
   }
   if (at < gap.end) throw new LineFault("the connection ended too early");
-}
-
-function tooLong(sizeBytes: number): VerificationFailure {
-  return new VerificationFailure(
-    "size_wrong",
-    `the firmware is longer than the ${sizeBytes} bytes announced`,
-  );
 }

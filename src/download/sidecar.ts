@@ -1,21 +1,36 @@
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+/**
+ * The small file beside a cached file: what was announced, and which of its bytes can be relied on.
+ * A sidecar that is damaged, or of another file, is silently ignored: the download then starts over.
+ */
+import { readFile, rm } from "node:fs/promises";
 import * as v from "valibot";
 import { writeFileAtomic } from "../platform/files.ts";
 import { systemCode } from "../platform/failure.ts";
-import type { ExpectedFile } from "./verify.ts";
+import { parseJson } from "../platform/text.ts";
+import { type ExpectedFile, sha256 } from "./verify.ts";
 
-export const Sidecar = v.object({
+const Sidecar = v.object({
   format: v.literal(1),
-  /** Of what the hub announced: the same uuid may come as another file, such as a delta. */
+  /** The digest of the announcement: the same uuid may come as another file, such as a delta. */
   announced: v.string(),
   version: v.nullable(v.object({ etag: v.nullable(v.string()), totalBytes: v.nullable(v.number()) })),
-  /** So many first bytes were on the disk when this was written; the file's own size may lie after a power cut. */
+  /** Bytes known to be on the disk, counted from the start; the file's own size may lie after a power cut. */
   syncedBytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
 });
 
-/** The state of a cached file, as far as it can't be told from its bytes. */
+/** The state of a cached file, as far as its bytes don't show it. */
 export type KeptState = Pick<v.InferOutput<typeof Sidecar>, "version" | "syncedBytes">;
+
+/** A file whose size is known beforehand. */
+export interface CacheableFile extends ExpectedFile {
+  readonly sizeBytes: number;
+}
+
+/** The paths of a cached file and of its sidecar. */
+export interface CachePaths {
+  readonly data: string;
+  readonly sidecar: string;
+}
 
 /** Undefined when there is none for this very file. @throws the file system's error */
 export async function readSidecar(path: string, expected: CacheableFile): Promise<KeptState | undefined> {
@@ -26,12 +41,9 @@ export async function readSidecar(path: string, expected: CacheableFile): Promis
     if (systemCode(error) === "ENOENT") return undefined;
     throw error;
   }
-  try {
-    const sidecar = v.parse(Sidecar, JSON.parse(text));
-    return sidecar.announced === digestOf(expected) ? sidecar : undefined;
-  } catch {
-    return undefined; // damaged: what it spoke of is of no use
-  }
+  const sidecar = v.safeParse(Sidecar, parseJson(text));
+  if (!sidecar.success || sidecar.output.announced !== digestOf(expected)) return undefined;
+  return sidecar.output;
 }
 
 /** Written so that a power cut leaves the old or the new one. @throws the file system's error */
@@ -40,13 +52,12 @@ export async function writeSidecar(path: string, expected: CacheableFile, state:
   await writeFileAtomic(path, `${JSON.stringify(sidecar)}\n`);
 }
 
-function digestOf({ sizeBytes, checksum, parts }: CacheableFile): string {
-  return createHash("sha256")
-    .update(JSON.stringify([sizeBytes, checksum, parts]))
-    .digest("hex");
+/** Removes a cached file and its sidecar, where they exist. @throws the file system's error */
+export async function removeCached({ data, sidecar }: CachePaths): Promise<void> {
+  await rm(data, { force: true });
+  await rm(sidecar, { force: true });
 }
 
-/** A file whose size is known beforehand. */
-export interface CacheableFile extends ExpectedFile {
-  readonly sizeBytes: number;
+function digestOf({ sizeBytes, checksum, parts }: CacheableFile): string {
+  return sha256(JSON.stringify([sizeBytes, checksum, parts]));
 }

@@ -8,7 +8,7 @@ import { open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
-import { createFirmwareCache, type FirmwareCache } from "../download/cache.ts";
+import { FirmwareCache } from "../download/cache.ts";
 import { downloadParts } from "../download/parts.ts";
 import type { DownloadOptions } from "../download/stream.ts";
 import { KEYS_REMEDY, verifyArchive } from "../firmware/fwup.ts";
@@ -51,7 +51,7 @@ export class Archives {
   constructor(options: ArchivesOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#cache = createFirmwareCache(options.config.dir, options.world.clock);
+    this.#cache = new FirmwareCache(options.config.dir, options.world.clock);
   }
 
   /** How the archive that the hub sent last is doing. */

@@ -13,7 +13,7 @@ import type { FirmwareCache } from "../download/cache.ts";
 import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
 import type { RetryPolicy } from "../download/retries.ts";
 import { download } from "../download/stream.ts";
-import { createVerifier, type ExpectedFile } from "../download/verify.ts";
+import { Verifier, type ExpectedFile } from "../download/verify.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import type { Update } from "../hub/device-messages.ts";
 import { type Clock, within } from "../platform/clock.ts";
@@ -119,7 +119,7 @@ export async function localOffer(source: string, deps: OfferDeps): Promise<Offer
   const offer = { origin: "local", announced: {}, deploymentId: null } as const;
   if (isHttpUrl(source)) {
     const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
-      download({ ...deps, url: source, verifier: createVerifier(UNANNOUNCED), signal });
+      download({ ...deps, url: source, verifier: new Verifier(UNANNOUNCED), signal });
     return { ...offer, sizeBytes: null, open };
   }
   if (source.startsWith("unix:")) {

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { createFirmwareCache } from "../../src/download/cache.ts";
+import { FirmwareCache } from "../../src/download/cache.ts";
 import { fetchFirmware, type FetchOptions } from "../../src/download/fetch.ts";
 import { PART_BYTES, type ExpectedFile } from "../../src/download/verify.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
@@ -56,7 +56,7 @@ describe("firmware fetched through the cache", () => {
       uuid: "u2",
       expected: ANNOUNCED,
       mode: "cache",
-      cache: createFirmwareCache(folder, clock),
+      cache: new FirmwareCache(folder, clock),
       connections: 1,
       clock,
       retry: {
@@ -245,6 +245,14 @@ describe("firmware fetched through the cache", () => {
       assert.ok(Number(/\d+/.exec(origin.requests[1].headers.range ?? "")?.[0]) > 0);
     });
 
+    it("fetches no byte again after a restart, however many MiB are there", async () => {
+      const origin = await server(give(FILE));
+      const there = await stopAt(origin, 3 * PART_BYTES + 5000, { expected: WHOLE });
+      assert.ok(there > 3 * PART_BYTES);
+      assert.ok((await fetchFrom(origin, { expected: WHOLE })).equals(FILE));
+      assert.deepEqual(ranges(origin), [undefined, `bytes=${there}-${FILE.length - 1}`]);
+    });
+
     it("starts over when it has changed, and once when it proves wrong as a whole", async () => {
       const other = someBytes(FILE.length, 1);
       const stop = { stopAfter: PART_BYTES + 5000, stop: "end" } as const;
@@ -287,7 +295,7 @@ describe("firmware fetched through the cache", () => {
         return;
       }
       try {
-        const cache = createFirmwareCache(join(disk, "firmware"), clock);
+        const cache = new FirmwareCache(join(disk, "firmware"), clock);
         const stop = { stopAfter: 3 * PART_BYTES + 500_000, stop: "end" } as const;
         const origin = await server(give(FILE, stop), give(FILE));
         const log = retryLog(lines, ({ delayMs }) => {
@@ -331,7 +339,7 @@ describe("firmware fetched through the cache", () => {
       await writeFile(join(folder, "notes.txt"), "mine");
       await fetchFrom(origin, { uuid: "u3" });
       assert.deepEqual(readdirSync(folder).sort(), ["notes.txt", "u3.fw.json", "u3.fw.part"]);
-      await createFirmwareCache(folder, clock).remove("u3");
+      await new FirmwareCache(folder, clock).remove("u3");
       assert.deepEqual(readdirSync(folder), ["notes.txt"]);
     });
 

@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { LineFault, type RetryPolicy } from "../../src/download/retries.ts";
 import { download, type DownloadOptions } from "../../src/download/stream.ts";
-import { createVerifier, type ExpectedFile, PART_BYTES, type Verifier } from "../../src/download/verify.ts";
+import { Verifier, type ExpectedFile, PART_BYTES } from "../../src/download/verify.ts";
 import { Failure, failedWith } from "../../src/platform/failure.ts";
 import type { FailureCode } from "../../src/platform/failures.ts";
 import { TokenBucket } from "../../src/platform/token-bucket.ts";
@@ -84,7 +84,7 @@ describe("a download", () => {
     changes: Partial<DownloadOptions> = {},
   ): Promise<Buffer> {
     const out: Buffer[] = [];
-    for await (const chunk of open(`${origin}/fw`, createVerifier(expected), changes))
+    for await (const chunk of open(`${origin}/fw`, new Verifier(expected), changes))
       out.push(Buffer.from(chunk));
     return Buffer.concat(out);
   }
@@ -116,7 +116,7 @@ describe("a download", () => {
   });
 
   it("asks for nothing when it is complete already", async () => {
-    const verifier = createVerifier(announce(FILE));
+    const verifier = new Verifier(announce(FILE));
     for (const chunk of verifier.push(FILE)) assert.ok(chunk.length > 0);
     const origin = await server(status(500));
     const rest = await collect(open(origin.origin, verifier));
@@ -158,7 +158,7 @@ describe("a download", () => {
     it("after a silence, at any stage", async () => {
       const silent: Answer = () => undefined;
       const origin = await server(silent, give(FILE, { stopAfter: 100_000, stop: "stall" }), give(FILE));
-      const verifier = createVerifier(announce(FILE));
+      const verifier = new Verifier(announce(FILE));
       const work = collect(open(origin.origin, verifier));
       await eventually(() => origin.requests.length === 1, "asked");
       await clock.advance(60_000);
@@ -186,7 +186,7 @@ describe("a download", () => {
     });
 
     it("with an offset that earlier bytes were verified up to, and their version", async () => {
-      const verifier = createVerifier(announce(FILE));
+      const verifier = new Verifier(announce(FILE));
       for (const chunk of verifier.push(FILE.subarray(0, 1_500_000))) assert.ok(chunk.length > 0);
       const origin = await server(give(FILE));
       const out = await collect(
@@ -219,7 +219,7 @@ describe("a download", () => {
     it("and asks no more when only the end of the answer was lost", async () => {
       const headers = { "content-length": String(FILE.length + 10) };
       const origin = await server(give(FILE, { stopAfter: FILE.length, stop: "end", headers }));
-      const verifier = createVerifier({ ...announce(FILE), parts: null });
+      const verifier = new Verifier({ ...announce(FILE), parts: null });
       assert.ok((await collect(open(origin.origin, verifier))).equals(FILE));
       assert.equal(retries.length, 1);
       assert.equal(origin.requests.length, 1);
@@ -401,7 +401,7 @@ describe("a download", () => {
 
     it("a URL that is none", async () => {
       for (const url of ["secret", "ftp://host/secret", ""]) {
-        await fails(collect(open(url, createVerifier(NOTHING), { url })), "download_refused");
+        await fails(collect(open(url, new Verifier(NOTHING), { url })), "download_refused");
       }
     });
   });
@@ -484,7 +484,7 @@ describe("a download", () => {
 
     it("fails while it waits for bytes, though the wall clock jumps", async () => {
       const origin = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
-      const verifier = createVerifier(NOTHING);
+      const verifier = new Verifier(NOTHING);
       const failed = fails(
         collect(open(origin.origin, verifier, { retry: { ...RETRY, totalTimeoutMs: 50_000 } })),
         "download_timed_out",
@@ -502,7 +502,7 @@ describe("a download", () => {
     const origin = await server(give(FILE));
     const slowly = async (): Promise<void> => {
       const retry = { ...RETRY, totalTimeoutMs: 100_000 };
-      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)), { retry })) {
+      for await (const chunk of open(origin.origin, new Verifier(announce(FILE)), { retry })) {
         assert.ok(chunk.length > 0);
         await clock.advance(60_000);
       }
@@ -520,7 +520,7 @@ describe("a download", () => {
         response.flushHeaders();
         drips.push(response);
       });
-      const verifier = createVerifier(announce(FILE));
+      const verifier = new Verifier(announce(FILE));
       const failed = fails(
         collect(open(origin.origin, verifier, { retry: { ...RETRY, attempts: 2 } })),
         "download_gave_up",
@@ -542,7 +542,7 @@ describe("a download", () => {
 
     it("does not blame the line for a slow consumer", async () => {
       const origin = await server(give(FILE));
-      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)))) {
+      for await (const chunk of open(origin.origin, new Verifier(announce(FILE)))) {
         assert.ok(chunk.length > 0);
         await clock.advance(600_000);
       }
@@ -583,7 +583,7 @@ describe("a download", () => {
       response.on("drain", more);
       more();
     });
-    const bytes = open(origin.origin, createVerifier(NOTHING));
+    const bytes = open(origin.origin, new Verifier(NOTHING));
     await bytes.next();
     // Until the line is full: it has not moved in many rounds of the event loop.
     for (let still = 0, last = -1; still < 2000; still += 1) {
@@ -602,7 +602,7 @@ describe("a download", () => {
     it("ends while it waits for bytes, for its next attempt, and before it began", async () => {
       const stalled = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
       const abort = new AbortController();
-      const verifier = createVerifier(NOTHING);
+      const verifier = new Verifier(NOTHING);
       const work = collect(open(stalled.origin, verifier, { signal: abort.signal }));
       await eventually(() => verifier.offset === 100_000, "the first bytes came");
       abort.abort(reason);
@@ -623,7 +623,7 @@ describe("a download", () => {
 
     it("ends when its consumer wants no more", async () => {
       const origin = await server(give(FILE));
-      for await (const chunk of open(origin.origin, createVerifier(announce(FILE)))) {
+      for await (const chunk of open(origin.origin, new Verifier(announce(FILE)))) {
         assert.ok(chunk.length > 0);
         break;
       }

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import {
-  createVerifier,
+  Verifier,
   PART_BYTES,
   TAIL_BYTES,
   VerificationFailure,
@@ -22,7 +22,7 @@ async function pass(
   const out: Buffer[] = [];
   let failure: VerificationFailure | undefined;
   try {
-    for await (const chunk of verify(pieces(bytes, pieceBytes), createVerifier(expected))) {
+    for await (const chunk of verify(pieces(bytes, pieceBytes), new Verifier(expected))) {
       out.push(Buffer.from(chunk));
     }
   } catch (error) {
@@ -119,13 +119,13 @@ describe("a file that is proven while it passes", () => {
   });
 
   it("refuses an announcement whose parts do not fit its size", () => {
-    assert.throws(() => createVerifier({ ...expected, parts: expected.parts.slice(1) }), {
+    assert.throws(() => new Verifier({ ...expected, parts: expected.parts.slice(1) }), {
       code: "announcement_invalid",
     });
   });
 
   it("goes on from the start of a part that was wrong", () => {
-    const verifier = createVerifier(expected);
+    const verifier = new Verifier(expected);
     const out: Buffer[] = [];
     const push = (bytes: Uint8Array): void => {
       for (const chunk of verifier.push(bytes)) out.push(Buffer.from(chunk));
@@ -142,7 +142,7 @@ describe("a file that is proven while it passes", () => {
   });
 
   it("goes on from the last part's start too, which shows only at the end", () => {
-    const verifier = createVerifier(expected);
+    const verifier = new Verifier(expected);
     drain(verifier.push(flipped(file, file.length - 1)));
     assert.throws(() => drain(verifier.end()), VerificationFailure);
     assert.equal(verifier.offset, 2 * PART_BYTES);
@@ -153,7 +153,7 @@ describe("a file that is proven while it passes", () => {
 
   it("starts over while nothing was handed out, and not after", () => {
     for (const announced of [expected, { ...expected, parts: null }]) {
-      const verifier = createVerifier(announced);
+      const verifier = new Verifier(announced);
       drain(verifier.push(someBytes(TAIL_BYTES, 9)));
       verifier.restart();
       assert.equal(verifier.offset, 0);

@@ -13,7 +13,7 @@ import {
   runOpsTask,
   usablePublicKeys,
 } from "../../src/firmware/fwup.ts";
-import { createVerifier, TAIL_BYTES, VerificationFailure } from "../../src/download/verify.ts";
+import { Verifier, TAIL_BYTES, VerificationFailure } from "../../src/download/verify.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
@@ -142,7 +142,7 @@ describe("installing firmware", () => {
         { ...announce(archive), checksum: "00".repeat(32) },
         { ...announce(archive), sizeBytes: archive.length + 1, parts: null },
       ]) {
-        const verifier = createVerifier(expected);
+        const verifier = new Verifier(expected);
         const work = applyFirmware(options("upgrade", [key("good")]), () =>
           verify(inPieces(archive), verifier),
         );
@@ -151,7 +151,7 @@ describe("installing firmware", () => {
         assert.equal(await activeBlock(), active);
       }
       // And with the right one it does, so that it was the checksum that kept it.
-      const verifier = createVerifier(announce(archive));
+      const verifier = new Verifier(announce(archive));
       await applyFirmware(options("upgrade", [key("good")]), () => verify(inPieces(archive), verifier));
       assert.notEqual(await activeBlock(), active);
     },

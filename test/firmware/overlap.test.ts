@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { runFwup } from "../../src/firmware/fwup-process.ts";
-import { createVerifier, PART_BYTES } from "../../src/download/verify.ts";
+import { Verifier, PART_BYTES } from "../../src/download/verify.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "../download/announce.ts";
 import { say, scriptedFwup } from "./fwups.ts";
@@ -36,7 +36,7 @@ describe("one part is written while the next one comes in", () => {
     it(`a chunk of the verifier stays as it is until the next but one is asked for: ${what}`, () => {
       const file = someBytes(4 * PART_BYTES + 10_000);
       const announced = announce(file);
-      const verifier = createVerifier(parts ? announced : { ...announced, parts: null });
+      const verifier = new Verifier(parts ? announced : { ...announced, parts: null });
       let before: Uint8Array = Buffer.alloc(0);
       let at = 0;
       const take = (chunk: Uint8Array): void => {
