@@ -5,9 +5,9 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
+import { readBootId } from "../board/boot-id.ts";
 import type { Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
-import { readIfThere } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
 import { StateFile } from "../platform/state-file.ts";
 import type { World } from "../platform/world.ts";
@@ -40,7 +40,7 @@ export async function openBootRecord(
 ): Promise<BootRecord> {
   const file = new StateFile(join(stateDir, "reboot.json"), Entries, "the record of the last reboot", log);
   // Without procfs all boots have the same id.
-  const bootId = (await readIfThere(join(world.root, "proc/sys/kernel/random/boot_id")))?.trim() ?? "";
+  const bootId = await readBootId(world.root);
   const before = await file.read();
   if (before?.bootId === bootId) return new BootRecord(file, before, world.clock, log);
   const cause = before?.asked ?? null;

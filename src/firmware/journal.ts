@@ -1,20 +1,24 @@
-import { readFile } from "node:fs/promises";
+/**
+ * What must outlive a restart of the agent or the board: what was installed, what is being written, how
+ * attempts ended, and when to ask again. The boot environment can't say these: after a power cut only the
+ * journal knows whether the board fell back or has yet to reboot.
+ */
 import { join } from "node:path";
 import * as v from "valibot";
-import { writeFileAtomic } from "../platform/files.ts";
-import { messageOf, systemCode } from "../platform/failure.ts";
+import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { StateFile } from "../platform/state-file.ts";
 
 const Installed = v.object({
-  /** The firmware that was installed and is waited for. */
+  /** The firmware that was installed and has yet to run. */
   uuid: v.string(),
   /** The slot that ran then. */
   fromSlot: v.picklist(["a", "b", ""]),
   /** The boot in which it was installed. */
   bootId: v.string(),
-  /** The reboot into it was tried: what runs afterwards was booted anew. */
+  /** The reboot into it was tried, so what runs afterwards was booted since. */
   rebootAsked: v.boolean(),
-  /** What the hub asked for the agent finishes by a reboot, also after a restart. */
+  /** An update from the hub is finished by a reboot of the agent's, also after a restart. */
   origin: v.picklist(["hub", "local"]),
   atMs: v.number(),
 });
@@ -43,36 +47,22 @@ const Attempts = v.object({
   /** `atMs` of the installation that the board fell back from last. */
   fellBackFromMs: v.nullable(v.number()),
 });
-/** What became of the attempts to install one firmware. */
+/** How the attempts to install one firmware ended. */
 export type Attempts = v.InferOutput<typeof Attempts>;
 
 const Entries = v.object({
   format: v.literal(1),
   installed: v.nullable(Installed),
-  /** What is being written: if it turns out to be active though nobody noted its end, it is installed. */
+  /** What is being written. If it turns out to be active although nobody noted its end, it is installed. */
   writing: v.optional(v.nullable(Installed), null),
-  /** The latest last. */
+  /** Oldest first. */
   attempts: v.optional(v.array(Attempts), []),
-  /** When the hub is to be asked for an update that was put off; wall-clock ms, and how far off it was. */
+  /** When to ask the hub for an update that was put off (wall-clock ms), and how far off that was. */
   askAgain: v.optional(v.nullable(v.object({ atMs: v.number(), delayMs: v.number() })), null),
-  /** When the board was rebooted for want of its hub, of late; wall-clock ms. */
-  connectivityRebootsMs: v.optional(v.pipe(v.array(v.number()), v.readonly()), []),
+  /** When the board was rebooted lately because the hub could not be reached; wall-clock ms. */
+  connectivityRebootsMs: v.optional(v.array(v.number()), []),
 });
 type Entries = v.InferOutput<typeof Entries>;
-
-/** What must outlive a restart of the agent or the board. */
-export interface Journal {
-  readonly installed: InstalledFirmware | null;
-  readonly writing: InstalledFirmware | null;
-  readonly attempts: readonly Attempts[];
-  readonly askAgain: Entries["askAgain"];
-  readonly connectivityRebootsMs: readonly number[];
-  /**
-   * Keeps `changes`; a folder that can't be written is reported, and the agent works on.
-   * @returns whether they will outlive a reboot
-   */
-  update(changes: Partial<Omit<Entries, "format">>): Promise<boolean>;
-}
 
 const EMPTY: Entries = {
   format: 1,
@@ -85,54 +75,60 @@ const EMPTY: Entries = {
 
 /** Reads the journal in `stateDir`; a damaged or missing one is an empty one. */
 export async function openJournal(stateDir: string, log: Log): Promise<Journal> {
-  const path = join(stateDir, "journal.json");
-  let entries = await read(path, log);
-  /** One at a time: they all write the same file. */
-  let writing = Promise.resolve(true);
-  const write = async (): Promise<boolean> => {
-    try {
-      await writeFileAtomic(path, `${JSON.stringify(entries)}\n`);
-      return true;
-    } catch (error) {
-      log.warn(`the journal can't be written, so it won't outlive a reboot: ${messageOf(error)}`, { path });
-      return false;
-    }
-  };
-  return {
-    get installed() {
-      return entries.installed;
-    },
-    get writing() {
-      return entries.writing;
-    },
-    get attempts() {
-      return entries.attempts;
-    },
-    get askAgain() {
-      return entries.askAgain;
-    },
-    get connectivityRebootsMs() {
-      return entries.connectivityRebootsMs;
-    },
-    async update(changes) {
-      entries = { ...entries, ...changes };
-      return await (writing = writing.then(write));
-    },
-  };
+  const file = new StateFile(join(stateDir, "journal.json"), Entries, "the journal", log);
+  return new Journal(file, (await file.read()) ?? EMPTY, log);
 }
 
-async function read(path: string, log: Log): Promise<Entries> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if (systemCode(error) !== "ENOENT") log.warn(`the journal can't be read: ${messageOf(error)}`, { path });
-    return EMPTY;
+export class Journal {
+  readonly #file: StateFile<typeof Entries>;
+  readonly #log: Log;
+  #entries: Entries;
+  /** One write at a time: they all replace the same file. */
+  #written = Promise.resolve(true);
+
+  constructor(file: StateFile<typeof Entries>, entries: Entries, log: Log) {
+    this.#file = file;
+    this.#entries = entries;
+    this.#log = log;
   }
-  try {
-    return v.parse(Entries, JSON.parse(text));
-  } catch {
-    log.warn("the journal is damaged; starting a new one", { path });
-    return EMPTY;
+
+  get installed(): InstalledFirmware | null {
+    return this.#entries.installed;
+  }
+
+  get writing(): InstalledFirmware | null {
+    return this.#entries.writing;
+  }
+
+  get attempts(): readonly Attempts[] {
+    return this.#entries.attempts;
+  }
+
+  get askAgain(): Entries["askAgain"] {
+    return this.#entries.askAgain;
+  }
+
+  get connectivityRebootsMs(): readonly number[] {
+    return this.#entries.connectivityRebootsMs;
+  }
+
+  /**
+   * Keeps `changes`. A folder that can't be written is reported, and the agent works on.
+   * @returns whether they will outlive a reboot
+   */
+  async update(changes: Partial<Omit<Entries, "format">>): Promise<boolean> {
+    this.#entries = { ...this.#entries, ...changes };
+    return await (this.#written = this.#written.then(async () => this.#write()));
+  }
+
+  async #write(): Promise<boolean> {
+    try {
+      await this.#file.write(this.#entries);
+      return true;
+    } catch (error) {
+      const text = `the journal can't be written, so it won't outlive a reboot: ${messageOf(error)}`;
+      this.#log.warn(text, { path: this.#file.path });
+      return false;
+    }
   }
 }

@@ -1,42 +1,39 @@
+/**
+ * Reads from the board which firmware runs: the kernel's command line, and the U-Boot environment or the
+ * file that `firmware.metadata` names. slots.ts draws the conclusions.
+ */
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Config } from "../config/schema.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import { readSlots, type RunningFirmware, type SlotEvidence } from "./slots.ts";
 import { readEnvironment, type Variables } from "./uboot-environment.ts";
 
-/** The part of the `[firmware]` section that says where the running firmware is described. */
-export interface MetadataSource {
-  /** "uboot-env" or "file:PATH" */
-  readonly metadata: string;
-  readonly ubootEnvConfig: string;
-}
-
-export interface BootEvidence {
-  /** `/proc/cmdline` */
-  readonly kernelCommandLinePath: string;
-  /** See {@link SlotEvidence.installedFrom}. */
-  readonly installedFrom?: SlotEvidence["installedFrom"];
-}
-
 /**
- * Reads what describes the running firmware. A metadata file belongs to the firmware it describes and
- * is not rewritten, so that no fall-back shows in it and no correction applies.
- * @throws Failure naming the configuration, file, line or device at fault
+ * Reads which firmware runs. A metadata file belongs to the firmware it describes and is not rewritten, so
+ * it shows no fall-back and needs no correction.
+ * @param root the root folder, `/` on a board
+ * @param installedFrom see {@link SlotEvidence.installedFrom}
+ * @throws Failure that names the configuration, file, line or device at fault
  */
-export async function loadFirmware(source: MetadataSource, boot: BootEvidence): Promise<RunningFirmware> {
-  const kernelCommandLine = await readCommandLine(boot.kernelCommandLinePath);
-  const { installedFrom } = boot;
-  if (source.metadata === "uboot-env") {
-    const variables = await readEnvironment(source.ubootEnvConfig);
+export async function readRunningFirmware(
+  { metadata, ubootEnvConfig }: Pick<Config["firmware"], "metadata" | "ubootEnvConfig">,
+  root: string,
+  installedFrom?: SlotEvidence["installedFrom"],
+): Promise<RunningFirmware> {
+  const kernelCommandLine = await readCommandLine(join(root, "proc/cmdline"));
+  if (metadata === "uboot-env") {
+    const variables = await readEnvironment(ubootEnvConfig);
     return readSlots({ variables, kernelCommandLine, installedFrom });
   }
-  const variables = await readMetadataFile(source.metadata.replace(/^file:/, ""));
+  const variables = await readMetadataFile(metadata.replace(/^file:/, ""));
   const firmware = readSlots({ variables, kernelCommandLine, installedFrom });
   return { ...firmware, autoRevertDetected: false, correction: new Map() };
 }
 
 /**
- * Parses lines `key=value`; a value may stand in double quotes, as fwup's and shell's do. Lines that
- * are blank or start with # are passed over.
+ * Parses lines `key=value`; a value may stand in double quotes, as fwup's and shell's do. Blank
+ * lines and lines that start with # are skipped.
  * @throws Failure `config` naming `path` and the line
  */
 function parseMetadataFile(text: string, path: string): Variables {
@@ -68,7 +65,7 @@ async function readMetadataFile(path: string): Promise<Variables> {
   return parseMetadataFile(text, path);
 }
 
-/** Without procfs there is no boot script's word, and the variables decide. */
+/** Empty without procfs: then the boot script says nothing, and the variables decide. */
 async function readCommandLine(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");

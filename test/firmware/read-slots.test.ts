@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
-import { loadFirmware } from "../../src/firmware/running-firmware.ts";
-import { invalidation, reversion, validation } from "../../src/firmware/slot-operations.ts";
+import { readRunningFirmware } from "../../src/firmware/read-slots.ts";
+import { invalidation, reversion, validation } from "../../src/firmware/slot-changes.ts";
 import type { RunningFirmware, Slot } from "../../src/firmware/slots.ts";
 import { readEnvironment, writeVariables } from "../../src/firmware/uboot-environment.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
@@ -11,22 +11,22 @@ import { UPDATED_TO_B } from "./slot-variables.ts";
 import { makeDisk, makeFolder, programMissing, run } from "./uboot-disk.ts";
 
 describe("loading the running firmware", () => {
-  /** A file that stands for /proc/cmdline. */
-  async function commandLine(folder: string, text: string): Promise<{ kernelCommandLinePath: string }> {
-    const kernelCommandLinePath = join(folder, "cmdline");
-    await writeFile(kernelCommandLinePath, text);
-    return { kernelCommandLinePath };
+  /** Writes the kernel's command line; returns the root folder that it is in. */
+  async function rootWith(folder: string, kernelCommandLine: string): Promise<string> {
+    await mkdir(join(folder, "proc"), { recursive: true });
+    await writeFile(join(folder, "proc/cmdline"), kernelCommandLine);
+    return folder;
   }
 
   it("takes the U-Boot environment and the kernel's command line", async (t) => {
     const disk = await makeDisk(t, "redundant", UPDATED_TO_B);
     const source = { metadata: "uboot-env", ubootEnvConfig: disk.config };
-    const firmware = await loadFirmware(source, await commandLine(disk.folder, "fw_slot=a\n"));
+    const firmware = await readRunningFirmware(source, await rootWith(disk.folder, "fw_slot=a\n"));
     assert.equal(firmware.slot, "a");
     assert.equal(firmware.autoRevertDetected, true);
-    const pending = { ...(await commandLine(disk.folder, "")), installedFrom: "a" as const };
-    assert.equal((await loadFirmware(source, pending)).rebootPending, true);
-    const without = await loadFirmware(source, { kernelCommandLinePath: join(disk.folder, "no-procfs") });
+    const pending = await readRunningFirmware(source, await rootWith(disk.folder, ""), "a");
+    assert.equal(pending.rebootPending, true);
+    const without = await readRunningFirmware(source, join(disk.folder, "no-procfs"));
     assert.equal(without.slot, "b");
   });
 
@@ -35,7 +35,7 @@ describe("loading the running firmware", () => {
     const path = join(folder, "firmware.env");
     await writeFile(path, '# made by the build\n\nnerves_fw_uuid = u=1\r\nnerves_fw_description="A test"\n');
     const source = { metadata: `file:${path}`, ubootEnvConfig: "/nowhere" };
-    const firmware = await loadFirmware(source, await commandLine(folder, "quiet"));
+    const firmware = await readRunningFirmware(source, await rootWith(folder, "quiet"));
     assert.equal(firmware.slot, "");
     assert.deepEqual(firmware.metadata, { nerves_fw_uuid: "u=1", nerves_fw_description: "A test" });
   });
@@ -45,7 +45,7 @@ describe("loading the running firmware", () => {
     const path = join(folder, "firmware.env");
     await writeFile(path, "nerves_fw_active=b\na.nerves_fw_version=1\nb.nerves_fw_version=2\n");
     const source = { metadata: `file:${path}`, ubootEnvConfig: "/nowhere" };
-    const firmware = await loadFirmware(source, await commandLine(folder, "fw_slot=a"));
+    const firmware = await readRunningFirmware(source, await rootWith(folder, "fw_slot=a"));
     assert.equal(firmware.version, "1");
     assert.equal(firmware.autoRevertDetected, false);
     assert.equal(firmware.correction.size, 0);
@@ -54,9 +54,9 @@ describe("loading the running firmware", () => {
   it("names what is wrong and the way out", async (t) => {
     const folder = await makeFolder(t);
     const path = join(folder, "firmware.env");
-    const boot = await commandLine(folder, "");
+    const root = await rootWith(folder, "");
     const load = async (metadata: string): Promise<RunningFirmware> =>
-      loadFirmware({ metadata, ubootEnvConfig: join(folder, "fw_env.config") }, boot);
+      readRunningFirmware({ metadata, ubootEnvConfig: join(folder, "fw_env.config") }, root);
     await assert.rejects(load("uboot-env"), {
       kind: "no-input",
       message: /fw_env\.config does not exist; correct/,
@@ -71,9 +71,9 @@ describe("loading the running firmware", () => {
       kind: "config",
       message: /firmware\.env line 2: expected key=value/,
     });
-    await mkdir(join(folder, "cmdline-folder"));
-    const bad = { kernelCommandLinePath: join(folder, "cmdline-folder") };
-    await assert.rejects(loadFirmware({ metadata: `file:${path}`, ubootEnvConfig: "" }, bad), {
+    const bad = join(folder, "bad");
+    await mkdir(join(bad, "proc/cmdline"), { recursive: true });
+    await assert.rejects(readRunningFirmware({ metadata: `file:${path}`, ubootEnvConfig: "" }, bad), {
       message: /kernel command line .* is a directory/,
     });
   });
@@ -94,7 +94,7 @@ describe("images made by fwup", { skip: fixturesMissing || programMissing("fwup"
   async function makeBoard(t: TestContext): Promise<Board> {
     const folder = await makeFolder(t);
     const [image, config] = [join(folder, "disk.img"), join(folder, "fw_env.config")];
-    const kernelCommandLinePath = join(folder, "cmdline");
+    await mkdir(join(folder, "proc"));
     await writeFile(image, "");
     await truncate(image, 16 * 1024 * 1024);
     await writeFile(config, `${image} 0x2000 0x2000\n`);
@@ -106,9 +106,9 @@ describe("images made by fwup", { skip: fixturesMissing || programMissing("fwup"
         run("fwup", ["-a", "-q", "-U", "-d", image, "-i", path, "-t", task, "--public-key", key]);
       },
       load: async (kernelCommandLine, installedFrom) => {
-        await writeFile(kernelCommandLinePath, kernelCommandLine);
+        await writeFile(join(folder, "proc/cmdline"), kernelCommandLine);
         const source = { metadata: "uboot-env", ubootEnvConfig: config };
-        return await loadFirmware(source, { kernelCommandLinePath, installedFrom });
+        return await readRunningFirmware(source, folder, installedFrom);
       },
       write: async (changes) => writeVariables(config, changes),
     };

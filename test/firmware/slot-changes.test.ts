@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { invalidation, reversion, validation } from "../../src/firmware/slot-operations.ts";
+import { invalidation, reversion, validation } from "../../src/firmware/slot-changes.ts";
 import type { RunningFirmware, Slot } from "../../src/firmware/slots.ts";
 import {
   after,
