@@ -1,3 +1,8 @@
+/**
+ * Opens what an agent finds on its board: the clock's guard, the record of the last reboot, identity, journal,
+ * firmware and fwup. Rule: a board that can be talked to can be helped, so only an identity that can't be used
+ * keeps the agent from starting; the log says what else is wrong.
+ */
 import { type ClockGuard, openClockGuard } from "../board/clock-guard.ts";
 import { missingPrivileges } from "../board/privileges.ts";
 import { serialNumber } from "../board/serial-number.ts";
@@ -41,7 +46,7 @@ export interface Board {
 }
 
 /**
- * Reads what runs, who the board is and what it was doing, and tells the log what is wrong with it.
+ * Reads what runs, who the board is and what it was doing, and logs what is wrong with it.
  * @throws Failure when the identity or what is trusted can't be used; what is wrong with fwup or the slots is
  *   logged, since a board that can be talked to can be helped
  */
@@ -124,31 +129,24 @@ function takeVariable(name: string): string | undefined {
   return taken.get(name);
 }
 
-/** `[firmware]`, as far as it says whose signatures count. */
-export interface KeysConfig {
-  /** Base64 Ed25519. */
-  readonly publicKeys: readonly string[];
-  readonly trustHubKeys: boolean;
-}
+/** The keys by which firmware is verified. Pinned keys count alone; without them the hub's do, if trusted. */
+export class PublicKeys {
+  readonly #config: Pick<Config["firmware"], "publicKeys" | "trustHubKeys">;
+  #hubKeys: readonly string[] = [];
 
-/** The keys by which firmware is verified. */
-export interface PublicKeys {
-  /** Those that count now; none means that every update is refused. */
-  readonly usable: () => readonly string[];
+  constructor(config: Pick<Config["firmware"], "publicKeys" | "trustHubKeys">) {
+    this.#config = config;
+  }
+
+  /** Base64 Ed25519: those that count now. None means that every update is refused. */
+  usable(): readonly string[] {
+    const { publicKeys, trustHubKeys } = this.#config;
+    if (publicKeys.length > 0) return publicKeys;
+    return trustHubKeys ? this.#hubKeys : [];
+  }
+
   /** Takes the hub's; an empty list never clears keys already held. */
-  readonly fromHub: (keys: readonly string[]) => void;
-}
-
-/** Pinned keys count alone; without them the hub's do, if they are trusted. */
-export function createPublicKeys(config: KeysConfig): PublicKeys {
-  let hubKeys: readonly string[] = [];
-  return {
-    usable() {
-      if (config.publicKeys.length > 0) return config.publicKeys;
-      return config.trustHubKeys ? hubKeys : [];
-    },
-    fromHub(keys) {
-      if (keys.length > 0) hubKeys = keys;
-    },
-  };
+  fromHub(keys: readonly string[]): void {
+    if (keys.length > 0) this.#hubKeys = keys;
+  }
 }

@@ -1,3 +1,7 @@
+/**
+ * Which part does what applications and the command line ask for over the control socket. Rule: parameters are
+ * checked here, and a request that can't be met is an error with a code.
+ */
 import * as v from "valibot";
 import type { Rebooter } from "../care/rebooter.ts";
 import type { Validation } from "../care/validation.ts";

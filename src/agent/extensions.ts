@@ -1,3 +1,7 @@
+/**
+ * The extensions that the configuration turns on, with what they report of this agent. Rule: an extension gets
+ * functions that read, never a part of the agent itself.
+ */
 import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
 import type { Extension } from "../extensions/extension.ts";
@@ -43,33 +47,28 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Exte
 }
 
 /** Counts how often the hub was lost. */
-export interface ConnectionLosses {
-  readonly count: number;
-  /** Why the last time. */
-  readonly reason: string | undefined;
-  /** Takes each status of the link. */
-  note(status: LinkStatus): void;
-}
+export class ConnectionLosses {
+  #count = 0;
+  #reason: string | undefined;
+  #connected = false;
 
-export function createConnectionLosses(): ConnectionLosses {
-  let count = 0;
-  let reason: string | undefined;
-  let connected = false;
-  return {
-    get count() {
-      return count;
-    },
-    get reason() {
-      return reason;
-    },
-    note({ connection, lastError }) {
-      if (connected && connection !== "connected") {
-        count += 1;
-        reason = lastError;
-      }
-      connected = connection === "connected";
-    },
-  };
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Why the last time. */
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  /** Takes each status of the link. */
+  note({ connection, lastError }: LinkStatus): void {
+    if (this.#connected && connection !== "connected") {
+      this.#count += 1;
+      this.#reason = lastError;
+    }
+    this.#connected = connection === "connected";
+  }
 }
 
 /** What the health report says of the agent and its firmware. */

@@ -1,3 +1,7 @@
+/**
+ * Which part does what a message of topic `device` asks for. Rule: every kind of message has its line here, so
+ * that one which this board won't do is answered or logged, never lost.
+ */
 import type { Identify } from "../care/identify.ts";
 import type { Rebooter } from "../care/rebooter.ts";
 import type { ExtensionsTopic } from "../extensions/extensions-topic.ts";
@@ -27,7 +31,7 @@ export interface HubMessageDeps {
   readonly log: Log;
 }
 
-/** Does what a message of topic `device` asks for, or answers that it won't be done. */
+/** Does what the message asks for, or answers that it won't be done. */
 export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): void {
   const { device, log } = deps;
   switch (message.type) {

@@ -1,4 +1,9 @@
+/**
+ * What the parts need of the configuration, in their own words. Rule: nothing is decided here but what a
+ * setting says.
+ */
 import type { Config } from "../config/schema.ts";
+import type { ControlServerOptions } from "../control/server.ts";
 import type { LinkOptions } from "../hub/link.ts";
 import { loadMsgpackSerializer } from "../hub/msgpack.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
@@ -8,7 +13,7 @@ import { TokenBucket } from "../platform/token-bucket.ts";
 import type { FwupSettings } from "../update/engine.ts";
 import type { OfferDeps } from "../update/offers.ts";
 
-/** A limit evens out over so much time. */
+/** A rate limit lets this much through at once; shorter, timers would cost more than they even out. */
 const BURST_S = 0.1;
 
 /**
@@ -24,6 +29,15 @@ export function downloadSettings(
   if (kibPerSecond === 0) return settings;
   const perSecond = kibPerSecond * 1024;
   return { ...settings, rateLimit: new TokenBucket({ perSecond, burst: perSecond * BURST_S }, clock) };
+}
+
+/** How the configuration has the control socket made. */
+export function socketSettings({ state }: Config): Pick<ControlServerOptions, "path" | "mode" | "group"> {
+  return {
+    path: state.controlSocket,
+    mode: Number.parseInt(state.controlMode, 8),
+    group: state.controlGroup,
+  };
 }
 
 /** How the configuration has fwup run for an update. */
@@ -46,11 +60,7 @@ export async function linkSettings({
   return {
     serializer: serializer === "msgpack" ? await loadMsgpackSerializer() : jsonSerializer,
     fallback: jsonSerializer,
-    reconnect: {
-      minMs: reconnect.minMs,
-      maxMs: reconnect.maxMs,
-      jitter: reconnect.jitter,
-    },
+    reconnect,
     heartbeatMs,
   };
 }

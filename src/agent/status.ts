@@ -1,39 +1,54 @@
-import type { Config } from "../config/schema.ts";
-import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { UpdaterStatus } from "../update/updater.ts";
-import type { LinkStatus } from "../hub/link.ts";
-import type { Identity } from "../identity/identity.ts";
-import { VERSION } from "../version.ts";
-import type { Archives } from "../update/archives.ts";
-import type { ConsoleTopic } from "../remote/console.ts";
+/**
+ * What `hublink status` and the control socket show of the agent, put together at the moment it is asked for.
+ * Rule: no secret, no signed URL.
+ */
+import type { BootRecord } from "../care/boot-record.ts";
+import type { RebootIntoUpdate } from "../care/reboot-into-update.ts";
+import type { Validation } from "../care/validation.ts";
 import type { Watchdogs } from "../care/watchdogs.ts";
-import { summaryOf, type AgentStatus } from "../control/messages.ts";
-import type { PendingReboot } from "../care/reboot-into-update.ts";
+import type { Config } from "../config/schema.ts";
+import { type AgentStatus, summaryOf } from "../control/messages.ts";
+import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import type { DeviceTopic } from "../hub/device-topic.ts";
+import type { HubLink } from "../hub/link.ts";
+import type { Identity } from "../identity/identity.ts";
+import type { World } from "../platform/world.ts";
+import type { ConsoleTopic } from "../remote/console.ts";
+import type { Archives } from "../update/archives.ts";
+import type { UpdateReport } from "../update/report.ts";
+import type { Updater, UpdaterStatus } from "../update/updater.ts";
+import { VERSION } from "../version.ts";
 
+/** The parts that the status is read from. */
 export interface StatusSources {
   readonly config: Config;
   readonly identity: Identity;
   readonly firmware: BoardFirmware;
-  readonly fwupVersion: string | undefined;
-  readonly link: LinkStatus;
-  readonly joined: boolean;
-  /** Names of those attached. */
-  readonly extensions: readonly string[];
-  readonly update: UpdaterStatus;
-  readonly lastUpdate: AgentStatus["last_update"];
-  readonly pendingValidation: boolean;
+  /** Undefined without a usable fwup. */
+  readonly fwup: string | undefined;
+  readonly boot: BootRecord;
+  readonly link: HubLink;
+  readonly device: DeviceTopic;
+  readonly updater: Updater;
+  readonly report: UpdateReport;
+  readonly validation: Validation;
+  readonly rebootIntoUpdate: RebootIntoUpdate;
+  readonly watchdogs: Watchdogs;
+  /** Undefined when it is not enabled. */
   readonly console: ConsoleTopic | undefined;
+  /** Undefined when they are not enabled. */
   readonly archives: Archives | undefined;
-  readonly watchdogs: Pick<Watchdogs, "names" | "starving">;
-  readonly lastReboot: AgentStatus["last_reboot"];
-  readonly pendingReboot: PendingReboot | undefined;
-  readonly nowMs: number;
-  readonly uptimeMs: number;
+  readonly world: World;
+  /** Monotonic. */
+  readonly startedMs: number;
 }
 
-/** Everything `hublink status` shows; no secret, no signed URL. */
-export function agentStatus(sources: StatusSources): AgentStatus {
-  const { link, firmware, update, identity } = sources;
+/** @param attached the names of the extensions that the hub has attached */
+export function agentStatus(sources: StatusSources, attached: readonly string[]): AgentStatus {
+  const { config, firmware, identity, device, validation, rebootIntoUpdate, watchdogs, world } = sources;
+  const { status: link } = sources.link;
+  const { status: update } = sources.updater;
+  const { pending: pendingReboot } = rebootIntoUpdate;
   const { certificate, source, warnings } = identity.describe();
   return {
     connection: link.connection,
@@ -44,21 +59,18 @@ export function agentStatus(sources: StatusSources): AgentStatus {
       update.state === "idle" || update.state === "installed" // then it is the last one
         ? null
         : { uuid: update.uuid ?? "", stage: stageOf(update), percent: update.percent },
-    pending_validation: sources.pendingValidation,
-    pending_reboot:
-      sources.pendingReboot === undefined
-        ? null
-        : { deferred_until_ms: sources.pendingReboot.deferredUntilMs },
+    pending_validation: validation.pending,
+    pending_reboot: pendingReboot === undefined ? null : { deferred_until_ms: pendingReboot.deferredUntilMs },
     agent_version: VERSION,
-    hub: new URL(sources.config.hub.url).host,
+    hub: new URL(config.hub.url).host,
     serializer: link.serializer,
-    joined: sources.joined,
-    extensions: [...sources.extensions],
+    joined: device.joined,
+    extensions: [...attached],
     last_error: link.lastError ?? firmware.problem?.message ?? null,
     next_attempt_s:
       link.nextAttemptMs === undefined
         ? null
-        : Math.max(0, Math.round((link.nextAttemptMs - sources.nowMs) / 1000)),
+        : Math.max(0, Math.round((link.nextAttemptMs - world.clock.now()) / 1000)),
     identity: {
       source,
       warnings: [...warnings],
@@ -73,13 +85,13 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     },
     slot: firmware.running?.slot || null,
     devpath: firmware.devpath,
-    fwup_version: sources.fwupVersion ?? null,
+    fwup_version: sources.fwup ?? null,
     auto_revert_detected: firmware.fellBack,
-    last_update: sources.lastUpdate,
-    watchdogs: [...sources.watchdogs.names],
-    watchdogs_starving: sources.watchdogs.starving ?? null,
-    last_reboot: sources.lastReboot,
-    uptime_s: Math.round(sources.uptimeMs / 1000),
+    last_update: sources.report.last,
+    watchdogs: [...watchdogs.names],
+    watchdogs_starving: watchdogs.starving ?? null,
+    last_reboot: sources.boot.cause,
+    uptime_s: Math.round((world.clock.monotonic() - sources.startedMs) / 1000),
     console:
       sources.console === undefined
         ? null

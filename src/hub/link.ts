@@ -39,6 +39,8 @@ export interface LinkOptions extends Omit<ConnectorOptions, "clock"> {
 
 interface HubLinkEvents {
   status: [status: LinkStatus];
+  /** The status differs from the one before in this. */
+  connection: [connection: LinkStatus["connection"]];
   /** The time of a hub that was connected over TLS, wall-clock ms. */
   hubTime: [hubMs: number];
 }
@@ -219,8 +221,11 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
   }
 
   #setStatus(changes: Partial<Omit<LinkStatus, "serializer">>): void {
+    const { connection: before } = this.#status;
     this.#status = { ...this.#status, ...changes, serializer: this.#connector.serializer.name };
+    const { connection } = this.#status;
     this.#notify(() => this.emit("status", this.#status));
+    if (connection !== before) this.#notify(() => this.emit("connection", connection));
   }
 
   /** An observer's error must not end the connection. */
@@ -228,7 +233,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     try {
       emit();
     } catch (error) {
-      this.#options.log.error(`telling of the connection: ${messageOf(error)}`);
+      this.#options.log.error(`reporting the connection: ${messageOf(error)}`);
     }
   }
 }

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createPublicKeys } from "../../src/agent/board.ts";
+import { PublicKeys } from "../../src/agent/board.ts";
 
 describe("the keys by which firmware is verified", () => {
   it("are the hub's when none are pinned, and an empty list of its never clears them", () => {
-    const keys = createPublicKeys({ publicKeys: [], trustHubKeys: true });
+    const keys = new PublicKeys({ publicKeys: [], trustHubKeys: true });
     assert.deepEqual(keys.usable(), []);
     keys.fromHub(["k1", "k2"]);
     keys.fromHub([]);
@@ -14,13 +14,13 @@ describe("the keys by which firmware is verified", () => {
   });
 
   it("are the pinned ones alone when there are any", () => {
-    const keys = createPublicKeys({ publicKeys: ["mine"], trustHubKeys: true });
+    const keys = new PublicKeys({ publicKeys: ["mine"], trustHubKeys: true });
     keys.fromHub(["theirs"]);
     assert.deepEqual(keys.usable(), ["mine"]);
   });
 
   it("are none when the hub's are not trusted", () => {
-    const keys = createPublicKeys({ publicKeys: [], trustHubKeys: false });
+    const keys = new PublicKeys({ publicKeys: [], trustHubKeys: false });
     keys.fromHub(["theirs"]);
     assert.deepEqual(keys.usable(), []);
   });

@@ -1,0 +1,137 @@
+/**
+ * Constructs every part of the agent, in an order in which each one gets only parts that are there already.
+ * Rule: no part is used before it is constructed; what a part has to hear from a later one reaches it by the
+ * table in wires.ts.
+ */
+import { BoardCare } from "../care/care.ts";
+import { Identify } from "../care/identify.ts";
+import { RebootIntoUpdate } from "../care/reboot-into-update.ts";
+import type { Config } from "../config/schema.ts";
+import { ControlServer } from "../control/server.ts";
+import { FirmwareCache } from "../download/cache.ts";
+import { createExtensionsTopic } from "../extensions/extensions-topic.ts";
+import { createApplicationMetrics } from "../extensions/health.ts";
+import type { Logging } from "../extensions/logging.ts";
+import { hubRequests } from "../hub/connect-request.ts";
+import { DeviceTopic } from "../hub/device-topic.ts";
+import { HubLink } from "../hub/link.ts";
+import { inSeedDialect } from "../hub/seed-dialect.ts";
+import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
+import { RemoteAccess } from "../remote/access.ts";
+import { Application } from "../update/application.ts";
+import { Approval } from "../update/approval.ts";
+import { Archives } from "../update/archives.ts";
+import { FreshUrl } from "../update/fresh-url.ts";
+import type { HubOfferDeps } from "../update/offers.ts";
+import { UpdateReport } from "../update/report.ts";
+import { Reschedule } from "../update/reschedule.ts";
+import { Updater } from "../update/updater.ts";
+import { VERSION } from "../version.ts";
+import { type Board, PublicKeys } from "./board.ts";
+import { boardExtensions, ConnectionLosses, healthFacts } from "./extensions.ts";
+import { downloadSettings, fwupSettings, linkSettings, socketSettings } from "./settings.ts";
+import { agentStatus, type StatusSources } from "./status.ts";
+
+export interface PartsOptions {
+  readonly config: Config;
+  readonly board: Board;
+  readonly world: World;
+  readonly log: Log;
+  /** Undefined where the log is not sent to the hub. */
+  readonly logging: Logging | undefined;
+}
+
+export type Parts = Awaited<ReturnType<typeof constructParts>>;
+
+/** @throws Failure when the environment's proxy can't be used */
+export async function constructParts({ config, board, world, log, logging }: PartsOptions) {
+  const { guard, identity, trust, firmware, journal, history, boot, fwup } = board;
+  const { clock, random, root } = world;
+
+  // The two lines out: applications on the board, and the hub
+  const control = new ControlServer({
+    ...socketSettings(config),
+    agentVersion: VERSION,
+    clock,
+    log: log.scope("control"),
+  });
+  const link = new HubLink({
+    request: hubRequests(config.hub, identity, trust.ca),
+    ...(await linkSettings(config.hub)),
+    world,
+    log: log.scope("hub"),
+    clockDoubt: () => guard.doubt,
+  });
+  const losses = new ConnectionLosses();
+  const device = new DeviceTopic({
+    link,
+    topic: config.hub.topic,
+    ...(config.hub.statusDialect === "seed" && { dialect: inSeedDialect }),
+    log: log.scope("hub"),
+  });
+
+  // What keeps the board well, and what people at the hub do on it
+  const care = new BoardCare({ config, boot, firmware, journal, hub: device, world, log });
+  const { rebooter, validation, watchdogs, connectivity } = care;
+  const identify = new Identify({ config, control, world, log: log.scope("identify") });
+  const access = new RemoteAccess({ config, identifier: identity.identifier, firmware, link, world, log });
+  const { console, scripts } = access;
+
+  // Updates: what decides, what does them, what follows from them
+  const keys = new PublicKeys(config.firmware);
+  const fetching: HubOfferDeps = {
+    ...{ clock, random, log: log.scope("download") },
+    ...downloadSettings(config, clock),
+    ca: trust.ca,
+    mode: config.update.mode,
+    connections: config.update.connections,
+    cache: new FirmwareCache(config.update.cacheDir, clock),
+  };
+  const freshUrl = new FreshUrl(device, clock);
+  const application = new Application(config.app, control, log.scope("control"));
+  const rebootIntoUpdate = new RebootIntoUpdate({
+    config: config.app,
+    ...{ application, clock, log: log.scope("reboot") },
+  });
+  const decider = new Approval({
+    ...{ config, firmware, history, application, validation, rebooter, rebootIntoUpdate, link, world },
+  });
+  const updater = new Updater({
+    settings: fwupSettings(config),
+    ...{ firmware, keys, decider, history, cache: fetching.cache, clock, log: log.scope("update") },
+  });
+  const report = new UpdateReport(updater, device, control);
+  const reschedule = new Reschedule({ journal, updater, link, world });
+  const archiveKeys = new PublicKeys(config.firmware);
+  const archives = config.archives.enabled
+    ? new Archives({
+        ...{ config: config.archives, fwup: config.firmware.fwup, keys: archiveKeys },
+        ...{ updater, fetching, world, log: log.scope("archives") },
+      })
+    : undefined;
+
+  // What the agent says of itself
+  const sources: StatusSources = {
+    ...{ config, identity, firmware, fwup, boot, link, device, updater, report, validation },
+    ...{ rebootIntoUpdate, watchdogs, console, archives, world, startedMs: clock.monotonic() },
+  };
+  const applicationMetrics = createApplicationMetrics();
+  const extensions = createExtensionsTopic({
+    link,
+    extensions: boardExtensions(config, {
+      facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
+      applicationMetrics: () => applicationMetrics.values,
+      ...{ logging, localShell: access.localShell, root, clock },
+    }),
+    ...{ clock, log: log.scope("extensions") },
+  });
+  const status = () => agentStatus(sources, extensions.attached);
+
+  return {
+    ...{ world, log, guard, journal, firmware, fwup, control, link, losses, device },
+    ...{ care, rebooter, validation, connectivity, identify, access, console, scripts },
+    ...{ keys, fetching, freshUrl, rebootIntoUpdate, updater, reschedule, archiveKeys, archives },
+    ...{ applicationMetrics, extensions, status },
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * Which part hears which: the one table that connects the agent's parts. On the left the part that reports, on
+ * the right what follows from it. A part that only its neighbour hears is connected in its own room.
+ */
+import { interfaceOf } from "../board/network-interface.ts";
+import { summaryOf } from "../control/messages.ts";
+import { handleHubMessage } from "./hub-messages.ts";
+import type { Parts } from "./parts.ts";
+
+export function wire(parts: Parts): void {
+  const { access, connectivity, control, device, extensions, firmware, fwup, guard, link, losses } = parts;
+  const { rebooter, rebootIntoUpdate, reschedule, scripts, updater, validation } = parts;
+
+  link.on("hubTime", (hubMs) => guard.noteHubTime(hubMs));
+  link.on("status", (status) => losses.note(status));
+  link.on("connection", (connection) => connectivity.note(connection === "connected"));
+  link.on("connection", (connection) => {
+    if (connection !== "connected") extensions.disconnected();
+  });
+  link.on("connection", (connection) => control.publish("connection", { state: connection }));
+
+  device.setJoinState(() => ({
+    firmware: firmware.running?.metadata ?? {},
+    fwupVersion: fwup ?? "",
+    downloadingUuid: updater.status.uuid,
+    validated: !validation.pending,
+    autoRevertDetected: firmware.fellBack,
+  }));
+  device.on("joined", () => reportInterface(parts));
+  device.on("joined", () => validation.joined());
+  device.on("joined", () => reschedule.joined());
+  device.on("message", (message) => handleHubMessage(message, parts));
+  device.on("statusSent", (sent) => {
+    if (sent.status === "rescheduled") reschedule.after(sent.delay_for);
+  });
+
+  updater.on("ended", (offer, outcome) => {
+    // Who installs by hand reboots by hand; and an agent that stops leaves the reboot to the next one.
+    if (outcome.result !== "installed" || offer.origin !== "hub" || updater.stopping) return;
+    rebootIntoUpdate.begin(summaryOf(outcome.firmware));
+  });
+  rebootIntoUpdate.on("due", (reason) => rebooter.reboot(reason));
+  rebootIntoUpdate.on("deferred", (untilMs) =>
+    control.publish("reboot_pending", { deferred_until_ms: untilMs }),
+  );
+  reschedule.on("due", () => device.rejoin());
+  connectivity.on("reconnect", () => link.reconnect("connectivity.command was run"));
+
+  access.console?.on("uploadProgress", (progress) => control.publish("upload_progress", progress));
+  scripts.on("result", (result) => device.send({ event: "scripts/run", payload: result }));
+}
+
+/** The hub shows which of the board's network interfaces it is reached by. */
+function reportInterface({ device, link }: Parts): void {
+  const { localAddress } = link.status;
+  const name = localAddress === undefined ? undefined : interfaceOf(localAddress);
+  if (name !== undefined) device.send({ event: "report_network_interface", payload: { interface: name } });
+}
