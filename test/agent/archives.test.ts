@@ -50,7 +50,7 @@ describe("archives", () => {
   };
   const ready = async ({ uuid }: MadeFirmware): Promise<void> =>
     board.saw(new RegExp(`archives: ready \\(uuid=${uuid}`));
-  /** Of one that is being fetched. */
+  /** An archive that is being fetched. */
   const partBytes = ({ uuid }: MadeFirmware): number => {
     const path = join(dir, `${uuid}.fw.part`);
     return existsSync(path) ? statSync(path).size : 0;
@@ -66,7 +66,7 @@ describe("archives", () => {
   };
   const files = (): string[] => (existsSync(dir) ? readdirSync(dir).sort() : []);
 
-  it("are fetched, verified, kept by uuid, handed over once, and not fetched again", async () => {
+  it("are fetched and verified once, kept by uuid, and handed over once", async () => {
     const [made, release] = await make("1.0.0");
     await start();
     send(release);
@@ -96,7 +96,7 @@ describe("archives", () => {
     assert.deepEqual(readFileSync(join(dir, `${made.uuid}.fw`)), readFileSync(made.path));
   });
 
-  it("asks 11: one that the agent's end interrupts goes on in the next agent, from where it was", async () => {
+  it("asks 11: a download that the agent's end interrupted goes on where it was in the next agent", async () => {
     const [made, release] = await make("1.0.0", { rootfs: { sizeBytes: 300_000, seed: "x" } });
     const held = holdAfter(200_000);
     board.hub.faults.add(held, 1);
@@ -113,7 +113,7 @@ describe("archives", () => {
     assert.deepEqual(files(), [`${made.uuid}.fw`, `${made.uuid}.ready`]);
   });
 
-  it("leave line and disk to an update as long as there is one", async () => {
+  it("leave the line and the disk to an update while there is one", async () => {
     const [made, release] = await make("1.0.0", { rootfs: { sizeBytes: 300_000, seed: "x" } });
     const archive = holdAfter(100_000);
     board.hub.faults.add(archive, 1);
@@ -138,7 +138,7 @@ describe("archives", () => {
     await ready(second);
   });
 
-  it("a disk without room is said to have none, also in the status, and the next one is fetched", async () => {
+  it("a full disk is reported, also in the status, and the next archive is fetched", async () => {
     const [made, release] = await make("1.0.0");
     await start();
     assert.equal(await status(), null);
@@ -161,7 +161,7 @@ describe("archives", () => {
     assert.deepEqual(board.hub.downloads, []);
   });
 
-  it("one that is signed by another key is thrown away", async () => {
+  it("an archive that another key signed is thrown away", async () => {
     const [, release] = await make("1.0.0", { privateKey: generateSigningKey().privateKey });
     await start();
     send(release);
@@ -170,7 +170,7 @@ describe("archives", () => {
     assert.ok(!existsSync(told));
   });
 
-  it("one that is not the announced one is thrown away", async () => {
+  it("an archive other than the announced one is thrown away", async () => {
     const [, release] = await make("1.0.0");
     await start();
     send(release, { uuid: "01234567-89ab-cdef-0123-456789abcdef" });
@@ -178,7 +178,7 @@ describe("archives", () => {
     assert.deepEqual(files(), []);
   });
 
-  it("a name that would leave the folder is no uuid", async () => {
+  it("a uuid that would lead out of the folder is refused", async () => {
     const [, release] = await make("1.0.0");
     await start();
     send(release, { uuid: "../../etc/passwd" });
@@ -199,7 +199,7 @@ describe("archives", () => {
     assert.equal(board.hub.downloads.length, 1);
   });
 
-  it("what else is in the folder stays", async () => {
+  it("other files in the folder stay", async () => {
     await mkdir(dir);
     await writeFile(join(dir, "README"), "mine");
     await writeFile(join(dir, "01234567-89ab-cdef-0123-456789abcdef.fw.part"), "left over by a power cut");

@@ -41,7 +41,7 @@ describe("after a boot", () => {
     await joined();
   };
 
-  it("the hub is told of a fall-back, and the environment names the running slot again", async () => {
+  it("the hub hears about a fall-back, and the environment names the running slot again", async () => {
     await setUpInstalled("fw_slot=a fw_validated=1");
     await board.setPartitionTable(factory);
     await fallBack();
@@ -56,7 +56,7 @@ describe("after a boot", () => {
     assert.equal(environment.get("a.nerves_fw_uuid"), board.v1.uuid);
   });
 
-  it("firmware that the board fell back from is put off, and the hub is told why", async () => {
+  it("firmware that the board fell back from is put off, and the hub hears why", async () => {
     await setUpInstalled("fw_slot=a fw_validated=1");
     await fallBack();
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
@@ -66,18 +66,18 @@ describe("after a boot", () => {
     assert.match(JSON.stringify(payload), /fell back from this firmware/);
   });
 
-  it("an agent that is started again before the reboot sees to the reboot, and still is the old firmware", async () => {
+  it("an agent that is restarted before the reboot makes the reboot, and reports the old firmware until then", async () => {
     await setUpInstalled(""); // nobody says which slot runs: the journal must
     await board.forgetReboot();
     await board.restart();
     await board.untilRebooted(2);
     await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
     assert.equal(lastJoin()["nerves_fw_uuid"], board.v1.uuid);
-    // Nothing was corrected: the new firmware still is the one to boot.
+    // Nothing was corrected: the board still boots the new firmware next.
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
   });
 
-  it("on a kernel without boot ids, a reboot that was asked for has happened when the next agent starts", async () => {
+  it("on a kernel without boot ids, a reboot that was asked for counts as made when the next agent starts", async () => {
     await setUp();
     await board.setBootId("");
     await board.start();
@@ -90,7 +90,7 @@ describe("after a boot", () => {
     assert.equal(lastJoin()["nerves_fw_uuid"], v2.uuid);
   });
 
-  it("a board that is an image file on a computer reboots by the agent's being started again", async () => {
+  it("a board that is an image file on a computer counts as rebooted when the agent is restarted", async () => {
     await setUpInstalled("");
     await board.restart();
     await board.saw(/the running firmware is marked good/);
@@ -98,9 +98,9 @@ describe("after a boot", () => {
   });
 
   for (const kernel of ["", "fw_slot=a fw_validated=1"]) {
-    it(`a reboot that was asked for and had no effect is asked for again, by the next agent (${kernel || "nobody says which slot runs"})`, async () => {
+    it(`a reboot that was asked for and had no effect is asked for again by the next agent (${kernel || "nobody says which slot runs"})`, async () => {
       await setUpInstalled(kernel);
-      // A real disk, as far as the agent can see: what is an image file, no kernel boots from.
+      // The agent has to take it for a real disk: no kernel boots from an image file.
       await board.restart({ firmware: { devpath: "/dev/null" } });
       await board.untilRebooted(2);
       await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
@@ -108,7 +108,7 @@ describe("after a boot", () => {
       assert.equal((await board.environment()).get("nerves_fw_active"), "b");
     });
 
-    it(`a reboot that failed in every way is not asked for at once by the agent that takes over (${kernel || "nobody says which slot runs"})`, async () => {
+    it(`a reboot that failed in every way is not asked for again at once by the next agent (${kernel || "nobody says which slot runs"})`, async () => {
       await setUpInstalled(kernel);
       const before = board.logged.length;
       await board.restartStranded({ firmware: { devpath: "/dev/null" } });
@@ -117,7 +117,7 @@ describe("after a boot", () => {
       assert.ok(!board.logged.slice(before).some((line) => line.includes("rebooting the board")));
     });
 
-    it(`an update whose end nobody noted is no fall-back, but waits for its reboot (${kernel || "nobody says which slot runs"})`, async () => {
+    it(`an update whose end nobody noted waits for its reboot, and is not taken for a fall-back (${kernel || "nobody says which slot runs"})`, async () => {
       await setUpInstalled(kernel);
       await board.forgetEnd();
       await board.restart();
@@ -132,18 +132,7 @@ describe("after a boot", () => {
     });
   }
 
-  it("an update that succeeded does not count as interrupted, not even on a board without trials", async () => {
-    await setUpInstalled("fw_slot=a");
-    await board.setEnvironment({ nerves_fw_validated: "1" });
-    await board.setKernelCommandLine("fw_slot=b");
-    await board.setBootId("boot-2");
-    await board.restart();
-    await joined();
-    assert.equal(lastJoin()["nerves_fw_uuid"], v2.uuid);
-    assert.ok(!board.logged.some((line) => line.includes("an update was interrupted")));
-  });
-
-  it("firmware that a hand puts in later is no fall-back from what arrived well before", async () => {
+  it("firmware that somebody installs by hand later is not taken for a fall-back", async () => {
     await setUpInstalled("fw_slot=a");
     // The board boots it, and its boot script has no trials: it counts as validated from the start.
     await board.setEnvironment({ nerves_fw_validated: "1" });
@@ -159,7 +148,7 @@ describe("after a boot", () => {
     assert.deepEqual(lastJoin()["meta"], { firmware_validated: true, firmware_auto_revert_detected: false });
   });
 
-  it("new firmware that is not proven good in time is rebooted out of", async () => {
+  it("the board reboots out of new firmware that is not proven good in time", async () => {
     await setUp();
     await board.start();
     await joined();
@@ -203,14 +192,14 @@ describe("a message of the hub", () => {
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
 
-  it("reboots the board, which says so first", async () => {
+  it("reboots the board, after the hub has heard it", async () => {
     await setUp();
     board.hub.reboot(IDENTIFIER);
     await board.untilRebooted(1);
     assert.ok(board.hub.device(IDENTIFIER).received.some(({ event }) => event === "rebooting"));
   });
 
-  it("gets an answer when it is a script, since none are run here", async () => {
+  it("is answered when it is a script, even where scripts are not enabled", async () => {
     await setUp();
     board.hub.send(IDENTIFIER, "device", "scripts/run", { text: "IO.puts(1)", ref: "r1" });
     const { payload } = await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "scripts/run");
@@ -223,7 +212,7 @@ describe("a message of the hub", () => {
     });
   });
 
-  it("of any other kind, or none that makes sense, leaves the agent where it is", async () => {
+  it("of an unknown kind, or without sense, changes nothing", async () => {
     await setUp();
     const { hub } = board;
     for (const event of ["identify", "archive", "nosuch", "fwup_public_keys", "scripts/run", "update"]) {

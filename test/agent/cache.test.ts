@@ -40,7 +40,7 @@ describe("an update that is cached first", () => {
     assert.deepEqual(readdirSync(join(board.dir, "cache")), []);
   });
 
-  it("goes on after the agent was started again: the hub sends it anew, and no proven byte is fetched twice", async () => {
+  it("goes on after the agent was restarted: the hub sends it again, and no proven byte is fetched twice", async () => {
     const release = await setUp();
     const download = holdAfter(1024 * 1024 + 500_000);
     board.hub.faults.add(download, 1);
@@ -63,7 +63,7 @@ describe("an update that is cached first", () => {
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), release.meta.uuid);
   });
 
-  it("goes on behind its last synced byte where the hub announces no parts, also past the first MiB", async () => {
+  it("goes on after its last synced byte when the hub announces no parts, also past the first MiB", async () => {
     board = await setUpBoard();
     const v2 = await board.firmware("2.0.0", { rootfs: { sizeBytes: 3.5 * MIB, seed: "large" } });
     const release = await board.hub.publish(v2.path, v2.meta);

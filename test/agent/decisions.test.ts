@@ -11,7 +11,7 @@ import { controlPeer, type ControlPeer, type Message } from "./control-peer.ts";
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-/** What the hub was told. */
+/** A status that the board sent. */
 interface Status {
   readonly status: string;
   readonly reason?: string;
@@ -40,7 +40,7 @@ describe("deciding on an update", () => {
     clock = new FakeClock(agentTimeMs);
     hubClock = new FakeClock();
     board = await setUpBoard({
-      // No test moves the clock by so much: a heartbeat's answer that is on its way then would count as missed.
+      // Longer than any test moves the clock: an answer on its way would count as a missed heartbeat.
       config: { hub: { heartbeat_s: 3600 }, ...config },
       hub: { clock: hubClock },
       clock,
@@ -53,7 +53,7 @@ describe("deciding on an update", () => {
     await board.start();
     await online();
   };
-  /** The hub's next word of that kind about an update, from its `from`th message on. */
+  /** The next status of that kind, counted from message `from` on. */
   const told = async (status: string, from = 0): Promise<Status> => {
     const isIt = ({ event, payload }: { event: unknown; payload: unknown }): boolean =>
       event === "status_update" && (payload as Status).status === status;
@@ -81,7 +81,7 @@ describe("deciding on an update", () => {
   };
   const answer = (peer: ControlPeer, { id }: Message, result: unknown): void =>
     peer.send({ type: "response", id, result });
-  /** A window that opens in so many minutes by the hub's clock, and lasts one hour. */
+  /** A window that opens in this many minutes by the hub's clock, and lasts one hour. */
   const windowIn = (minutes: number): string => {
     const time = (ms: number): string => new Date(ms).toTimeString().slice(0, 5);
     const opens = new FakeClock().now() + minutes * MINUTE;
@@ -89,7 +89,7 @@ describe("deciding on an update", () => {
   };
 
   describe("outside the update window", () => {
-    it("asks 36: the hub is told when to send it again, and is joined anew then", async () => {
+    it("asks 36: the hub hears when to send it again, and is joined again then", async () => {
       await setUp({ update: { window: [windowIn(30)] } });
       await start();
       board.hub.deploy(release);
@@ -107,7 +107,7 @@ describe("deciding on an update", () => {
       assert.deepEqual(board.hub.device(IDENTIFIER).crashes, []);
     });
 
-    it("asks 36: the next agent asks for it then, when this one ends before", async () => {
+    it("asks 36: the next agent asks for it then, when this one has ended before", async () => {
       await setUp({ update: { window: [windowIn(30)] } });
       await start();
       board.hub.deploy(release);
@@ -125,7 +125,7 @@ describe("deciding on an update", () => {
       assert.equal(joins.length, 3);
     });
 
-    it("a board whose own clock is in 1970 goes by the hub's", async () => {
+    it("a board whose own clock is in 1970 uses the hub's time", async () => {
       await setUp({ update: { window: [windowIn(0)] } }, 0);
       await start();
       board.hub.deploy(release);
@@ -133,7 +133,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("a person at the board applies a file all the same, and nobody is asked", async () => {
+    it("somebody at the board can apply a file all the same, and nobody is asked", async () => {
       await setUp({
         update: { window: [windowIn(30)], policy_command: "exit 1", allow_downgrade: false },
         app: { update: "ask", on_no_controller: "ignore" },
@@ -149,7 +149,7 @@ describe("deciding on an update", () => {
   });
 
   describe("with a policy command", () => {
-    it("it gets the update on its standard input, and may put it off", async () => {
+    it("the update is on its standard input, and it can put it off", async () => {
       await setUp({});
       const file = join(board.dir, "question");
       await board.start({
@@ -171,7 +171,7 @@ describe("deciding on an update", () => {
       });
     });
 
-    it("it may refuse it, and the hub is told why", async () => {
+    it("it can refuse the update, and the hub hears why", async () => {
       await setUp({ update: { policy_command: "echo this board is a museum piece; exit 1" } });
       await start();
       board.hub.deploy(release);
@@ -183,7 +183,7 @@ describe("deciding on an update", () => {
   describe("with an application that is asked", () => {
     const ASK = { app: { update: "ask", on_no_controller: "ignore", on_timeout: "ignore" } };
 
-    it("it hears what the update is, and lets it be installed", async () => {
+    it("it learns which update it is, and lets it be installed", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -201,7 +201,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("asks 36: it puts it off, and is asked again then", async () => {
+    it("asks 36: it puts the update off, and is asked again then", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -218,7 +218,7 @@ describe("deciding on an update", () => {
       assert.deepEqual(await told("ignored"), { status: "ignored", reason: "never mind" });
     });
 
-    it("asks 22: when it goes away in the middle the update ends at once, as the configuration says", async () => {
+    it("asks 22: when it goes away before it answers, the configuration decides at once", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -231,7 +231,7 @@ describe("deciding on an update", () => {
       });
     });
 
-    it("asks 22: when it does not answer the update ends in time, as the configuration says", async () => {
+    it("asks 22: when it does not answer in time, the configuration decides", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -253,7 +253,7 @@ describe("deciding on an update", () => {
       assert.equal((await told("ignored")).reason, "mine");
     });
 
-    it("asks 24: a hub that is joined anew meanwhile hears which update is being decided on", async () => {
+    it("asks 24: a hub that is joined again in between hears which update is being decided", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -269,7 +269,7 @@ describe("deciding on an update", () => {
       await told("ignored");
     });
 
-    it("another update waits until the first is decided, and the same one again is dropped", async () => {
+    it("another update waits until the first is decided, and the same one again is ignored", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -298,7 +298,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("the agent stops in the middle of a question, and the hub is told nothing untrue", async () => {
+    it("when the agent stops in the middle of a question, the hub hears nothing untrue", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -333,7 +333,7 @@ describe("deciding on an update", () => {
   describe("the reboot into an installed update", () => {
     const ASK = { app: { reboot: "ask", max_defer_s: 3000 } };
 
-    it("asks 36: is put off by the application, seen in the status, and comes after max_defer_s in any case", async () => {
+    it("asks 36: is put off by the application, shown in the status, and comes after max_defer_s in any case", async () => {
       await setUp(ASK);
       await start();
       const app = await application({ role: "controller", subscribe: ["reboot_pending"] });
@@ -369,7 +369,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("an agent that is started again asks again, and takes no other update before", async () => {
+    it("an agent that is restarted asks again, and installs no other update before", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -390,7 +390,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("is left to the application when the configuration says never", async () => {
+    it("is left to the application with app.reboot = never", async () => {
       await setUp({ app: { reboot: "never" } });
       await start();
       const app = await application();

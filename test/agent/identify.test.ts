@@ -20,7 +20,7 @@ describe("a hub that asks which board this is", () => {
     peer = undefined;
     await board.remove();
   });
-  /** The application is asked; its answer is up to the test. */
+  /** Answers the question to the application as the test wants. */
   const asked = async (): Promise<(answer: object) => void> => {
     const application = (peer = await controlPeer(board.config().state.controlSocket, {
       role: "controller",
@@ -32,25 +32,25 @@ describe("a hub that asks which board this is", () => {
     return (answer) => application.send({ type: "response", id, ...answer });
   };
 
-  it("has the application show it", async () => {
+  it("makes the application show it", async () => {
     (await asked())({ result: {} });
     await board.saw(/the application shows which board this is/);
   });
 
-  it("finds in the log what the application said instead, or that it said nothing", async () => {
+  it("the log shows what the application answered instead, or that it did not answer", async () => {
     (await asked())({ error: { code: "no_lamp", message: "the lamp is broken" } });
     await board.saw(/can't show which board this is: the lamp is broken \(no_lamp\)/);
     board.hub.identify(IDENTIFIER);
     await board.saw(/the application does not say/);
   });
 
-  it("finds in the log that there is nothing to show it", async () => {
+  it("the log shows that there is nothing to show it with", async () => {
     board.hub.identify(IDENTIFIER);
     await board.saw(/no LED, no command and no application is there to show it/);
   });
 });
 
-describe("a board with a lamp of its own", () => {
+describe("a board with an LED of its own", () => {
   let board: TestBoard;
   const lamp = (file: string): string => join(board.root, "sys/class/leds/lamp", file);
   const start = async (identify: Readonly<Record<string, unknown>>): Promise<void> => {
@@ -67,7 +67,7 @@ describe("a board with a lamp of its own", () => {
   });
   afterEach(async () => board.remove());
 
-  it("blinks it and runs the command, however often the hub asks meanwhile", async () => {
+  it("blinks it and runs the command once, even when the hub asks again in between", async () => {
     const shown = join(board.dir, "shown");
     await start({ led: "lamp", seconds: 0.5, command: `echo $HUBLINK_IDENTIFY_SECONDS >> ${shown}` });
     for (let times = 0; times < 3; times += 1) board.hub.identify(IDENTIFIER);
@@ -78,7 +78,7 @@ describe("a board with a lamp of its own", () => {
     assert.equal(readFileSync(lamp("brightness"), "utf8"), "0", "its trigger lights it from here on");
   });
 
-  it("leaves it as it was when the agent stops in between, and ends the command", async () => {
+  it("puts it back when the agent stops in between, and ends the command", async () => {
     await start({ led: "lamp", seconds: 3600, command: "exec sleep 3600" });
     board.hub.identify(IDENTIFIER);
     await trigger("none");
@@ -95,7 +95,7 @@ describe("a board with a lamp of its own", () => {
     assert.equal(readFileSync(lamp("trigger"), "utf8"), "mmc0");
   });
 
-  it("says at start that the LED of its configuration is not there, and tells of a command that fails", async () => {
+  it("logs at the start that the configured LED is missing, and logs a command that fails", async () => {
     await start({ led: "missing", command: "echo no lamp >&2; exit 3" });
     await board.saw(/identify\.led can't be used: no LED missing; there are: lamp/);
     board.hub.identify(IDENTIFIER);

@@ -31,7 +31,7 @@ describe("a lesson of other agents", () => {
     return (payload as { reason: string }).reason;
   };
 
-  it("asks 13: a delta that fits another base fails as what it is, and nothing else is fetched instead", async () => {
+  it("asks 13: a delta for another base fails with its reason, and nothing else is fetched instead", async () => {
     const device = await setUp();
     const result = Buffer.from("wxy0123456zzzzzzzzz");
     const about = { product: "demo-board", description: "", version: "2.0.0", author: "" };
@@ -68,14 +68,14 @@ describe("a lesson of other agents", () => {
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v3.uuid);
   });
 
-  it("asks 26: while fwup is slow and the socket flaps, heartbeats go on, and the result is told on the socket of then", async () => {
+  it("asks 26: while fwup is slow and the socket flaps, heartbeats go on, and the result is sent over the socket that is then open", async () => {
     const device = await setUp({
       config: { hub: { heartbeat_s: 0.3, reconnect: { min_s: 0.01, max_s: 0.05 } } },
     });
     const gate = join(board.dir, "gate");
     execFileSync("mkfifo", [gate]);
     const { fwup } = board.config().firmware;
-    // Takes nothing of what is to be written until the gate is opened.
+    // Reads no byte of the firmware until the gate is opened.
     const slow = await scriptedFwup(
       board.dir,
       `case "$*" in *"--task upgrade"*) { cat ${gate}; cat; } | exec ${fwup} "$@" ;; *) exec ${fwup} "$@" ;; esac`,
@@ -85,7 +85,7 @@ describe("a lesson of other agents", () => {
     const release = await board.hub.publish(v2.path, v2.meta);
     board.hub.deploy(release);
     await board.saw(/from=clearing event=cleared/);
-    // One whose answer was lost with its socket is sent again.
+    // A status whose socket closed before the hub answered is sent again.
     const words = (): string[] => [...new Set(device.statuses.map(({ status }) => status))];
     const heartbeats = (): number => device.received.filter(({ topic }) => topic === "phoenix").length;
     for (let flaps = 0; flaps < 3; flaps += 1) {
@@ -103,7 +103,7 @@ describe("a lesson of other agents", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("asks 21: fwup's own words reach the hub as those of fwup, and no progress is left standing", async () => {
+  it("asks 21: fwup's own words reach the hub marked as fwup's, and no progress is left standing", async () => {
     const device = await setUp();
     const other = await board.firmware("2.0.0", { platform: "rpi4" });
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(other.path, other.meta));
@@ -116,7 +116,7 @@ describe("a lesson of other agents", () => {
     const v2 = await board.firmware("2.0.0");
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
     await board.untilRebooted(1);
-    // From its join on the new firmware says nothing that arrives.
+    // After its join nothing that the new firmware sends arrives.
     board.hub.faults.add({ name: "drop all but joins", incoming: ({ event }) => event !== "phx_join" });
     await board.reboot();
     await board.saw(/the running firmware is marked good/);
@@ -137,5 +137,5 @@ describe("a lesson of other agents", () => {
   });
 });
 
-/** RFC 3284: 19 bytes, made of the ten digits that are to stand at the base's start. */
+/** RFC 3284: 19 bytes, made from the ten digits that have to stand at the start of the base. */
 const DELTA = Buffer.from("d6c3c40000010a001013000405027778797a0417000524" + "0001", "hex");

@@ -10,7 +10,7 @@ import type { Release } from "../hub/releases.ts";
 import { scriptedFwup } from "../firmware/fwups.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 
-/** Each ends with a status that says why, and the agent stays with its hub. */
+/** Each ends with a status that says why, and the agent stays connected. */
 describe("an update that must not be installed", () => {
   let board: TestBoard;
   let release: Release;
@@ -40,7 +40,7 @@ describe("an update that must not be installed", () => {
     assert.deepEqual(device.crashes, []);
     return message.payload as { status: string; reason: string };
   };
-  /** Offers 2.0.0, changed as given; the disk must stay as it is to the byte. */
+  /** Offers 2.0.0 with the given changes; not a byte of the disk may change. */
   const untouched = async (overrides: Readonly<Record<string, unknown>> = {}) => {
     const before = await diskHash();
     board.hub.pushUpdate(IDENTIFIER, release, overrides);
@@ -64,7 +64,7 @@ describe("an update that must not be installed", () => {
     assert.match((await untouched()).reason, /no usable public key/);
   });
 
-  it("is refused when it is signed by another key than the pinned one, whatever the hub's keys are", async () => {
+  it("is refused when another key than the pinned one signed it, even a key of the hub", async () => {
     await setUp();
     const { publicKeyBase64 } = generateSigningKey();
     await start({ firmware: { public_keys: [publicKeyBase64] } });
@@ -125,7 +125,7 @@ describe("an update that must not be installed", () => {
     assert.match((await untouched()).reason, /part/);
   });
 
-  it("is refused when its size is announced wrong", async () => {
+  it("is refused when its size is not the announced one", async () => {
     await setUp();
     await start();
     const { reason } = await untouched({ size: 100, partials_checksums: null });
@@ -143,7 +143,7 @@ describe("an update that must not be installed", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
   });
 
-  /** fwup reads no further than the archive's directory: more than the withheld tail comes after it. */
+  /** fwup reads up to the archive's directory: after it comes more than the withheld tail. */
   const setUpPadded = async (): Promise<void> => {
     await setUp();
     const padded = join(board.dir, "padded.fw");
@@ -161,13 +161,13 @@ describe("an update that must not be installed", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
   };
 
-  it("is taken back when fwup finished it, and only what follows the archive was wrong", async () => {
+  it("is undone when fwup finished it, and only the bytes after the archive were wrong", async () => {
     await setUpPadded();
     await start();
     await takenBack();
   });
 
-  it("is taken back when fwup had finished it, and was killed before it could say so", async () => {
+  it("is undone when fwup had finished it, and was killed before it said so", async () => {
     await setUpPadded();
     const { fwup } = board.config().firmware;
     const dawdling = await scriptedFwup(
@@ -178,7 +178,7 @@ describe("an update that must not be installed", () => {
     await takenBack();
   });
 
-  it("fails when its URL has expired, and fresh ones are no better", async () => {
+  it("fails when its URL has expired, and fresh ones do not work either", async () => {
     await setUp();
     board.hub.faults.add(refuseDownload(403));
     await start();
@@ -188,7 +188,7 @@ describe("an update that must not be installed", () => {
     assert.equal(await diskHash(), before);
   });
 
-  it("asks 25: is answered when it has no URL, an empty one, or is nonsense", async () => {
+  it("asks 25: is answered with a failure when it has no URL, an empty one, or is nonsense", async () => {
     await setUp();
     await start();
     for (const overrides of [{ firmware_url: undefined }, { firmware_url: "" }, { firmware_url: 7 }]) {
@@ -218,7 +218,7 @@ describe("an update that must not be installed", () => {
     assert.deepEqual(rest, { delay_for: 300_000 });
   });
 
-  it("is ignored as a downgrade when those are not wanted", async () => {
+  it("is ignored as a downgrade with update.allow_downgrade = false", async () => {
     await setUp({ config: { update: { allow_downgrade: false, retry: { delay_s: 0.01 } } } });
     const old = await board.firmware("0.9.0");
     release = await board.hub.publish(old.path, old.meta);
@@ -228,7 +228,7 @@ describe("an update that must not be installed", () => {
     assert.match(reason, /0\.9\.0 is older than 1\.0\.0/);
   });
 
-  describe("because the board can't take it", () => {
+  describe("because of the board", () => {
     const refusedWith = async (firmware: Readonly<Record<string, unknown>>, words: RegExp): Promise<void> => {
       await start({ firmware });
       const { status, reason } = await untouched();
@@ -236,7 +236,7 @@ describe("an update that must not be installed", () => {
       assert.match(reason, words);
     };
 
-    it("fails when the device is missing, and makes no file of that name", async () => {
+    it("fails when the device is missing, and no file of that name is made", async () => {
       await setUp();
       const devpath = join(board.dir, "missing.img");
       await refusedWith({ devpath, ops_file: "" }, /missing\.img does not exist/);
@@ -266,7 +266,7 @@ describe("an update that must not be installed", () => {
 });
 
 describe("an update that comes after one was installed by hand", () => {
-  it("is put off until the reboot, which is for that hand to do", async () => {
+  it("is put off until somebody reboots the board", async () => {
     const board = await setUpBoard();
     try {
       await board.start();

@@ -88,7 +88,7 @@ describe("an update from the hub", () => {
     assert.equal(environment.get("upgrade_available"), "0");
   });
 
-  it("has fwup read back what it wrote where that is asked for", async () => {
+  it("is read back by fwup when update.verify_written is set", async () => {
     board = await setUpBoard();
     const asked = join(board.dir, "arguments");
     const lines = [`echo "$*" >> ${asked}`, `exec ${board.config().firmware.fwup} "$@"`];
@@ -102,7 +102,7 @@ describe("an update from the hub", () => {
     assert.match(await readFile(asked, "utf8"), /^--framing --apply .*--task upgrade .*--verify-writes/m);
   });
 
-  it("is known beforehand to fail where fwup is too old to read back", async () => {
+  it("is said at the start to fail when fwup is too old to read back", async () => {
     board = await setUpBoard();
     const lines = [
       `[ "$1" = --version ] && { echo 1.6.9; exit; }`,
@@ -129,7 +129,7 @@ describe("an update from the hub", () => {
     assert.ok(progress.every(({ stage }) => stage === "updating"));
   });
 
-  it("may come in the reply to the join, as old servers sent it", async () => {
+  it("may come in the reply to the join, as old servers send it", async () => {
     const release = await setUp();
     board.hub.deploy(release, { inJoinReply: true });
     board.hub.disconnect(IDENTIFIER);
@@ -137,7 +137,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("asks 24: goes on while the connection to the hub is away, and its result is told on the next one", async () => {
+  it("asks 24: goes on while the hub is away, and its result is sent over the next connection", async () => {
     const release = await setUp();
     const download = holdAfter(1024 * 1024 + 1);
     board.hub.faults.add(download, 1);
@@ -189,7 +189,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("asks 12: ends when fresh URLs lead nowhere either, and the hub is told", async () => {
+  it("asks 12: fails when fresh URLs do not work either, and the hub hears it", async () => {
     const release = await setUp();
     board.hub.faults.add(refuseDownload(404));
     board.hub.deploy(release);
@@ -214,7 +214,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("is dropped when the same one is under way, and another waits until it is decided", async () => {
+  it("is ignored when the same one is under way; another one waits until that is decided", async () => {
     const release = await setUp();
     const v3 = await board.firmware("3.0.0");
     const other = await board.hub.publish(v3.path, v3.meta);

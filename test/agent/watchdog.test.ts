@@ -14,7 +14,7 @@ describe("an agent with a watchdog", () => {
   let device: string;
   let reader: number;
   before(async () => {
-    // A minute between two checks of the application is over at once.
+    // The minute between two checks of the application passes at once.
     const after: Clock["after"] = (ms, task) => systemClock.after(ms === 60_000 ? 0 : ms, task);
     board = await setUpBoard({ clock: { ...systemClock, after } });
     device = join(board.dir, "watchdog");
@@ -29,7 +29,7 @@ describe("an agent with a watchdog", () => {
     await board.remove();
   });
 
-  /** What the watchdog was told since the last look. */
+  /** The bytes that were written to the watchdog since the last look. */
   const told = (): string => {
     const buffer = Buffer.alloc(65_536);
     try {
@@ -51,7 +51,7 @@ describe("an agent with a watchdog", () => {
     return result as Awaited<ReturnType<typeof status>>;
   };
 
-  it("feeds it, tells of it, and disarms it when it is stopped", async () => {
+  it("feeds it, shows it in the status, and disarms it when it is stopped", async () => {
     const agent = await board.start({ watchdog: { device } });
     let fed = 0;
     await eventually(() => (fed += told().length) > 5, "fed five times");
@@ -61,7 +61,7 @@ describe("an agent with a watchdog", () => {
     assert.match(told(), /^\0*V$/);
   });
 
-  it("does not feed it while the application's own check fails, and takes up again after that", async () => {
+  it("does not feed it while the application's own check fails, and feeds it again after that", async () => {
     const broken = join(board.dir, "pump-stands-still");
     await writeFile(broken, "");
     const agent = await board.start({ watchdog: { device, command: `test ! -e ${broken}` } });
@@ -73,7 +73,7 @@ describe("an agent with a watchdog", () => {
     await agent.stop();
   });
 
-  it("lets it reset the board when no way to reboot has worked", async () => {
+  it("lets it reset the board when no method to reboot has worked", async () => {
     const agent = await board.start({
       watchdog: { device },
       reboot: { command: "exit 1", grace_s: 0.01, escalate_s: 0.01 },

@@ -31,7 +31,11 @@ describe("the watchdogs", () => {
     ["an update neither goes on nor ends", { updateStillForMs: 1_000_000 }, /neither goes on nor ends/],
     ["the reboot out of failed firmware does not come", { trialExpiredForMs: 300_000 }, /did not prove good/],
     ["the application's check has failed three times", { checkFailures: 3 }, /watchdog\.command has failed/],
-    ["no way to reboot has worked: this one is left", { rebootFailed: true }, /still up after every way/],
+    [
+      "every method to reboot has failed: this is the last one",
+      { rebootFailed: true },
+      /still up after every way/,
+    ],
   ] as const) {
     it(`are not fed when ${what}`, () => assert.match(starve(health) ?? "", reason));
   }

@@ -18,7 +18,7 @@ const CONFIG: Config["app"] = {
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
-/** The application on the other end of the control socket; tests of that end are in control-questions.test.ts. */
+/** How the agent reads the application's answers; test/control/questions.test.ts has the way they come. */
 describe("the application's answer", () => {
   let asked: unknown[];
   let signal: AbortSignal;
@@ -93,7 +93,7 @@ describe("the application's answer", () => {
     });
   }
 
-  it("to an update counts as the configuration says when there is none", async () => {
+  it("to an update is the configured one when none came", async () => {
     const config = { onTimeout: "ignore", onNoController: "apply" } as const;
     const ask = async (answer: ControllerAnswer): Promise<unknown> =>
       application(answer, config).mayUpdate(QUESTION, signal);
@@ -116,7 +116,7 @@ describe("the application's answer", () => {
     });
   }
 
-  it("to a reboot counts as a yes when the configuration says apply", async () => {
+  it("to a reboot counts as a yes with app.on_timeout = apply", async () => {
     const yes = application({ type: "timeout" }, { onTimeout: "apply" });
     assert.deepEqual(await yes.mayReboot(FIRMWARE, signal), { action: "reboot" });
   });

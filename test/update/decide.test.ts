@@ -72,7 +72,7 @@ describe("an offer", () => {
       "reschedule",
       /fell back/,
     ],
-    ["other than that is applied", offer("3.0.0"), situation({ backOff }), "apply"],
+    ["that did not fail is applied, whatever else failed", offer("3.0.0"), situation({ backOff }), "apply"],
     ["by hand is applied all the same", offer("2.0.0", "local"), situation({ backOff }), "apply"],
     ["of an older version is applied", offer("0.9.0"), situation(), "apply"],
     [
@@ -112,12 +112,12 @@ describe("an offer", () => {
     });
   }
 
-  it("that waits for the window waits as long as the window is away", () => {
+  it("outside the window waits until it opens", () => {
     const decision = decide(offer("2.0.0"), situation({ untilWindowMs: 12_345 }));
     assert.equal(decision.action === "reschedule" && decision.delayMs, 12_345);
   });
 
-  it("can't be installed where the slots are not known", () => {
+  it("can't be installed when the slots are not known", () => {
     const problem = new Failure("io", "the environment is garbage");
     assert.throws(() => decide(offer("2.0.0"), situation({}, { problem })), problem);
   });

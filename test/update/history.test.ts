@@ -34,7 +34,7 @@ describe("firmware that failed", () => {
   });
   afterEach(async () => rm(dir, { recursive: true }));
 
-  it("asks 20: is left alone for an hour, doubling up to a day, and it is said why", async () => {
+  it("asks 20: is left alone for an hour, doubling up to a day, with the reason", async () => {
     for (const expected of [1, 2, 4, 8, 16, 24, 24]) {
       await fail();
       assert.equal(hours(), expected);
@@ -46,12 +46,12 @@ describe("firmware that failed", () => {
     }
   });
 
-  it("is the only one", async () => {
+  it("does not hold up other firmware", async () => {
     await fail();
     assert.equal(history.backOff("u3"), undefined);
   });
 
-  it("asks 38: or that the board fell back from, counts once for each installation", async () => {
+  it("asks 38: counts once for each installation that the board fell back from", async () => {
     await history.fellBack("u2", 7);
     await start();
     await history.fellBack("u2", 7); // told at each start of the agent
@@ -63,7 +63,7 @@ describe("firmware that failed", () => {
     assert.equal(hours(), 2);
   });
 
-  it("is not forgotten by a restart, nor by a reboot", async () => {
+  it("is remembered over a restart and over a reboot", async () => {
     await fail();
     await clock.advance(20 * MINUTE);
     await start();
@@ -72,7 +72,7 @@ describe("firmware that failed", () => {
     assert.equal(hours(), 30 / 60);
   });
 
-  it("is left alone though a clock without battery starts in 1970 and jumps once it is set", async () => {
+  it("is left alone although the clock starts in 1970 and jumps once it is set", async () => {
     await start(new FakeClock(0));
     await fail();
     clock.jump(Date.UTC(2026, 5));
@@ -84,7 +84,7 @@ describe("firmware that failed", () => {
     assert.equal(hours(), 0.5);
   });
 
-  it("is not left alone for longer than it would have been though the clock was far ahead", async () => {
+  it("is not left alone longer because the clock was far ahead", async () => {
     clock.jump(10 * 365 * 24 * HOUR);
     await fail();
     await start(new FakeClock());
@@ -93,7 +93,7 @@ describe("firmware that failed", () => {
     assert.equal(hours(), 0);
   });
 
-  it("through the network's fault is tried again at once, and then each five minutes", async () => {
+  it("because of the network is tried again at once, and then every five minutes", async () => {
     await history.failed("u2", "no line", "circumstances");
     assert.equal(history.backOff("u2"), undefined);
     for (let times = 0; times < 5; times += 1) {
@@ -102,13 +102,13 @@ describe("firmware that failed", () => {
     }
   });
 
-  it("and works after all is forgiven", async () => {
+  it("and then works is forgiven", async () => {
     await fail();
     await history.installed("u2");
     assert.equal(history.backOff("u2"), undefined);
   });
 
-  it("is remembered as interrupted when neither end nor failure was noted", async () => {
+  it("counts as interrupted when its end was not noted", async () => {
     await history.started("u2");
     await start();
     assert.equal(history.interrupted, "u2");
@@ -117,7 +117,7 @@ describe("firmware that failed", () => {
     assert.equal(history.interrupted, undefined);
   });
 
-  it("and brings the board down each time it is written waits a little longer each time, an hour at most", async () => {
+  it("and brings the board down while it is written waits longer each time, up to an hour", async () => {
     const goesDown = async (): Promise<void> => {
       await history.started("u2");
       await history.writing("u2");
@@ -135,7 +135,7 @@ describe("firmware that failed", () => {
     assert.equal(history.backOff("u2"), undefined, "it had ended, so the count began anew");
   });
 
-  it("is not blamed for a board whose power fails while it is fetched", async () => {
+  it("is not blamed when the power fails while it is fetched", async () => {
     for (let count = 0; count < 9; count += 1) {
       await history.started("u2");
       await start();
@@ -143,7 +143,7 @@ describe("firmware that failed", () => {
     }
   });
 
-  it("waits by the wall clock too, for a board that is never on for long", async () => {
+  it("also waits by the wall clock, for a board that is never on for long", async () => {
     for (let count = 0; count < 3; count += 1) {
       await history.started("u2");
       await history.writing("u2");
@@ -153,7 +153,7 @@ describe("firmware that failed", () => {
     assert.equal(history.backOff("u2"), undefined);
   });
 
-  it("takes no more room than the last few need, and a journal of before is read", async () => {
+  it("is remembered for the last few only, and an older journal can be read", async () => {
     await writeFile(join(dir, "journal.json"), '{"format":1,"installed":null}');
     await start();
     for (let count = 0; count < 20; count += 1)

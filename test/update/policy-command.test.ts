@@ -89,7 +89,7 @@ describe("the policy command", () => {
     );
   });
 
-  it("that prints without end: its reason is cut", async () => {
+  it("that prints without end: its reason is cut off", async () => {
     const decision = await ask("head -c 10000000 /dev/zero | tr '\\0' x; exit 1");
     assert.equal(decision.action === "ignore" && decision.reason, "x".repeat(200));
   });

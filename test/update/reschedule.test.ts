@@ -13,7 +13,7 @@ describe("a rescheduled update", () => {
   let busy: boolean;
   let joins: number;
   let kept: Journal["askAgain"];
-  /** Another agent, by the same journal. */
+  /** Another agent with the same journal. */
   const start = (): Reschedule => {
     const next = new Reschedule({
       journal: {

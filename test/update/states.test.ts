@@ -17,7 +17,7 @@ describe("the update machine", () => {
     for (const state of states) assert.ok(ends(state, [state]), state);
   });
 
-  it("can fail in every state in which something is under way", () => {
+  it("can fail in every state of an update under way", () => {
     for (const state of states.filter((name) => name !== "idle" && name !== "installed")) {
       assert.equal(transition(state, "failed"), "idle", state);
     }

@@ -20,7 +20,7 @@ describe("update windows", () => {
   const at = (time: string): number => new Date(time).getTime();
   const wait = (windows: readonly string[], time: string): number => untilWindowMs(windows, at(time), 0);
 
-  it("none at all: an update never waits", () => {
+  it("there are none: an update never waits", () => {
     assert.equal(wait([], "2026-06-01T12:00"), 0);
   });
 
@@ -44,13 +44,13 @@ describe("update windows", () => {
     });
   }
 
-  it("open at their local time on the day on which clocks change", () => {
+  it("open at their local time on the day of a clock change", () => {
     assert.equal(wait(["05:00-06:00"], "2026-03-28T05:00:00+01:00"), 0);
     assert.equal(wait(["05:00-06:00"], "2026-03-28T12:00:00+01:00"), 16 * HOUR); // a night of one hour less
     assert.equal(wait(["05:00-06:00"], "2026-10-24T12:00:00+02:00"), 18 * HOUR); // and of one hour more
   });
 
-  it("that the change of clocks skips open the day after, and lock nobody out", () => {
+  it("that a clock change skips open the day after", () => {
     const skipped = ["02:00-03:00"];
     const first = wait(skipped, "2026-03-29T01:30:00+01:00");
     assert.ok(first > 0);
@@ -63,13 +63,13 @@ describe("update windows", () => {
     assert.equal(wait(["02:00-03:00"], "2026-10-25T02:30:00+01:00"), 0);
   });
 
-  it("are entered by a fleet bit by bit: within a tenth of the window, and 10 minutes at most", () => {
+  it("are entered by a fleet one by one: within a tenth of the window, 10 minutes at most", () => {
     const last = (window: string): number => untilWindowMs([window], at("2026-06-01T12:00"), 0.999_999);
     assert.equal(last("13:00-13:10"), HOUR + MINUTE - 1);
     assert.equal(last("13:00-20:00"), HOUR + 10 * MINUTE - 1);
   });
 
-  it("wherever an update is told to come back, it is inside of a window then", () => {
+  it("an update that was put off comes back inside a window", () => {
     for (const window of ["02:00-05:00", "22:00-04:00", "23:59-00:00", "00:00-00:01", "12:00-11:59"]) {
       for (let hour = 0; hour < 24 * 7; hour += 1) {
         const now = at("2026-03-26T00:17:31.5") + hour * HOUR;
