@@ -1,20 +1,12 @@
+import type { Config } from "../config/schema.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { GpioDeps } from "./gpio-chip.ts";
 import { findLine } from "./gpio-line.ts";
 
-/** `[watchdog.gpio]` */
-export interface GpioWatchdogConfig {
-  readonly line: string;
-  readonly activeLow: boolean;
-  readonly mode: "toggle" | "pulse";
-  readonly periodMs: number;
-  readonly pulseMs: number;
-}
-
 export interface GpioWatchdogOptions extends GpioDeps {
-  readonly config: GpioWatchdogConfig;
+  readonly config: Config["watchdog"]["gpio"];
   /** Whether the agent is well enough to feed. */
   readonly mayFeed: () => boolean;
   readonly clock: Clock;

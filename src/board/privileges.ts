@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Config } from "../config/schema.ts";
 import { systemCode } from "../platform/failure.ts";
-import type { RebootConfig } from "./reboot-methods.ts";
 
 /** Parts of root's power that the agent may need: bits in the kernel's sets (linux/capability.h). */
 const CAPABILITIES = { CAP_SYS_BOOT: 22n, CAP_SYS_TIME: 25n } as const;
@@ -12,7 +12,7 @@ const CAPABILITIES = { CAP_SYS_BOOT: 22n, CAP_SYS_TIME: 25n } as const;
  * @param root the root folder, `/` on a board
  */
 export function missingPrivileges(
-  { reboot, clock }: { readonly reboot: RebootConfig; readonly clock: { readonly guard: boolean } },
+  { reboot, clock }: Pick<Config, "reboot" | "clock">,
   root: string,
 ): string[] {
   const own = effectiveCapabilities(root);

@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import type { Config } from "../config/schema.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { failedEnd, type runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
@@ -17,13 +18,6 @@ export interface RebootMethod {
   attempt(timeoutMs: number, signal: AbortSignal): Promise<void>;
 }
 
-/** `[reboot]`, as far as it chooses methods. */
-export interface RebootConfig {
-  readonly methods: readonly ("gpio-watchdog" | "syscall")[];
-  /** Line for the shell; empty for `reboot`. */
-  readonly command: string;
-}
-
 /** What the methods act on. */
 export interface RebootDeps {
   readonly clock: Clock;
@@ -35,7 +29,10 @@ export interface RebootDeps {
 }
 
 /** The configured methods in their order, and sysrq at last. */
-export function rebootMethods(config: RebootConfig, deps: RebootDeps): RebootMethod[] {
+export function rebootMethods(
+  config: Pick<Config["reboot"], "methods" | "command">,
+  deps: RebootDeps,
+): RebootMethod[] {
   const configured = config.methods.flatMap((method) =>
     method === "syscall" ? bySystem(config, deps) : [byGpioWatchdog(deps)],
   );
@@ -46,7 +43,10 @@ function byGpioWatchdog({ resetByGpio }: RebootDeps): RebootMethod {
   return { name: "gpio-watchdog", attempt: async (_timeoutMs, signal) => resetByGpio(signal) };
 }
 
-function bySystem({ command }: RebootConfig, deps: RebootDeps): RebootMethod[] {
+function bySystem(
+  { command }: Pick<Config["reboot"], "methods" | "command">,
+  deps: RebootDeps,
+): RebootMethod[] {
   const asked = command === "" ? ["reboot"] : command;
   return [byCommand(asked, deps), byCommand(["reboot", "-f"], deps)];
 }

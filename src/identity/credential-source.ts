@@ -1,18 +1,12 @@
+import type { Config } from "../config/schema.ts";
 import { Failure } from "../platform/failure.ts";
 import { parseCertificates, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource, IdentityDeps } from "./identity.ts";
-import { type OtpConfig, otpSource } from "./otp-source.ts";
-import { type Pkcs11Config, pkcs11Source } from "./pkcs11-source.ts";
+import { otpSource } from "./otp-source.ts";
+import { pkcs11Source } from "./pkcs11-source.ts";
 import { parsePrivateKey } from "./private-key.ts";
 import { readOwnerOnlyFile, readSecretFile } from "./secret-file.ts";
-import type { SharedSecretConfig } from "./shared-secret.ts";
-import { type Tpm2Config, tpm2Source } from "./tpm2-source.ts";
-
-/** `[identity.env]`, `[identity.uboot_env]`: names of variables. */
-export interface VariableConfig {
-  readonly cert: string;
-  readonly key: string;
-}
+import { tpm2Source } from "./tpm2-source.ts";
 
 /**
  * Certificate and key in variables.
@@ -21,7 +15,7 @@ export interface VariableConfig {
  */
 export function variableSource(
   kind: "environment" | "U-Boot",
-  config: VariableConfig,
+  config: Config["identity"]["env"],
   read: (name: string) => Promise<string | undefined>,
 ): CredentialSource {
   const stored = async (what: "certificate" | "key", name: string): Promise<Buffer> => {
@@ -44,15 +38,8 @@ export function variableSource(
   };
 }
 
-/** `[identity.file]`: paths; the last is empty for a key that is not encrypted. */
-export interface FileConfig {
-  readonly certFile: string;
-  readonly keyFile: string;
-  readonly keyPassphraseFile: string;
-}
-
 /** Certificate and key in files. @throws Failure when one is not named */
-export function fileSource(config: FileConfig): CredentialSource {
+export function fileSource(config: Config["identity"]["file"]): CredentialSource {
   const { certFile, keyFile, keyPassphraseFile: passphraseFile } = config;
   for (const [name, path] of Object.entries({ cert_file: certFile, key_file: keyFile })) {
     if (path === "") throw new Failure("config", `identity.file.${name} is not set`);
@@ -108,25 +95,14 @@ function withLineBreaks(pem: string): string {
     );
 }
 
-/** `[identity]` */
-export interface IdentityConfig {
-  readonly source: "file" | "env" | "uboot-env" | "pkcs11" | "tpm2" | "rpi-otp" | "shared-secret";
-  readonly identifier: string;
-  readonly tls: TlsRoute;
-  readonly file: FileConfig;
-  readonly env: VariableConfig;
-  readonly ubootEnv: VariableConfig;
-  readonly pkcs11: Pkcs11Config;
-  readonly tpm2: Tpm2Config;
-  readonly rpiOtp: OtpConfig;
-  readonly sharedSecret: SharedSecretConfig;
-}
-
 /**
  * Where certificate and key live; undefined for an identity that has none.
  * @throws Failure that names the setting at fault
  */
-export function credentialSource(config: IdentityConfig, deps: IdentityDeps): CredentialSource | undefined {
+export function credentialSource(
+  config: Config["identity"],
+  deps: IdentityDeps,
+): CredentialSource | undefined {
   switch (config.source) {
     case "file":
       return fileSource(config.file);
@@ -148,6 +124,3 @@ export function credentialSource(config: IdentityConfig, deps: IdentityDeps): Cr
       return undefined;
   }
 }
-
-/** `identity.tls`: who does TLS with the key. */
-export type TlsRoute = "auto" | "direct" | "helper" | "engine";

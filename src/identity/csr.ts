@@ -8,9 +8,10 @@ import {
   RelativeDistinguishedName,
   SubjectPublicKeyInfo,
 } from "@peculiar/asn1-x509";
+import type { Config } from "../config/schema.ts";
 import { Failure } from "../platform/failure.ts";
 import { commonName } from "./certificate.ts";
-import { credentialSource, type IdentityConfig } from "./credential-source.ts";
+import { credentialSource } from "./credential-source.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { CredentialSource, IdentityDeps } from "./identity.ts";
 import { signingKey, type SigningKey } from "./signing.ts";
@@ -20,7 +21,7 @@ import { signingKey, type SigningKey } from "./signing.ts";
  * @returns PEM
  * @throws Failure that names what is at fault
  */
-export async function certificateRequestOf(config: IdentityConfig, deps: IdentityDeps): Promise<string> {
+export async function certificateRequestOf(config: Config["identity"], deps: IdentityDeps): Promise<string> {
   const source = credentialSource(config, deps);
   if (source === undefined) {
     throw new Failure(

@@ -1,10 +1,10 @@
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { link, mkdir, open, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
+import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import { syncPath } from "../platform/files.ts";
-import type { IdentityConfig } from "./credential-source.ts";
 import { keygenCommand } from "./pkcs11-source.ts";
 import { makeTpm2Key } from "./tpm2-source.ts";
 
@@ -13,7 +13,7 @@ import { makeTpm2Key } from "./tpm2-source.ts";
  * @returns what was made, for people
  * @throws Failure when there is a key, or none can be made there by hublink
  */
-export async function generateKey(config: IdentityConfig, clock: Clock): Promise<string> {
+export async function generateKey(config: Config["identity"], clock: Clock): Promise<string> {
   switch (config.source) {
     case "file": {
       const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });

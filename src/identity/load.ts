@@ -1,4 +1,5 @@
 import { createSecureContext } from "node:tls";
+import type { Config } from "../config/schema.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import {
   certificateFacts,
@@ -9,7 +10,7 @@ import {
   type SourcedCertificate,
   validityOf,
 } from "./certificate.ts";
-import { credentialSource, type IdentityConfig, type TlsRoute } from "./credential-source.ts";
+import { credentialSource } from "./credential-source.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type {
   CredentialSource,
@@ -27,7 +28,7 @@ import { sharedSecretIdentity } from "./shared-secret.ts";
  * Loads the identity that the configuration names, and checks that it can be used.
  * @throws Failure that names the file, variable or setting at fault
  */
-export async function loadIdentity(config: IdentityConfig, deps: IdentityDeps): Promise<Identity> {
+export async function loadIdentity(config: Config["identity"], deps: IdentityDeps): Promise<Identity> {
   const source = credentialSource(config, deps);
   return source === undefined
     ? sharedSecretIdentity(config.identifier, config.sharedSecret, deps)
@@ -41,7 +42,7 @@ export async function loadIdentity(config: IdentityConfig, deps: IdentityDeps): 
  */
 async function certificateIdentity(
   identifier: string,
-  route: TlsRoute,
+  route: Config["identity"]["tls"],
   source: CredentialSource,
   deps: IdentityDeps,
 ): Promise<Identity> {
@@ -99,7 +100,7 @@ async function certificateIdentity(
  * @throws Failure `config` when key and certificate don't belong together, or the route has no way to the key
  */
 function tlsCredentials(
-  route: TlsRoute,
+  route: Config["identity"]["tls"],
   { chain, origin }: SourcedCertificate,
   key: DeviceKey,
 ): TlsCredentials {
@@ -131,6 +132,6 @@ function tlsCredentials(
     : { kind: "direct", cert, key: pem };
 }
 
-function notFor(route: TlsRoute, key: DeviceKey, why: string): Failure {
+function notFor(route: Config["identity"]["tls"], key: DeviceKey, why: string): Failure {
   return new Failure("config", `identity.tls = "${route}" with ${key.origin}: ${why}`);
 }

@@ -1,14 +1,10 @@
 import { createECDH, createPrivateKey, type KeyObject } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Config } from "../config/schema.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import { readCertificateFile } from "./certificate.ts";
 import type { CredentialSource } from "./identity.ts";
-
-/** `[identity.rpi_otp]` */
-export interface OtpConfig {
-  readonly certFile: string;
-}
 
 const DEVICES = "sys/bus/nvmem/devices";
 /** The private rows as Raspberry Pi's kernel names them (drivers/nvmem/raspberrypi-otp.c), and the mainline one. */
@@ -20,7 +16,7 @@ const KEY_BYTES = 32;
  * the tool rpi-otp-private-key writes them.
  * @param root the root folder, `/` on a board
  */
-export function otpSource(config: OtpConfig, root: string): CredentialSource {
+export function otpSource(config: Config["identity"]["rpiOtp"], root: string): CredentialSource {
   return {
     name: "OTP memory of the Raspberry Pi",
     files: [config.certFile],

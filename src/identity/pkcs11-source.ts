@@ -4,6 +4,7 @@
  * attributes are resolved to a slot here: passing over `serial` once took the certificate of the first token,
  * and the board called itself by another device's name.
  */
+import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
@@ -11,23 +12,13 @@ import { parseCertificates, readCertificateFile, type SourcedCertificate } from 
 import type { CredentialSource } from "./identity.ts";
 import { Pin } from "./pin.ts";
 
-/** `[identity.pkcs11]` */
-export interface Pkcs11Config {
-  readonly module: string;
-  readonly uri: string;
-  /** Empty: the token asks for no PIN. */
-  readonly pinFile: string;
-  /** Empty: the certificate is in the token, under the key's id or label. */
-  readonly certFile: string;
-}
-
 const TOOL_TIMEOUT_MS = 30_000;
 
 /**
  * A key that stays in a PKCS#11 token. The token is not opened before it is used.
  * @throws Failure `config` when module or URI are of no use
  */
-export function pkcs11Source(config: Pkcs11Config, clock: Clock): CredentialSource {
+export function pkcs11Source(config: Config["identity"]["pkcs11"], clock: Clock): CredentialSource {
   const { module, pinFile, certFile } = config;
   // It becomes a value in stunnel's and OpenSSL's configurations, which are lines of text.
   if (!/^\/[\x21-\x7e]+$/.test(module)) {
@@ -69,7 +60,10 @@ async function certificateInToken(module: string, uri: Pkcs11Uri, clock: Clock):
  * The pkcs11-tool command with which a person makes the key that the URI names; it asks for the PIN.
  * @throws Failure when there is no such token
  */
-export async function keygenCommand({ module, uri }: Pkcs11Config, clock: Clock): Promise<string> {
+export async function keygenCommand(
+  { module, uri }: Config["identity"]["pkcs11"],
+  clock: Clock,
+): Promise<string> {
   const parsed = parsePkcs11Uri(uri);
   const where = [...(await tokenArguments(module, parsed, clock)), ...objectArguments(parsed)];
   return [

@@ -1,15 +1,10 @@
 import { createHmac, pbkdf2Sync } from "node:crypto";
+import type { Config } from "../config/schema.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { Identity, IdentityDeps } from "./identity.ts";
 import { reloaded, type Reloaded } from "./reload.ts";
 import { readSecretFile } from "./secret-file.ts";
-
-/** `[identity.shared_secret]`; both empty: from the U-Boot environment. */
-export interface SharedSecretConfig {
-  readonly key: string;
-  readonly secretFile: string;
-}
 
 /** As nerves_hub_link names them: a device's own key comes before its product's. */
 const UBOOT_VARIABLES = [
@@ -24,7 +19,7 @@ const UBOOT_VARIABLES = [
  */
 export async function sharedSecretIdentity(
   setting: string,
-  config: SharedSecretConfig,
+  config: Config["identity"]["sharedSecret"],
   deps: IdentityDeps,
 ): Promise<Identity> {
   const { key, source, secret } = await loadSecret(config, deps);
@@ -60,7 +55,10 @@ interface LoadedSecret {
   readonly secret: Reloaded<string>;
 }
 
-async function loadSecret(config: SharedSecretConfig, deps: IdentityDeps): Promise<LoadedSecret> {
+async function loadSecret(
+  config: Config["identity"]["sharedSecret"],
+  deps: IdentityDeps,
+): Promise<LoadedSecret> {
   const { key, secretFile: path } = config;
   if (key !== "" && path !== "") {
     return { key, source: path, secret: await reloaded([path], async () => readSecret(path)) };

@@ -1,3 +1,4 @@
+import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
@@ -5,19 +6,11 @@ import { heldInstead, pemBlocks, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource } from "./identity.ts";
 import { readPublicFile } from "./secret-file.ts";
 
-/** `[identity.tpm2]` */
-export interface Tpm2Config {
-  /** A TSS2 PEM file. */
-  readonly key: string;
-  readonly certFile: string;
-  readonly tcti: string;
-}
-
 /**
  * A key that only the board's TPM 2.0 can use. The TPM is not opened before it is used.
  * @throws Failure `config` when the key is named by a persistent handle, which stunnel can't use
  */
-export function tpm2Source({ key: path, certFile, tcti }: Tpm2Config): CredentialSource {
+export function tpm2Source({ key: path, certFile, tcti }: Config["identity"]["tpm2"]): CredentialSource {
   if (/^0x[0-9a-f]+$/i.test(path)) {
     throw new Failure(
       "config",

@@ -5,14 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { reboot, type RebootOptions } from "../../src/board/reboot.ts";
-import { rebootMethods, type RebootConfig } from "../../src/board/reboot-methods.ts";
+import { rebootMethods } from "../../src/board/reboot-methods.ts";
+import type { Config } from "../../src/config/schema.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { recordingLog } from "./recording-log.ts";
 
-const SYSCALL: RebootConfig = { methods: ["syscall"], command: "" };
+const SYSCALL: Pick<Config["reboot"], "methods" | "command"> = { methods: ["syscall"], command: "" };
 const STILL_UP = failure("other", "still up after every way");
 const HANGS = "exec sleep 1000";
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { IdentityConfig } from "../../src/identity/credential-source.ts";
+import type { Config } from "../../src/config/schema.ts";
 import type { Identity, IdentityDeps } from "../../src/identity/identity.ts";
 import { loadIdentity } from "../../src/identity/load.ts";
 import { recordingLog } from "../board/recording-log.ts";
@@ -26,7 +26,7 @@ export interface Device extends AsyncDisposable {
   /** Writes a file with mode 600. */
   write(path: string, content: string | Uint8Array): Promise<void>;
   /** Loads the identity in the certificate and key file, with what is given changed. */
-  load(change?: Partial<IdentityConfig>, file?: Partial<IdentityConfig["file"]>): Promise<Identity>;
+  load(change?: Partial<Config["identity"]>, file?: Partial<Config["identity"]["file"]>): Promise<Identity>;
 }
 
 export async function createDevice(): Promise<Device> {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
-import type { IdentityConfig } from "../../src/identity/credential-source.ts";
+import type { Config } from "../../src/config/schema.ts";
 import { type Authority, createAuthority, type Issued } from "./authority.ts";
 import { createDevice, type Device } from "./device.ts";
 import { failure } from "./failure.ts";
@@ -26,8 +26,8 @@ async function deviceWithCertificate(): Promise<Device> {
 describe("an identity whose key stays in a PKCS#11 token", () => {
   const load = async (
     device: Device,
-    change: Partial<IdentityConfig["pkcs11"]> = {},
-    tls?: IdentityConfig["tls"],
+    change: Partial<Config["identity"]["pkcs11"]> = {},
+    tls?: Config["identity"]["tls"],
   ) =>
     device.load({
       source: "pkcs11",
