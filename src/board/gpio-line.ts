@@ -21,8 +21,10 @@ export async function findLine(text: string, deps: GpioDeps): Promise<FoundLine>
   const offset = Number(digits);
   const chip = chooseChip((await sysfsChips(deps)) ?? (await gpiodChips(deps)), label, offset);
   if (offset >= chip.lines) {
-    const last = `${chip.label} has lines 0 to ${chip.lines - 1}`;
-    throw new Failure("config", `watchdog.gpio.line: there is no line ${offset}: ${last}`);
+    throw new Failure(
+      "gpio_line_invalid",
+      `watchdog.gpio.line: ${chip.label} has no line ${offset}, only lines 0 to ${chip.lines - 1}`,
+    );
   }
   return {
     name: `GPIO${offset} of ${chip.label} (${chip.describe(offset)})`,
@@ -39,14 +41,18 @@ function chooseChip(chips: readonly GpioChip[], label: string | undefined, offse
   if (label !== undefined) {
     const named = chips.find((chip) => chip.label === label);
     if (named !== undefined) return named;
-    throw new Failure("config", `watchdog.gpio.line: there is no GPIO chip ${label}; there are: ${known}`);
+    throw new Failure(
+      "gpio_line_invalid",
+      `watchdog.gpio.line: there is no GPIO chip ${label}; there are: ${known}`,
+    );
   }
   const header = chips.filter((chip) => HEADER.test(chip.label));
   const [only, ...others] = header.length > 0 ? header : chips;
-  if (only === undefined) throw new Failure("unavailable", "watchdog.gpio.line: the board has no GPIO chip");
+  if (only === undefined)
+    throw new Failure("gpio_unavailable", "watchdog.gpio.line: the board has no GPIO chip");
   if (others.length === 0) return only;
   throw new Failure(
-    "config",
+    "gpio_line_invalid",
     `watchdog.gpio.line: there are several GPIO chips (${known}); put the chip in front, as in "${only.label}:${offset}"`,
   );
 }

@@ -59,7 +59,7 @@ function lineFailure(number: number, error: unknown): Failure {
   const line = `the GPIO line (sysfs ${number})`;
   switch (systemCode(error)) {
     case "EBUSY":
-      return new Failure("unavailable", `${line} is in use by a driver or another program; free it there`, {
+      return new Failure("device_busy", `${line} is in use by a driver or another program; free it there`, {
         cause: error,
       });
     case "EACCES":

@@ -13,7 +13,7 @@ export async function gpiodChips({ clock, runCommand }: GpioDeps): Promise<GpioC
     const { exitCode, stdout, stderr } = await runCommand(command, { clock, timeoutMs: TIMEOUT_MS });
     if (exitCode === 0) return stdout;
     throw new Failure(
-      "unavailable",
+      "gpio_unavailable",
       `${command.join(" ")}: ${stderr.trim() || `ended with ${exitCode ?? "a signal"}`}`,
     );
   };
@@ -22,7 +22,7 @@ export async function gpiodChips({ clock, runCommand }: GpioDeps): Promise<GpioC
     version = await ask("gpioset", "--version");
   } catch (error) {
     throw new Failure(
-      "unavailable",
+      "gpio_unavailable",
       "GPIO can't be reached: this kernel has none in sysfs (CONFIG_GPIO_SYSFS), and libgpiod's tools are not installed; add either",
       { cause: error },
     );
@@ -84,13 +84,13 @@ function open(command: (high: boolean) => string[], high: boolean): GpioLine {
     const ended = new Promise<void>((resolve) => {
       child.once("error", (error) => {
         held = undefined;
-        failed = new Failure("unavailable", `/bin/sh: ${error.message}`, { cause: error });
+        failed = new Failure("gpio_unavailable", `/bin/sh: ${error.message}`, { cause: error });
         resolve();
       });
       child.once("close", () => {
         held = undefined;
         if (!ending || stderr !== "")
-          failed = new Failure("unavailable", stderr.trim() || "gpioset ended by itself");
+          failed = new Failure("gpio_unavailable", stderr.trim() || "gpioset ended by itself");
         resolve();
       });
     });

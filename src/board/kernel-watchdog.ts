@@ -52,7 +52,7 @@ export async function watchdogFacts(device: string, root: string): Promise<Watch
   let name: string;
   try {
     if (statSync(device).isFile() || statSync(device).isDirectory())
-      throw new Failure("config", `watchdog.device: ${device} is not a device`);
+      throw new Failure("watchdog_invalid", `watchdog.device: ${device} is not a device`);
     accessSync(device, constants.W_OK);
     name = basename(realpathSync(device));
   } catch (error) {
@@ -141,7 +141,7 @@ function openFailure(device: string, error: unknown): Failure {
   switch (systemCode(error)) {
     case "EBUSY":
       return new Failure(
-        "unavailable",
+        "device_busy",
         `watchdog ${device} is in use by another program; only one can feed it`,
         {
           cause: error,

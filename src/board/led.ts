@@ -104,7 +104,7 @@ async function triggerSettings(folder: string): Promise<[file: string, text: str
 async function unknownLed(name: string, leds: string): Promise<Failure> {
   const names = await readdir(leds).catch(() => []); // a kernel without LEDs has none
   const there = names.length === 0 ? "this kernel shows none" : `there are: ${names.toSorted().join(", ")}`;
-  return new Failure("config", `no LED ${name}; ${there}`);
+  return new Failure("led_missing", `no LED ${name}; ${there}`);
 }
 
 function ledFailure(name: string, error: unknown): Failure {

@@ -58,7 +58,8 @@ function byCommand(command: string | readonly string[], deps: RebootDeps): Reboo
     // Without the signal: when the agent is told to end, this command is what the system ends for.
     async attempt(timeoutMs) {
       const result = await deps.runCommand(command, { clock: deps.clock, timeoutMs });
-      if (result.exitCode !== 0) throw new Failure("unavailable", `${name} ${failedEnd(result, timeoutMs)}`);
+      if (result.exitCode !== 0)
+        throw new Failure("command_failed", `${name} ${failedEnd(result, timeoutMs)}`);
     },
   };
 }

@@ -44,7 +44,7 @@ export async function reboot(options: RebootOptions): Promise<void> {
     if (signal.aborted) return;
     throw error;
   }
-  throw new Failure("failed", "the board is still up after every way to reboot it; cut its power");
+  throw new Failure("reboot_failed", "the board is still up after every way to reboot it; cut its power");
 }
 
 /** Brings what is still under way to the hub and to the disks. */

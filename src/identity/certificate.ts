@@ -32,11 +32,13 @@ export function parseCertificates(content: Uint8Array, path: string): Certificat
     if (own !== undefined) return [own, ...issuers];
   } catch (error) {
     if (found.length > 0) {
-      throw new Failure("no_input", `certificate ${path} is damaged: ${messageOf(error)}`, { cause: error });
+      throw new Failure("certificate_invalid", `certificate ${path} is damaged: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
   }
   throw new Failure(
-    "no_input",
+    "certificate_invalid",
     `certificate ${path}: no X.509 certificate in it, expected PEM (BEGIN CERTIFICATE) or DER${heldInstead(blocks)}`,
   );
 }

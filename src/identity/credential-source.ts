@@ -20,7 +20,7 @@ export function variableSource(
 ): CredentialSource {
   const stored = async (what: "certificate" | "key", name: string): Promise<Buffer> => {
     const value = (await read(name)) ?? "";
-    if (value === "") throw new Failure("no_input", `${what}: the ${kind} variable ${name} is not set`);
+    if (value === "") throw new Failure("key_missing", `${what}: the ${kind} variable ${name} is not set`);
     return decodeStored(value, `${what}: the ${kind} variable ${name}`);
   };
   return {
@@ -75,7 +75,7 @@ function decodeStored(text: string, name: string): Buffer {
   if (text.includes("-----BEGIN")) return Buffer.from(withLineBreaks(text));
   const base64 = text.replace(/\s+/g, "");
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
-    throw new Failure("no_input", `${name} holds neither PEM nor base64`);
+    throw new Failure("key_invalid", `${name} holds neither PEM nor base64`);
   }
   const bytes = Buffer.from(base64, "base64");
   return bytes.includes("-----BEGIN") ? Buffer.from(withLineBreaks(bytes.toString("latin1"))) : bytes;

@@ -64,7 +64,7 @@ const MAX_COMMON_NAME = 64;
 async function certificateRequest(identifier: string, key: SigningKey): Promise<string> {
   if (Array.from(identifier).length > MAX_COMMON_NAME) {
     throw new Failure(
-      "config",
+      "identifier_invalid",
       `the identifier is longer than ${MAX_COMMON_NAME} characters, the most a certificate takes`,
     );
   }

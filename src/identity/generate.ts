@@ -61,7 +61,7 @@ async function writeNewFile(path: string, content: string | Buffer): Promise<voi
     await syncPath(dirname(path));
   } catch (error) {
     if (systemCode(error) === "EEXIST") {
-      throw new Failure("config", `key ${path} is there already; it is not replaced`, { cause: error });
+      throw new Failure("key_exists", `key ${path} is there already; it is not replaced`, { cause: error });
     }
     throw fileFailure("key", path, error);
   }

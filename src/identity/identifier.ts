@@ -29,7 +29,7 @@ export async function resolveIdentifier(setting: string, sources: IdentifierSour
   const serialNumber = await sources.serialNumber();
   if (serialNumber !== undefined) return checked(serialNumber, "the board's serial number");
   throw new Failure(
-    "config",
+    "identifier_missing",
     "no certificate and no serial number names this board; set identity.identifier",
   );
 }
@@ -38,14 +38,20 @@ async function firstLineOf(line: string, clock: Clock): Promise<string> {
   const result = await runCommand(line, { clock, timeoutMs: COMMAND_TIMEOUT_MS });
   if (result.exitCode === 0) return result.stdout.split("\n", 1).join();
   const end = failedEnd(result, COMMAND_TIMEOUT_MS);
-  throw new Failure("config", `identity.identifier: the command ${line} ${end}; correct it or its setting`);
+  throw new Failure(
+    "identifier_invalid",
+    `identity.identifier: the command ${line} ${end}; correct it or its setting`,
+  );
 }
 
 function checked(raw: string, origin: string): string {
   const identifier = raw.trim();
   const fault = faultOf(identifier);
   if (fault === undefined) return identifier;
-  throw new Failure("config", `the identifier from ${origin} ${fault}; correct it or identity.identifier`);
+  throw new Failure(
+    "identifier_invalid",
+    `the identifier from ${origin} ${fault}; correct it or identity.identifier`,
+  );
 }
 
 function faultOf(identifier: string): string | undefined {

@@ -120,7 +120,7 @@ function tlsCredentials(
   } catch (error) {
     // Such as a key too short for OpenSSL's security level.
     throw new Failure(
-      "config",
+      "key_unsupported",
       `TLS does not take certificate ${origin} with ${key.origin}: ${messageOf(error)}`,
       {
         cause: error,
@@ -133,5 +133,5 @@ function tlsCredentials(
 }
 
 function notFor(route: Config["identity"]["tls"], key: DeviceKey, why: string): Failure {
-  return new Failure("config", `identity.tls = "${route}" with ${key.origin}: ${why}`);
+  return new Failure("key_unsupported", `identity.tls = "${route}" with ${key.origin}: ${why}`);
 }

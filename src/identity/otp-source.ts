@@ -39,7 +39,7 @@ async function findRows(devices: string): Promise<string> {
   const name = names.sort().find((entry) => NAMES.test(entry));
   if (name !== undefined) return join(devices, name, "nvmem");
   throw new Failure(
-    "no_input",
+    "key_missing",
     `OTP memory: no nvmem_priv* or rpi-otp-private* in ${devices}; the kernel needs Raspberry Pi's OTP driver (CONFIG_NVMEM_RASPBERRYPI_OTP)`,
   );
 }
@@ -54,14 +54,17 @@ async function readRows(path: string): Promise<Buffer> {
 
 function keyOf(content: Buffer, path: string): KeyObject {
   if (content.length < KEY_BYTES) {
-    throw new Failure("no_input", `OTP memory ${path} has ${content.length} bytes, fewer than ${KEY_BYTES}`);
+    throw new Failure(
+      "key_invalid",
+      `OTP memory ${path} has ${content.length} bytes, fewer than ${KEY_BYTES}`,
+    );
   }
   // A row is a 32-bit number in the processor's byte order; the tool writes the key's bytes into it from
   // the highest to the lowest.
   const scalar = Buffer.from(content.subarray(0, KEY_BYTES)).swap32();
   if (scalar.every((byte) => byte === 0)) {
     throw new Failure(
-      "no_input",
+      "key_missing",
       `OTP memory ${path} holds no key yet: all rows are zero; write one with rpi-otp-private-key, once and for ever`,
     );
   }
@@ -76,7 +79,9 @@ function keyOf(content: Buffer, path: string): KeyObject {
   try {
     ecdh.setPrivateKey(scalar);
   } catch (error) {
-    throw new Failure("no_input", `OTP memory ${path}: its rows are no P-256 private key`, { cause: error });
+    throw new Failure("key_invalid", `OTP memory ${path}: its rows are no P-256 private key`, {
+      cause: error,
+    });
   }
   const point = ecdh.getPublicKey();
   return createPrivateKey({

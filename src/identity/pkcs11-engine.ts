@@ -37,7 +37,8 @@ function explain(key: Pkcs11Key, error: unknown): Failure {
   const unloadable = text.includes("could not load the shared library");
   const fallback = `${key.origin}: this Node can't use OpenSSL's PKCS#11 engine (${text}): it is a static one, or libp11 is missing; set identity.tls to "helper"`;
   return (
-    (unloadable ? undefined : tokenProblem(key, text)) ?? new Failure("config", fallback, { cause: error })
+    (unloadable ? undefined : tokenProblem(key, text)) ??
+    new Failure("token_unusable", fallback, { cause: error })
   );
 }
 

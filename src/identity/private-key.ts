@@ -27,13 +27,13 @@ export function parsePrivateKey(
   const key =
     block === undefined ? readDer(Buffer.from(content), path, secret) : readPem(block, path, secret);
   if (key === undefined) {
-    throw new Failure("no_input", `key ${path}: no private key in it, ${EXPECTED}${heldInstead(blocks)}`);
+    throw new Failure("key_invalid", `key ${path}: no private key in it, ${EXPECTED}${heldInstead(blocks)}`);
   }
   const curve = key.asymmetricKeyDetails?.namedCurve;
   const type = key.asymmetricKeyType ?? "unknown";
   if (type === "rsa" || (type === "ec" && CURVES.includes(curve))) return key;
   throw new Failure(
-    "config",
+    "key_unsupported",
     `key ${path} is of type ${[type, curve].filter(Boolean).join(" ")}; use EC P-256, EC P-384 or RSA`,
   );
 }
@@ -79,17 +79,17 @@ function readDer(key: Buffer, path: string, passphrase: Passphrase): KeyObject |
 }
 
 function damaged(path: string, cause: unknown): Failure {
-  return new Failure("no_input", `key ${path} is damaged; ${EXPECTED}`, { cause });
+  return new Failure("key_invalid", `key ${path} is damaged; ${EXPECTED}`, { cause });
 }
 
 function passphraseMissing(path: string, { setting }: Passphrase): Failure {
   const remedy = setting === "" ? "store it without a passphrase" : `set ${setting}`;
-  return new Failure("config", `key ${path} is encrypted; ${remedy}`);
+  return new Failure("key_encrypted", `key ${path} is encrypted; ${remedy}`);
 }
 
 function passphraseWrong(path: string, { setting }: Passphrase, cause: unknown): Failure {
   return new Failure(
-    "config",
+    "key_encrypted",
     `key ${path} can't be decrypted: the text in ${setting} is wrong, or the key is damaged`,
     { cause },
   );

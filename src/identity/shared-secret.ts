@@ -25,7 +25,10 @@ export async function sharedSecretIdentity(
   const { key, source, secret } = await loadSecret(config, deps);
   // It becomes the value of a header.
   if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new Failure("config", `the key of the shared secret (${source}) holds blanks or is not ASCII`);
+    throw new Failure(
+      "secret_missing",
+      `the key of the shared secret (${source}) holds blanks or is not ASCII`,
+    );
   }
   const identifier = await resolveIdentifier(setting, deps);
   return {
@@ -63,8 +66,10 @@ async function loadSecret(
   if (key !== "" && path !== "") {
     return { key, source: path, secret: await reloaded([path], async () => readSecret(path)) };
   }
-  if (key !== "") throw new Failure("config", "identity.shared_secret.secret_file is not set, but key is");
-  if (path !== "") throw new Failure("config", "identity.shared_secret.key is not set, but secret_file is");
+  if (key !== "")
+    throw new Failure("secret_missing", "identity.shared_secret.secret_file is not set, but key is");
+  if (path !== "")
+    throw new Failure("secret_missing", "identity.shared_secret.key is not set, but secret_file is");
   const variables = await deps.ubootVariables();
   for (const [keyName, secretName] of UBOOT_VARIABLES) {
     const found = { key: variables.get(keyName) ?? "", secret: variables.get(secretName) ?? "" };
@@ -73,14 +78,14 @@ async function loadSecret(
     return { key: found.key, source, secret: await reloaded([], async () => Promise.resolve(found.secret)) };
   }
   throw new Failure(
-    "config",
+    "secret_missing",
     "no shared secret: set identity.shared_secret.key and secret_file, or the U-Boot variables nh_shared_key and nh_shared_secret",
   );
 }
 
 async function readSecret(path: string): Promise<string> {
   const secret = await readSecretFile("secret file", path);
-  if (secret === "") throw new Failure("config", `secret file ${path} is empty`);
+  if (secret === "") throw new Failure("secret_missing", `secret file ${path} is empty`);
   return secret;
 }
 

@@ -13,7 +13,7 @@ import { readPublicFile } from "./secret-file.ts";
 export function tpm2Source({ key: path, certFile, tcti }: Config["identity"]["tpm2"]): CredentialSource {
   if (/^0x[0-9a-f]+$/i.test(path)) {
     throw new Failure(
-      "config",
+      "key_unsupported",
       `identity.tpm2.key = "${path}" is a handle, which stunnel can't use; name a TSS2 PEM file, as \`hublink identity --generate\` makes it`,
     );
   }
@@ -25,7 +25,7 @@ export function tpm2Source({ key: path, certFile, tcti }: Config["identity"]["tp
       const blocks = pemBlocks(await readPublicFile("key", path));
       const own = blocks.find(({ label }) => label === "TSS2 PRIVATE KEY");
       if (own === undefined) {
-        throw new Failure("no_input", `key ${path}: no TSS2 PRIVATE KEY in it${heldInstead(blocks)}`);
+        throw new Failure("key_invalid", `key ${path}: no TSS2 PRIVATE KEY in it${heldInstead(blocks)}`);
       }
       return { kind: "tpm2", origin: `TPM 2.0 key ${path}`, pem: own.text, tcti };
     },

@@ -54,7 +54,7 @@ describe("a GPIO line in sysfs", () => {
 
   it("is named when the chip does not have it, or there is no such chip", async () => {
     await chip("pinctrl-bcm2835", 512, 54);
-    await assert.rejects(find("54"), failure("config", "no line 54: pinctrl-bcm2835 has lines 0 to 53"));
+    await assert.rejects(find("54"), failure("config", "pinctrl-bcm2835 has no line 54, only lines 0 to 53"));
     await assert.rejects(
       find("pinctrl-rp1:17"),
       failure("config", "no GPIO chip pinctrl-rp1; there are: pinctrl-bcm2835"),
