@@ -3,7 +3,7 @@
  * firmware and fwup. Rule: a board that can be talked to can be helped, so only an identity that can't be used
  * keeps the agent from starting; the log says what else is wrong.
  */
-import { type ClockGuard, openClockGuard } from "../board/clock-guard.ts";
+import { ClockGuard } from "../board/clock-guard.ts";
 import { missingPrivileges } from "../board/privileges.ts";
 import { serialNumber } from "../board/serial-number.ts";
 import { type BootRecord, openBootRecord } from "../care/boot-record.ts";
@@ -16,9 +16,9 @@ import type { Identity, IdentityDeps } from "../identity/identity.ts";
 import { loadIdentity } from "../identity/load.ts";
 import { loadTrust, type Trust } from "../identity/trust.ts";
 import type { Clock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { systemWorld } from "../platform/world.ts";
 import { UpdateHistory } from "../update/history.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 
@@ -51,13 +51,11 @@ export interface Board {
  *   logged, since a board that can be talked to can be helped
  */
 export async function openBoard({ config, clock: systemClock, log, root }: BoardOptions): Promise<Board> {
-  const guard = await openClockGuard({
+  const guard = await ClockGuard.open({
     enabled: config.clock.guard,
     stateDir: config.state.dir,
     buildDateMs: BUILD_DATE_MS,
-    clock: systemClock,
-    root,
-    runCommand,
+    world: { ...systemWorld, clock: systemClock, root },
     log: log.scope("clock"),
   });
   const { clock } = guard;

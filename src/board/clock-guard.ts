@@ -1,160 +1,169 @@
+/**
+ * Time on a board that may start in 1970. Without it every certificate seems not yet valid, and the board
+ * never reaches its hub. The clock moves forward to the time kept in the state folder or the build date; where the
+ * system does not let the agent set it, the agent counts on by itself.
+ *
+ * Only the hub's time, and what passed since, gets into the file: a system clock that jumps into the future by
+ * mistake would stay there for good.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeFileAtomic } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
 import { messageOf, systemCode } from "../platform/failure.ts";
+import { writeFileAtomic } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 
 export interface ClockGuardOptions {
-  /** Otherwise the clock is taken as it is. */
+  /** False: the clock is used as it is. */
   readonly enabled: boolean;
   readonly stateDir: string;
   /** No time can be earlier; ms since 1970. */
   readonly buildDateMs: number;
-  /** The system's. */
-  readonly clock: Clock;
-  /** The root folder, `/` on a board; with any other the system's clock is not the board's, and left alone. */
-  readonly root: string;
-  readonly runCommand: typeof runCommand;
+  /** With the system's clock; with a root other than `/` that clock is not the board's, and is left alone. */
+  readonly world: World;
   readonly log: Log;
-}
-
-/** Time on a board that may have no clock. */
-export interface ClockGuard {
-  /** Never behind what is known to have passed, whatever the system's clock says. */
-  readonly clock: Clock;
-  /** Why certificates may seem not yet valid though they are: the system's clock, by which TLS judges. */
-  readonly doubt: string | undefined;
-  /** Takes the time of a hub whose certificate was verified. */
-  noteHubTime(hubMs: number): void;
-  /**
-   * Keeps the time in the state folder every now and then.
-   * @param onSet called when somebody has set a system clock of which there was a doubt
-   */
-  start(onSet: () => void): void;
-  /** Keeps it for the next start. */
-  stop(): Promise<void>;
 }
 
 const FILE = "last-known-time";
 const HOUR_MS = 3_600_000;
-/** While there is a doubt, to see somebody set the clock. */
-const LOOK_MS = 5000;
-/** What a clock that nobody set may drift or be rounded by. */
+/** How often the agent checks whether somebody has set the clock, while there is a doubt. */
+const DOUBT_POLL_MS = 5000;
+/** By how much a clock that nobody set may drift or be rounded. */
 const TOLERANCE_MS = 60_000;
 const SET_TIMEOUT_MS = 5000;
-/** No clock that is right gives a year of five digits. */
+/** A clock that is right does not give a year of five digits. */
 const LATEST_MS = Date.UTC(10_000, 0);
 
-/**
- * Guards the clock: the system's is moved forward when it is behind the time kept in the state folder or
- * the build date; where that is not permitted, the agent counts on by itself.
- *
- * Only a hub's word and the time that passed since ever get into the file: a system clock that jumps into
- * the future by mistake would stay there for good.
- */
-export async function openClockGuard(options: ClockGuardOptions): Promise<ClockGuard> {
-  const { clock: system, buildDateMs, log } = options;
-  if (!options.enabled) return unguarded(system);
-  const path = join(options.stateDir, FILE);
-  const kept = await readKept(path, log);
-  let keptMs = kept;
-  let known = { ms: Math.max(buildDateMs, kept), atMonotonicMs: system.monotonic() };
-  let hubTold = false;
-  let keeping = Promise.resolve();
-  let cancelLook = (): void => undefined;
+/** Keeps the agent's clock from running behind what is known to have passed. */
+export class ClockGuard {
+  /** Never behind what is known to have passed, whatever the system's clock gives. */
+  readonly clock: Clock;
+  readonly #options: ClockGuardOptions;
+  readonly #system: Clock;
+  readonly #path: string;
+  /** What the file holds. */
+  #persistedMs: number;
+  #known: { readonly ms: number; readonly atMonotonicMs: number };
+  #hubTimeKnown = false;
+  /** The system's clock had to be helped, and is only as good as the file that the time came from. */
+  #helped = false;
+  #persisting = Promise.resolve();
+  #cancelPoll = (): void => undefined;
 
-  const knownNow = (): number => known.ms + system.monotonic() - known.atMonotonicMs;
-  const isBehind = (): boolean => system.now() < knownNow() - TOLERANCE_MS;
+  private constructor(options: ClockGuardOptions, persistedMs: number) {
+    const system = options.world.clock;
+    this.#options = options;
+    this.#system = system;
+    this.#path = join(options.stateDir, FILE);
+    this.#persistedMs = persistedMs;
+    this.#known = { ms: Math.max(options.buildDateMs, persistedMs), atMonotonicMs: system.monotonic() };
+    this.clock = options.enabled
+      ? {
+          now: () => Math.max(system.now(), Math.ceil(this.#knownNow())),
+          monotonic: () => system.monotonic(),
+          after: (delayMs, task) => system.after(delayMs, task),
+        }
+      : system;
+  }
 
-  /** Whether the system's clock had to be helped; then it is as good as the file it came from. */
-  let helped = false;
-  if (isBehind()) {
-    const before = isoTime(system.now());
-    const problem = await setSystemClock(known.ms, options);
-    helped = true;
+  /** Reads the kept time, and moves the system's clock forward if it is behind. */
+  static async open(options: ClockGuardOptions): Promise<ClockGuard> {
+    const { enabled, stateDir, log } = options;
+    const guard = new ClockGuard(options, enabled ? await readPersisted(join(stateDir, FILE), log) : 0);
+    if (enabled && guard.#isBehind()) await guard.#help();
+    return guard;
+  }
+
+  /** Why certificates may seem not yet valid though they are: TLS judges by the system's clock. */
+  get doubt(): string | undefined {
+    if (!this.#options.enabled) return undefined;
+    const now = isoTime(this.#system.now());
+    if (this.#isBehind())
+      return `the board's clock says ${now}, but it is at least ${isoTime(this.#knownNow())}`;
+    const untouched =
+      this.#helped && !this.#hubTimeKnown && this.#system.now() < this.#knownNow() + TOLERANCE_MS;
+    return untouched ? `the board's clock says ${now}, which is only the last time it knew` : undefined;
+  }
+
+  /** Corrects the known time by that of a hub whose certificate was verified; ms since 1970. */
+  noteHubTime(hubMs: number): void {
+    if (!this.#options.enabled) return;
+    this.#hubTimeKnown = true;
+    const ms = Math.max(this.#options.buildDateMs, hubMs);
+    this.#known = { ms, atMonotonicMs: this.#system.monotonic() };
+    this.#persist(HOUR_MS); // now if the file is old: the power may fail before an hour is over
+  }
+
+  /**
+   * Writes the time to the state folder every hour.
+   * @param onSet called when there was a doubt about the system's clock, and somebody has set it
+   */
+  start(onSet: () => void): void {
+    if (!this.#options.enabled) return;
+    const pollMs = this.doubt === undefined ? HOUR_MS : DOUBT_POLL_MS;
+    this.#cancelPoll = this.#system.after(pollMs, () => {
+      this.#persist(HOUR_MS);
+      if (pollMs === DOUBT_POLL_MS && this.doubt === undefined && !this.#hubTimeKnown) {
+        this.#options.log.info("the board's clock was set", { to: isoTime(this.#system.now()) });
+        onSet();
+      }
+      this.start(onSet);
+    });
+  }
+
+  /** Writes the time for the next start. */
+  async stop(): Promise<void> {
+    if (!this.#options.enabled) return;
+    this.#cancelPoll();
+    this.#persist(TOLERANCE_MS);
+    await this.#persisting;
+  }
+
+  #knownNow(): number {
+    return this.#known.ms + this.#system.monotonic() - this.#known.atMonotonicMs;
+  }
+
+  #isBehind(): boolean {
+    return this.#system.now() < this.#knownNow() - TOLERANCE_MS;
+  }
+
+  async #help(): Promise<void> {
+    const { log, world } = this.#options;
+    const before = isoTime(this.#system.now());
+    const problem = await setSystemClock(this.#known.ms, world);
+    this.#helped = true;
     if (problem === undefined)
       log.warn("the board's clock was behind the last known time, and is moved forward", {
         from: before,
-        to: isoTime(system.now()),
+        to: isoTime(this.#system.now()),
       });
     else
       log.error(`the board's clock is behind and can't be set: ${problem}; the agent counts on by itself`, {
         clock: before,
-        at_least: isoTime(known.ms),
+        at_least: isoTime(this.#known.ms),
       });
   }
 
-  const doubt = (): string | undefined => {
-    const now = isoTime(system.now());
-    if (isBehind()) return `the board's clock says ${now}, but it is at least ${isoTime(knownNow())}`;
-    const untouched = helped && !hubTold && system.now() < knownNow() + TOLERANCE_MS;
-    return untouched ? `the board's clock says ${now}, which is only the last time it knew` : undefined;
-  };
-
-  const keep = async (minAdvanceMs: number): Promise<void> => {
-    const ms = knownNow();
-    if (Math.abs(ms - keptMs) < minAdvanceMs || ms <= buildDateMs) return;
-    keptMs = ms;
-    try {
-      await writeFileAtomic(path, `${isoTime(ms)}\n`);
-    } catch (error) {
-      log.warn(`the time can't be kept for the next start: ${messageOf(error)}`, { path });
-    }
-  };
-  const keepSoon = (minAdvanceMs: number): void => {
-    keeping = keeping.then(async () => keep(minAdvanceMs));
-  };
-
-  const look = (onSet: () => void): void => {
-    const doubtful = doubt() !== undefined;
-    cancelLook = system.after(doubtful ? LOOK_MS : HOUR_MS, () => {
-      keepSoon(HOUR_MS);
-      if (doubtful && doubt() === undefined && !hubTold) {
-        log.info("the board's clock was set", { to: isoTime(system.now()) });
-        onSet();
+  /** One write at a time; none while the file is no more than `minAdvanceMs` old. */
+  #persist(minAdvanceMs: number): void {
+    this.#persisting = this.#persisting.then(async () => {
+      const ms = this.#knownNow();
+      if (Math.abs(ms - this.#persistedMs) < minAdvanceMs || ms <= this.#options.buildDateMs) return;
+      this.#persistedMs = ms;
+      try {
+        await writeFileAtomic(this.#path, `${isoTime(ms)}\n`);
+      } catch (error) {
+        this.#options.log.warn(`the time can't be kept for the next start: ${messageOf(error)}`, {
+          path: this.#path,
+        });
       }
-      look(onSet);
     });
-  };
-
-  return {
-    clock: {
-      now: () => Math.max(system.now(), Math.ceil(knownNow())),
-      monotonic: () => system.monotonic(),
-      after: (delayMs, task) => system.after(delayMs, task),
-    },
-    get doubt() {
-      return doubt();
-    },
-    noteHubTime(hubMs) {
-      hubTold = true;
-      known = { ms: Math.max(buildDateMs, hubMs), atMonotonicMs: system.monotonic() };
-      keepSoon(HOUR_MS); // at once after a long time, since the power may fail before an hour is over
-    },
-    start: look,
-    async stop() {
-      cancelLook();
-      keepSoon(TOLERANCE_MS);
-      await keeping;
-    },
-  };
+  }
 }
 
-function unguarded(clock: Clock): ClockGuard {
-  const nothing = (): void => undefined;
-  return {
-    clock,
-    doubt: undefined,
-    noteHubTime: nothing,
-    start: nothing,
-    stop: async () => Promise.resolve(),
-  };
-}
-
-/** @returns 0 when none was kept */
-async function readKept(path: string, log: Log): Promise<number> {
+/** The file is plain text, so that a person can read and set it. @returns 0 when there is no usable time */
+async function readPersisted(path: string, log: Log): Promise<number> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
@@ -169,15 +178,15 @@ async function readKept(path: string, log: Log): Promise<number> {
   return 0;
 }
 
-/** Node can't set it by itself; GNU's date and BusyBox's take the same words. @returns what is wrong */
-async function setSystemClock(
-  ms: number,
-  { clock, root, runCommand }: ClockGuardOptions,
-): Promise<string | undefined> {
+/**
+ * By `date`, since Node.js can't; GNU's and BusyBox's have the same words for it.
+ * @returns what is wrong
+ */
+async function setSystemClock(ms: number, { clock, root, run }: World): Promise<string | undefined> {
   if (root !== "/") return `it is not that of ${root}`;
   try {
     const command = ["date", "-s", `@${Math.ceil(ms / 1000)}`];
-    const { exitCode, stderr } = await runCommand(command, { clock, timeoutMs: SET_TIMEOUT_MS });
+    const { exitCode, stderr } = await run(command, { clock, timeoutMs: SET_TIMEOUT_MS });
     if (exitCode !== 0) return stderr.trim() || `date ended with ${exitCode ?? "a signal"}`;
     return clock.now() < ms ? "date -s had no effect" : undefined;
   } catch (error) {

@@ -1,9 +1,11 @@
-import type { Clock } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
+/**
+ * The two shapes that both ways to GPIO have: sysfs (gpio-sysfs.ts) and libgpiod's tools (gpiod-tools.ts).
+ * Levels are raw, high or low; polarity is the watchdog's matter.
+ */
 
 /** A GPIO line that is driven. */
 export interface GpioLine {
-  /** Drives it high or low. @throws Failure when it can't be driven, or the last time came to nothing */
+  /** Drives it high or low. @throws Failure when it can't be driven, or could not be the last time */
   set(high: boolean): void;
   /** Gives it back. */
   close(): Promise<void>;
@@ -13,18 +15,12 @@ export interface GpioLine {
 export interface GpioChip {
   /** As its driver names it, such as `pinctrl-bcm2835`. */
   readonly label: string;
+  /** How many lines it has. */
   readonly lines: number;
-  /** How it is reached, and where: `sysfs 529`. */
+  /** For people, how and where a line is reached: `sysfs 529`. */
   describe(offset: number): string;
-  /** Who holds the line by now, if that can be seen. */
+  /** Who holds the line, if that can be seen. */
   user(offset: number): Promise<string | undefined>;
-  /** Takes a line as an output that begins at this level. @throws Failure */
+  /** Opens a line as an output that begins at this level. @throws Failure */
   open(offset: number, high: boolean): Promise<GpioLine>;
-}
-
-export interface GpioDeps {
-  /** The root folder, `/` on a board. */
-  readonly root: string;
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
 }

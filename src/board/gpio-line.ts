@@ -1,13 +1,20 @@
+/**
+ * Finds the GPIO line that `watchdog.gpio.line` names. Numbers are offsets on a chip: those of sysfs start at 0,
+ * 458 or 512, depending on the kernel, so an update of the kernel would make them name other lines.
+ */
 import { Failure } from "../platform/failure.ts";
-import type { GpioChip, GpioDeps, GpioLine } from "./gpio-chip.ts";
+import type { World } from "../platform/world.ts";
+import type { GpioChip, GpioLine } from "./gpio-chip.ts";
 import { sysfsChips } from "./gpio-sysfs.ts";
 import { gpiodChips } from "./gpiod-tools.ts";
 
-/** A line that is there, not taken yet. */
+/** A line that is there, and not opened yet. */
 export interface FoundLine {
   /** For people: `GPIO17 of pinctrl-bcm2835 (sysfs 529)`. */
   readonly name: string;
+  /** Who holds it, if that can be seen. */
   user(): Promise<string | undefined>;
+  /** Opens it as an output that begins at this level. @throws Failure */
   open(high: boolean): Promise<GpioLine>;
 }
 
@@ -16,10 +23,10 @@ export interface FoundLine {
  * offset on its chip, whatever base sysfs counts from: 0 in old kernels, 512 from 6.6 on.
  * @throws Failure that names the chip, the line or the missing program
  */
-export async function findLine(text: string, deps: GpioDeps): Promise<FoundLine> {
+export async function findLine(text: string, world: World): Promise<FoundLine> {
   const [, label, digits] = /^(?:([^\s:]+):|GPIO)?(\d+)$/.exec(text) ?? [];
   const offset = Number(digits);
-  const chip = chooseChip((await sysfsChips(deps)) ?? (await gpiodChips(deps)), label, offset);
+  const chip = chooseChip((await sysfsChips(world.root)) ?? (await gpiodChips(world)), label, offset);
   if (offset >= chip.lines) {
     throw new Failure(
       "gpio_line_invalid",

@@ -1,14 +1,19 @@
+/**
+ * GPIO through sysfs, as kernels with CONFIG_GPIO_SYSFS have it. A line that a killed agent left exported is still
+ * there for the next one, so an external watchdog can be fed on.
+ */
 import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import type { GpioChip, GpioDeps, GpioLine } from "./gpio-chip.ts";
+import type { GpioChip, GpioLine } from "./gpio-chip.ts";
 
 /**
  * The chips that the kernel shows in sysfs.
+ * @param root the root folder, `/` on a board
  * @returns undefined where it was built without CONFIG_GPIO_SYSFS
  */
-export async function sysfsChips({ root }: Pick<GpioDeps, "root">): Promise<GpioChip[] | undefined> {
+export async function sysfsChips(root: string): Promise<GpioChip[] | undefined> {
   const folder = join(root, "sys/class/gpio");
   if (!existsSync(join(folder, "export"))) return undefined;
   const names = (await readdir(folder)).filter((name) => /^gpiochip\d+$/.test(name));
@@ -31,11 +36,11 @@ async function chipOf(folder: string, name: string): Promise<GpioChip> {
   };
 }
 
-/** By onoff, whose path of sysfs is the system's own. Levels are raw: polarity is the caller's. */
+/** Through the package onoff, which always uses the system's own /sys. */
 async function open(number: number, high: boolean): Promise<GpioLine> {
   const { Gpio } = await import("onoff");
   try {
-    // "high" and "low" make it an output with that level at once, so that no wrong one is seen in between.
+    // "high" and "low" make it an output with that level at once: no wrong level shows in between.
     const gpio = new Gpio(number, high ? "high" : "low", "none", { activeLow: false });
     return {
       set(level) {

@@ -1,6 +1,11 @@
-import { spawn } from "node:child_process";
-import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import type { GpioChip, GpioDeps, GpioLine } from "./gpio-chip.ts";
+/**
+ * GPIO through libgpiod's command line tools, versions 1 and 2, for kernels without GPIO in sysfs: the character
+ * device needs ioctl, and Node.js has no ioctl.
+ */
+import { signalGroup, spawnGroup } from "../platform/child.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import type { World } from "../platform/world.ts";
+import type { GpioChip, GpioLine } from "./gpio-chip.ts";
 
 const TIMEOUT_MS = 5000;
 
@@ -8,9 +13,9 @@ const TIMEOUT_MS = 5000;
  * The chips that libgpiod's tools find, for kernels without GPIO in sysfs.
  * @throws Failure when the tools are missing, or refused
  */
-export async function gpiodChips({ clock, runCommand }: GpioDeps): Promise<GpioChip[]> {
+export async function gpiodChips({ clock, run }: World): Promise<GpioChip[]> {
   const ask = async (...command: string[]): Promise<string> => {
-    const { exitCode, stdout, stderr } = await runCommand(command, { clock, timeoutMs: TIMEOUT_MS });
+    const { exitCode, stdout, stderr } = await run(command, { clock, timeoutMs: TIMEOUT_MS });
     if (exitCode === 0) return stdout;
     throw new Failure(
       "gpio_unavailable",
@@ -42,14 +47,14 @@ export async function gpiodChips({ clock, runCommand }: GpioDeps): Promise<GpioC
         const setting = `${offset}=${level ? 1 : 0}`;
         return isFirst ? ["gpioset", "--mode=signal", name, setting] : ["gpioset", "-c", name, setting];
       };
-      return Promise.resolve(open(command, high));
+      return Promise.resolve(new GpiodLine(command, high));
     },
   }));
 }
 
 /**
- * The consumer in gpioinfo's words. Version 1 lists a chip's lines: `line 17: "GPIO17" "consumer" output`;
- * version 2 the one asked for: `gpiochip0 17 "GPIO17" output consumer="consumer"`.
+ * The line's consumer in the output of gpioinfo. Version 1 lists a chip's lines: `line 17: "GPIO17" "consumer" output`;
+ * version 2 only the line asked for: `gpiochip0 17 "GPIO17" output consumer="consumer"`.
  */
 function userOf(text: string, offset: number): string | undefined {
   const first = new RegExp(`line +${offset}: +(?:"[^"]*"|\\S+) +"([^"]+)"`).exec(text);
@@ -58,78 +63,95 @@ function userOf(text: string, offset: number): string | undefined {
 }
 
 /**
- * A gpioset holds the line at its level for as long as it runs, so each level needs a new one: there is
- * no way to tell a running one that all versions have. A shell around it ends it when the agent dies,
- * however that happens, since a line that is held can't be taken by the next agent.
+ * Runs a gpioset in a shell that ends it when the agent dies, however that happens: the next agent can't open a line
+ * that is still held. The shell leads a group of its own, and kills that as a whole.
  */
 const HOLD = '("$@"; kill -KILL 0) & read -r _; kill -KILL 0';
 
-function open(command: (high: boolean) => string[], high: boolean): GpioLine {
-  let end = async (): Promise<void> => Promise.resolve();
-  let failed: Failure | undefined;
-  let held: boolean | undefined; // nothing once the gpioset has ended by itself
-  let wanted = high;
-  let changing: Promise<void> | undefined;
+/** One gpioset that holds the line at one level until it is ended. */
+interface Holder {
+  readonly high: boolean;
+  end(): Promise<void>;
+}
 
-  const hold = (level: boolean): void => {
-    const child = spawn("/bin/sh", ["-c", HOLD, "sh", ...command(level)], {
-      detached: true, // a group of its own, which it kills as a whole
+/**
+ * A line that gpioset drives. A gpioset holds one level for as long as it runs, and not all versions can be given
+ * another, so each level needs a new one.
+ */
+class GpiodLine implements GpioLine {
+  readonly #command: (high: boolean) => string[];
+  #wanted: boolean;
+  /** Undefined once the gpioset has ended by itself. */
+  #holder: Holder | undefined;
+  /** Why the last gpioset failed, until that is thrown. */
+  #failure: Failure | undefined;
+  #changing: Promise<void> | undefined;
+
+  /** @param command the gpioset that drives the line to a level */
+  constructor(command: (high: boolean) => string[], high: boolean) {
+    this.#command = command;
+    this.#wanted = high;
+    this.#hold(high);
+  }
+
+  set(high: boolean): void {
+    const failure = this.#failure;
+    this.#failure = undefined; // the next try may succeed: somebody may have freed the line
+    this.#wanted = high;
+    if (this.#holder?.high !== high) this.#changing ??= this.#change();
+    if (failure !== undefined) throw failure;
+  }
+
+  async close(): Promise<void> {
+    await this.#changing;
+    await this.#holder?.end();
+  }
+
+  /** One change at a time, and only the newest waits: a gpioset starts more slowly than levels may change. */
+  async #change(): Promise<void> {
+    try {
+      while (this.#holder?.high !== this.#wanted) {
+        await this.#holder?.end();
+        this.#hold(this.#wanted);
+      }
+    } catch (error) {
+      this.#failure = new Failure("failed", `gpioset: ${messageOf(error)}`, { cause: error });
+    }
+    this.#changing = undefined;
+  }
+
+  #hold(high: boolean): void {
+    const child = spawnGroup("/bin/sh", ["-c", HOLD, "sh", ...this.#command(high)], {
       stdio: ["pipe", "ignore", "pipe"],
     });
     let stderr = "";
     let ending = false;
-    held = level;
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr = (stderr + text).slice(-500)));
-    child.stdin.on("error", () => undefined); // it has ended
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr = (stderr + text).slice(-500)));
+    child.stdin?.on("error", () => undefined); // it has ended
     const ended = new Promise<void>((resolve) => {
-      child.once("error", (error) => {
-        held = undefined;
-        failed = new Failure("gpio_unavailable", `/bin/sh: ${error.message}`, { cause: error });
+      const finish = (failure: Failure | undefined): void => {
+        if (this.#holder === holder) this.#holder = undefined;
+        this.#failure = failure ?? this.#failure;
         resolve();
+      };
+      child.once("error", (error) => {
+        finish(new Failure("gpio_unavailable", `/bin/sh: ${error.message}`, { cause: error }));
       });
       child.once("close", () => {
-        held = undefined;
-        if (!ending || stderr !== "")
-          failed = new Failure("gpio_unavailable", stderr.trim() || "gpioset ended by itself");
-        resolve();
+        const failed = !ending || stderr !== "";
+        finish(
+          failed ? new Failure("gpio_unavailable", stderr.trim() || "gpioset ended by itself") : undefined,
+        );
       });
     });
-    end = async () => {
-      ending = true;
-      try {
-        if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-      } catch (error) {
-        if (systemCode(error) !== "ESRCH") throw error; // ESRCH: it has ended by itself
-      }
-      await ended;
+    const holder: Holder = {
+      high,
+      async end() {
+        ending = true;
+        signalGroup(child);
+        await ended;
+      },
     };
-  };
-  hold(wanted);
-
-  /** One change at a time, and only the newest waits: a gpioset takes longer to start than a level may last. */
-  const change = async (): Promise<void> => {
-    try {
-      while (held !== wanted) {
-        await end();
-        hold(wanted);
-      }
-    } catch (error) {
-      failed = new Failure("failed", `gpioset: ${messageOf(error)}`, { cause: error });
-    }
-    changing = undefined;
-  };
-
-  return {
-    set(level) {
-      const told = failed;
-      failed = undefined; // the line may be free by now
-      wanted = level;
-      if (held !== wanted) changing ??= change();
-      if (told !== undefined) throw told;
-    },
-    async close() {
-      await changing;
-      await end();
-    },
-  };
+    this.#holder = holder;
+  }
 }

@@ -1,38 +1,32 @@
+/**
+ * The kernel's watchdog: a device that resets the board unless it is fed. To open it is to arm it, so `check` reads
+ * only sysfs. All writes are synchronous: on a dead disk all of Node's file threads may hang, and feeding must
+ * not wait for them.
+ */
 import { accessSync, closeSync, constants, openSync, realpathSync, statSync, writeSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf, systemCode } from "../platform/failure.ts";
+import { readIfThere } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 
-/** What the kernel says of a watchdog in sysfs; a kernel without CONFIG_WATCHDOG_SYSFS says nothing. */
+/** A watchdog's state in sysfs; a kernel without CONFIG_WATCHDOG_SYSFS shows none of it. */
 export interface WatchdogFacts {
   /** Such as `Broadcom BCM2835 Watchdog timer`. */
   readonly identity: string | undefined;
   readonly timeoutS: number | undefined;
   /** It can't be stopped once it was opened. */
   readonly nowayout: boolean;
-  /** The last reset was its doing. */
+  /** The last reset came from this watchdog. */
   readonly causedReset: boolean;
-}
-
-/** A kernel watchdog that runs, and resets the board unless it is fed. */
-export interface KernelWatchdog {
-  readonly name: string;
-  /** Disarms it, where it can be. */
-  stop(): void;
-  /** Ends with one last feeding and leaves it armed, so that a shutdown that hangs is ended by it. */
-  leaveArmed(): void;
 }
 
 export interface KernelWatchdogOptions {
   /** Such as `/dev/watchdog`. */
   readonly device: string;
-  /** The root folder, `/` on a board: where sysfs is. */
-  readonly root: string;
   /** Whether the agent is well enough to feed. */
   readonly mayFeed: () => boolean;
-  readonly clock: Clock;
+  readonly world: World;
   readonly log: Log;
 }
 
@@ -41,11 +35,12 @@ const FEED = "\0";
 const MAGIC_CLOSE = "V";
 /** WDIOF_CARDRESET of linux/watchdog.h */
 const CARD_RESET = 0x20;
-/** Where the timeout is not known; the shortest that drivers have is a few seconds. */
+/** How often to feed when the timeout is not known; the shortest that drivers have is a few seconds. */
 const UNKNOWN_FEED_MS = 1000;
 
 /**
- * Reads what sysfs says, without opening the device, which would arm it.
+ * Reads a watchdog's state from sysfs.
+ * @param root the root folder, `/` on a board
  * @throws Failure when there is no such device
  */
 export async function watchdogFacts(device: string, root: string): Promise<WatchdogFacts> {
@@ -58,83 +53,102 @@ export async function watchdogFacts(device: string, root: string): Promise<Watch
   } catch (error) {
     throw error instanceof Failure ? error : openFailure(device, error);
   }
-  // /dev/watchdog is the first one under its old name (drivers/watchdog/watchdog_dev.c).
+  // /dev/watchdog is the old name of the first watchdog (drivers/watchdog/watchdog_dev.c).
   const folder = join(root, "sys/class/watchdog", name === "watchdog" ? "watchdog0" : name);
-  const read = async (file: string): Promise<string | undefined> => {
-    try {
-      return (await readFile(join(folder, file), "utf8")).trim();
-    } catch (error) {
-      if (systemCode(error) === undefined) throw error;
-      return undefined;
-    }
-  };
+  const read = async (file: string): Promise<string | undefined> =>
+    (await readIfThere(join(folder, file)))?.trim();
   const timeoutS = Number(await read("timeout"));
   return {
     identity: await read("identity"),
-    timeoutS: timeoutS > 0 ? timeoutS : undefined, // false for NaN, too
+    timeoutS: timeoutS > 0 ? timeoutS : undefined, // false for NaN too
     nowayout: (await read("nowayout")) === "1",
     causedReset: (Number(await read("bootstatus")) & CARD_RESET) !== 0,
   };
 }
 
-/** `/dev/watchdog (Broadcom BCM2835 Watchdog timer), 15 s` */
+/** For people: `/dev/watchdog (Broadcom BCM2835 Watchdog timer), 15 s`. */
 export function describeWatchdog(device: string, { identity, timeoutS, nowayout }: WatchdogFacts): string {
   const timeout = timeoutS === undefined ? "timeout not known" : `${timeoutS} s`;
   return `${device}${identity === undefined ? "" : ` (${identity})`}, ${timeout}${nowayout ? ", can't be stopped" : ""}`;
 }
 
-/**
- * Opens the watchdog, which arms it, and feeds it at a third of its timeout while `mayFeed` says so.
- * The timeout is the driver's: to change it takes an ioctl, which Node.js has not.
- * @throws Failure when it can't be opened
- */
-export async function openKernelWatchdog(options: KernelWatchdogOptions): Promise<KernelWatchdog> {
-  const { device, clock, log } = options;
-  const facts = await watchdogFacts(device, options.root);
-  if (facts.causedReset) log.warn("the board was reset by this watchdog", { device });
-  const name = describeWatchdog(device, facts);
-  const feedMs = facts.timeoutS === undefined ? UNKNOWN_FEED_MS : (facts.timeoutS * 1000) / 3;
-  let cancel = (): void => undefined;
-  let file: number;
+/** A kernel watchdog that is armed, and resets the board unless it is fed. */
+export class KernelWatchdog {
+  /** For people: the device, its driver and its timeout. */
+  readonly name: string;
+  readonly #options: KernelWatchdogOptions;
+  readonly #facts: WatchdogFacts;
+  readonly #file: number;
+  readonly #feedMs: number;
+  #problem: string | undefined;
+  #cancelFeeding = (): void => undefined;
+
+  private constructor(options: KernelWatchdogOptions, facts: WatchdogFacts, file: number) {
+    this.#options = options;
+    this.#facts = facts;
+    this.#file = file;
+    this.#feedMs = facts.timeoutS === undefined ? UNKNOWN_FEED_MS : (facts.timeoutS * 1000) / 3;
+    this.name = describeWatchdog(options.device, facts);
+  }
+
+  /**
+   * Arms the watchdog, and feeds it at a third of its timeout while `mayFeed` allows it. The timeout is the
+   * driver's: it is changed by an ioctl, and Node.js has no ioctl.
+   * @throws Failure when it can't be opened
+   */
+  static async open(options: KernelWatchdogOptions): Promise<KernelWatchdog> {
+    const { device, world, log } = options;
+    const facts = await watchdogFacts(device, world.root);
+    if (facts.causedReset) log.warn("the board was reset by this watchdog", { device });
+    const watchdog = new KernelWatchdog(options, facts, openForWriting(device));
+    watchdog.#feed();
+    const feedS = Math.round(watchdog.#feedMs / 100) / 10;
+    log.info("the kernel watchdog is armed", { watchdog: watchdog.name, feed_s: feedS });
+    return watchdog;
+  }
+
+  /** Disarms it, if the driver allows that. */
+  stop(): void {
+    this.#cancelFeeding();
+    this.#write(MAGIC_CLOSE);
+    closeSync(this.#file);
+    if (this.#facts.nowayout)
+      this.#options.log.warn(
+        `${this.#options.device} can't be stopped: it resets the board unless the agent starts again in time`,
+      );
+  }
+
+  /** Feeds it once more and leaves it armed, so that it ends a shutdown that hangs. */
+  leaveArmed(): void {
+    this.#cancelFeeding();
+    this.#write(FEED);
+    closeSync(this.#file);
+  }
+
+  #feed(): void {
+    if (this.#options.mayFeed()) this.#write(FEED);
+    this.#cancelFeeding = this.#options.world.clock.after(this.#feedMs, () => this.#feed());
+  }
+
+  #write(bytes: string): void {
+    try {
+      writeSync(this.#file, bytes);
+      this.#problem = undefined;
+    } catch (error) {
+      const problem = messageOf(error);
+      const { device, log } = this.#options;
+      if (this.#problem !== problem) log.error(`${device} can't be fed: ${problem}`);
+      this.#problem = problem;
+    }
+  }
+}
+
+function openForWriting(device: string): number {
   try {
-    file = openSync(device, constants.O_WRONLY | constants.O_NONBLOCK);
+    return openSync(device, constants.O_WRONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw openFailure(device, error);
   }
-  let problem: string | undefined;
-
-  /** Synchronous: on a dead disk all of Node's file threads may hang, which this must not wait for. */
-  const write = (bytes: string): void => {
-    try {
-      writeSync(file, bytes);
-      problem = undefined;
-    } catch (error) {
-      if (problem !== messageOf(error)) log.error(`${device} can't be fed: ${messageOf(error)}`);
-      problem = messageOf(error);
-    }
-  };
-  const feed = (): void => {
-    if (options.mayFeed()) write(FEED);
-    cancel = clock.after(feedMs, feed);
-  };
-  feed();
-  log.info("the kernel watchdog is armed", { watchdog: name, feed_s: Math.round(feedMs / 100) / 10 });
-
-  return {
-    name,
-    stop() {
-      cancel();
-      write(MAGIC_CLOSE);
-      closeSync(file);
-      if (facts.nowayout)
-        log.warn(`${device} can't be stopped: it resets the board unless the agent starts again in time`);
-    },
-    leaveArmed() {
-      cancel();
-      write(FEED);
-      closeSync(file);
-    },
-  };
 }
 
 function openFailure(device: string, error: unknown): Failure {

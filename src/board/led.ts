@@ -1,86 +1,93 @@
+/**
+ * An LED of the board (Documentation/leds/leds-class.rst in the kernel), which blinks to show which board this is.
+ * The kernel forgets a trigger's settings when the trigger changes, so they are read before and written back after.
+ */
 import { constants } from "node:fs";
 import { access, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { sleep, type Clock } from "../platform/clock.ts";
+import { sleep } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import type { World } from "../platform/world.ts";
 
-export interface LedDeps {
-  /** The root folder, `/` on a board. */
-  readonly root: string;
-  readonly clock: Clock;
-}
-
-/** An LED that the kernel shows (Documentation/leds/leds-class.rst). */
-export interface Led {
-  /** How the kernel names it. */
-  readonly name: string;
-  /**
-   * Blinks for that long, then does again what it did before; also when the signal ends it early.
-   * @throws Failure when it can't be written
-   */
-  blink(forMs: number, signal: AbortSignal): Promise<void>;
-}
-
-/** On for so long, and off for so long: two blinks a second, which no heartbeat looks like. */
+/** How long it is on, and off: two blinks a second, unlike any heartbeat. */
 const HALF_PERIOD_MS = 250;
-/** What every LED has; all other files are its trigger's settings, which are lost with the trigger. */
+/** Files that every LED has; the others are its trigger's settings. */
 const COMMON = new Set(["brightness", "brightness_hw_changed", "max_brightness", "trigger", "uevent"]);
 
-/** @throws Failure naming the LED and the ones that are there, or what keeps it from being written */
-export async function openLed(name: string, { root, clock }: LedDeps): Promise<Led> {
-  const leds = join(root, "sys/class/leds");
-  const folder = join(leds, name);
-  const path = (file: string): string => join(folder, file);
-  const read = async (file: string): Promise<string> => (await readFile(path(file), "utf8")).trim();
-  const write = async (file: string, text: string): Promise<void> => {
-    try {
-      await writeFile(path(file), text);
-    } catch (error) {
-      throw ledFailure(name, error);
-    }
-  };
+export class Led {
+  /** The kernel's name for it. */
+  readonly name: string;
+  readonly #folder: string;
+  readonly #world: World;
 
-  try {
-    await access(path("brightness"), constants.W_OK);
-    await access(path("trigger"), constants.W_OK);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") throw await unknownLed(name, leds);
-    throw ledFailure(name, error);
+  private constructor(name: string, folder: string, world: World) {
+    this.name = name;
+    this.#folder = folder;
+    this.#world = world;
   }
 
-  /** @returns what puts things back */
-  const takeOver = async (): Promise<() => Promise<void>> => {
-    const trigger = activeTrigger(await read("trigger"));
-    const brightness = await read("brightness");
-    const settings = trigger === "none" ? [] : await triggerSettings(folder);
-    await write("trigger", "none");
+  /** @throws Failure that names the LED and those that are there, or why it can't be written */
+  static async open(name: string, world: World): Promise<Led> {
+    const leds = join(world.root, "sys/class/leds");
+    const folder = join(leds, name);
+    try {
+      await access(join(folder, "brightness"), constants.W_OK);
+      await access(join(folder, "trigger"), constants.W_OK);
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") throw await unknownLed(name, leds);
+      throw ledFailure(name, error);
+    }
+    return new Led(name, folder, world);
+  }
+
+  /**
+   * Blinks for a time, then puts back what the LED did before; also when the signal ends it early.
+   * @throws Failure when it can't be written
+   */
+  async blink(forMs: number, signal: AbortSignal): Promise<void> {
+    const on = await this.#read("max_brightness");
+    const putBack = await this.#takeOver();
+    try {
+      for (let spentMs = 0; spentMs < forMs; spentMs += HALF_PERIOD_MS) {
+        await this.#write("brightness", spentMs % (2 * HALF_PERIOD_MS) === 0 ? on : "0");
+        const leftMs = Math.min(HALF_PERIOD_MS, forMs - spentMs);
+        await sleep(this.#world.clock, leftMs, signal).catch(() => undefined); // aborted: see the next line
+        if (signal.aborted) break;
+      }
+    } finally {
+      await putBack();
+    }
+  }
+
+  /** Turns the trigger off. @returns what puts everything back */
+  async #takeOver(): Promise<() => Promise<void>> {
+    const trigger = activeTrigger(await this.#read("trigger"));
+    const brightness = await this.#read("brightness");
+    const settings = trigger === "none" ? [] : await triggerSettings(this.#folder);
+    await this.#write("trigger", "none");
     return async () => {
       if (trigger === "none") {
-        await write("brightness", brightness);
+        await this.#write("brightness", brightness);
         return;
       }
-      await write("trigger", trigger);
-      // Some can only be read, or not at all times; the LED works without.
-      for (const [file, text] of settings) await writeFile(path(file), text).catch(() => undefined);
+      await this.#write("trigger", trigger);
+      // Some settings can only be read, or not written at all times; the LED works without them.
+      for (const [file, text] of settings)
+        await writeFile(join(this.#folder, file), text).catch(() => undefined);
     };
-  };
+  }
 
-  return {
-    name,
-    async blink(forMs, signal) {
-      const on = await read("max_brightness");
-      const putBack = await takeOver();
-      try {
-        for (let spentMs = 0; spentMs < forMs; spentMs += HALF_PERIOD_MS) {
-          await write("brightness", spentMs % (2 * HALF_PERIOD_MS) === 0 ? on : "0");
-          await sleep(clock, Math.min(HALF_PERIOD_MS, forMs - spentMs), signal).catch(() => undefined);
-          if (signal.aborted) break;
-        }
-      } finally {
-        await putBack();
-      }
-    },
-  };
+  async #read(file: string): Promise<string> {
+    return (await readFile(join(this.#folder, file), "utf8")).trim();
+  }
+
+  async #write(file: string, text: string): Promise<void> {
+    try {
+      await writeFile(join(this.#folder, file), text);
+    } catch (error) {
+      throw ledFailure(this.name, error);
+    }
+  }
 }
 
 /** The kernel lists all triggers, and puts the active one in brackets. */
@@ -95,7 +102,7 @@ async function triggerSettings(folder: string): Promise<[file: string, text: str
     try {
       settings.push([entry.name, await readFile(join(folder, entry.name), "utf8")]);
     } catch {
-      // One that can only be written, such as a shot of the trigger "oneshot": nothing to keep.
+      // It can only be written, such as the file `shot` of the trigger "oneshot": there is nothing to keep.
     }
   }
   return settings;

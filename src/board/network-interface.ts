@@ -1,3 +1,7 @@
+/**
+ * Which network interface traffic uses: for a socket that is open, and for a host that is not connected yet. The
+ * hub shows it, and nothing is sent to find it out.
+ */
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
@@ -5,7 +9,7 @@ import { networkInterfaces } from "node:os";
 
 /**
  * The network interface an address of this board belongs to.
- * @param localAddress a socket's own IP address; IPv4 may come mapped into IPv6, and IPv6 with its zone
+ * @param localAddress a socket's own IP address; IPv4 may be mapped into IPv6, and IPv6 may have its zone
  * @param interfaces of the board; the system's when not given
  */
 export function interfaceOf(localAddress: string, interfaces = networkInterfaces()): string | undefined {
@@ -17,12 +21,12 @@ export function interfaceOf(localAddress: string, interfaces = networkInterfaces
   return owner?.[0];
 }
 
-/** Any will do: nothing is sent. */
+/** Any port would do: nothing is sent. */
 const DISCARD_PORT = 9;
 
 /**
- * The network interface by which this board would reach a host now, as a socket without a connection tells it.
- * @throws the system's error when the name is not known or there is no way to it
+ * The network interface by which this board would reach a host now, found by a UDP socket that sends nothing.
+ * @throws the system's error when the name is not known or no route leads there
  */
 export async function interfaceTowards(host: string): Promise<string | undefined> {
   const { address, family } = await lookup(host);

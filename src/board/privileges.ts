@@ -1,3 +1,7 @@
+/**
+ * What an agent that is not root needs beyond its files, so that `check` and the start name it before the first reboot
+ * fails. Files that can't be opened are reported where they are used.
+ */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
@@ -7,8 +11,7 @@ import { systemCode } from "../platform/failure.ts";
 const CAPABILITIES = { CAP_SYS_BOOT: 22n, CAP_SYS_TIME: 25n } as const;
 
 /**
- * What the agent is not permitted to do of what its configuration has it do, as one line each.
- * Files that may not be used are told of by whatever uses them.
+ * Lists, one line each, what the configuration wants and the system does not permit the agent to do.
  * @param root the root folder, `/` on a board
  */
 export function missingPrivileges(
@@ -27,7 +30,7 @@ export function missingPrivileges(
   return missing;
 }
 
-/** Of this process (proc(5), `CapEff`); all of them where the system doesn't say. */
+/** This process's (proc(5), `CapEff`); all of them where the system does not list any. */
 function effectiveCapabilities(root: string): bigint {
   let status = "";
   try {

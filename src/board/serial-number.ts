@@ -1,21 +1,24 @@
-import { readFile } from "node:fs/promises";
+/**
+ * The board's own serial number, which names the device when neither the configuration nor a certificate does.
+ */
 import { join } from "node:path";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
-import { Failure, systemCode } from "../platform/failure.ts";
+import { Failure } from "../platform/failure.ts";
+import { readIfThere } from "../platform/files.ts";
 
 const BOARDID_TIMEOUT_MS = 5000;
 
 /**
- * The first serial number the board has of its own: device tree, cpuinfo, nerves' boardid, machine-id.
- * Placeholders, as of boards whose fuses were never burnt, don't count: a fleet would share them.
+ * The first serial number that the board has: device tree, cpuinfo, nerves' boardid, machine-id.
+ * Placeholders don't count: boards whose fuses were never burnt have them, and a whole fleet would share a name.
  * @param root the root folder, `/` on a board
  */
 export async function serialNumber(root: string, clock: Clock): Promise<string | undefined> {
-  const read = async (path: string): Promise<string> => readText(join(root, path));
+  const read = async (path: string): Promise<string | undefined> => readIfThere(join(root, path));
   const sources = [
     async () => read("proc/device-tree/serial-number"),
-    async () => /^Serial[ \t]*:[ \t]*(\S+)$/m.exec(await read("proc/cpuinfo"))?.[1],
+    async () => /^Serial[ \t]*:[ \t]*(\S+)$/m.exec((await read("proc/cpuinfo")) ?? "")?.[1],
     async () => boardid(join(root, "usr/bin/boardid"), clock),
     async () => read("etc/machine-id"),
   ];
@@ -25,15 +28,6 @@ export async function serialNumber(root: string, clock: Clock): Promise<string |
     if (!/^(0*|uninitialized)$/.test(serial)) return serial;
   }
   return undefined;
-}
-
-async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error;
-    return ""; // missing, or not readable here: the next source may do
-  }
 }
 
 /** https://github.com/nerves-project/boardid knows many boards' EEPROMs and fuses. */

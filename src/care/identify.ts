@@ -2,7 +2,7 @@
  * Shows which of many boards this one is, when somebody at the hub asks: through every configured means at once,
  * LED, command and application. One that fails does not keep the others from showing it.
  */
-import { openLed } from "../board/led.ts";
+import { Led } from "../board/led.ts";
 import type { Config } from "../config/schema.ts";
 import type { ControlServer } from "../control/server.ts";
 import { failedEnd } from "../platform/command.ts";
@@ -39,7 +39,7 @@ export class Identify {
   async start(): Promise<void> {
     if (this.#config.led === "") return;
     try {
-      await openLed(this.#config.led, this.#world);
+      await Led.open(this.#config.led, this.#world);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       this.#log.error(`identify.led can't be used: ${error.message}`);
@@ -64,7 +64,7 @@ export class Identify {
 
   async #blink(): Promise<void> {
     const { durationMs } = this.#config;
-    const led = await openLed(this.#config.led, this.#world);
+    const led = await Led.open(this.#config.led, this.#world);
     this.#log.info("the LED shows which board this is", { led: led.name, seconds: durationMs / 1000 });
     await led.blink(durationMs, this.#stop.signal);
   }

@@ -3,8 +3,8 @@
  * that is the way out of states that no code of the agent can leave, and never a way to punish a bad network,
  * which a reset does not bring back.
  */
-import { type GpioWatchdog, openGpioWatchdog } from "../board/gpio-watchdog.ts";
-import { type KernelWatchdog, openKernelWatchdog } from "../board/kernel-watchdog.ts";
+import { GpioWatchdog } from "../board/gpio-watchdog.ts";
+import { KernelWatchdog } from "../board/kernel-watchdog.ts";
 import type { Config } from "../config/schema.ts";
 import type { Cancel } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
@@ -95,12 +95,11 @@ export class Watchdogs {
    * the agent works without.
    */
   async start(health: () => AgentHealth): Promise<void> {
-    const { clock, root, run: runCommand } = this.#world;
     const { device, gpio: config } = this.#config;
-    const common = { clock, root, runCommand, log: this.#log, mayFeed: () => this.#starving === undefined };
+    const common = { world: this.#world, log: this.#log, mayFeed: () => this.#starving === undefined };
     if (device !== "") {
       try {
-        this.#kernel = await openKernelWatchdog({ ...common, device });
+        this.#kernel = await KernelWatchdog.open({ ...common, device });
         this.#names.push(this.#kernel.name);
       } catch (error) {
         this.#noteProblem(error);
@@ -108,7 +107,7 @@ export class Watchdogs {
     }
     if (config.line !== "") {
       try {
-        this.#gpio = await openGpioWatchdog({ ...common, config });
+        this.#gpio = await GpioWatchdog.open({ ...common, config });
         this.#names.push(this.#gpio.name);
       } catch (error) {
         this.#gpioProblem = this.#noteProblem(error);

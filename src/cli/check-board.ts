@@ -4,11 +4,11 @@
  */
 import { findLine } from "../board/gpio-line.ts";
 import { describeWatchdog, watchdogFacts } from "../board/kernel-watchdog.ts";
-import { openLed } from "../board/led.ts";
+import { Led } from "../board/led.ts";
 import { missingPrivileges } from "../board/privileges.ts";
 import type { Config } from "../config/schema.ts";
 import { systemClock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
+import { systemWorld } from "../platform/world.ts";
 import { ownAccount } from "../remote/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 import type { CheckReport } from "./check-report.ts";
@@ -45,7 +45,7 @@ async function checkKernelWatchdog({ watchdog: { device } }: Config, report: Che
 async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: CheckReport): Promise<void> {
   if (gpio.line === "") return;
   try {
-    const found = await findLine(gpio.line, { root: "/", clock: systemClock, runCommand });
+    const found = await findLine(gpio.line, systemWorld);
     const user = await found.user();
     report.add("ok", "GPIO watchdog", found.name);
     if (user !== undefined)
@@ -62,7 +62,7 @@ async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: CheckRe
 async function checkLed({ identify: { led } }: Config, report: CheckReport): Promise<void> {
   if (led === "") return;
   try {
-    report.add("ok", "LED", (await openLed(led, { root: "/", clock: systemClock })).name);
+    report.add("ok", "LED", (await Led.open(led, systemWorld)).name);
   } catch (error) {
     report.fail("LED", "identify.led", error);
   }

@@ -3,9 +3,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openClockGuard, type ClockGuard } from "../../src/board/clock-guard.ts";
+import { ClockGuard } from "../../src/board/clock-guard.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { recordingLog } from "./recording-log.ts";
 
 const HOUR_MS = 3_600_000;
@@ -31,26 +32,28 @@ class Board {
 
   async start(): Promise<ClockGuard> {
     const { clock } = this;
-    const guard = await openClockGuard({
+    const guard = await ClockGuard.open({
       stateDir: this.stateDir,
       enabled: this.enabled,
       buildDateMs: BUILT_MS,
-      clock,
-      root: this.root,
-      runCommand: async (command) => {
-        const words = typeof command === "string" ? [command] : command;
-        this.commands.push(words.join(" "));
-        if (this.dateEnds === undefined) throw new Failure("unavailable", "date: not found");
-        if (this.dateEnds === 0) clock.jump(Number(words[2]?.slice(1)) * 1000 - clock.now());
-        const stderr = this.dateEnds === 0 ? "" : "date: cannot set date: Operation not permitted\n";
-        return Promise.resolve({
-          exitCode: this.dateEnds,
-          stdout: "",
-          stdoutBytes: Buffer.alloc(0),
-          stderr,
-          timedOut: false,
-        });
-      },
+      world: testWorld({
+        clock,
+        root: this.root,
+        run: async (command) => {
+          const words = typeof command === "string" ? [command] : command;
+          this.commands.push(words.join(" "));
+          if (this.dateEnds === undefined) throw new Failure("unavailable", "date: not found");
+          if (this.dateEnds === 0) clock.jump(Number(words[2]?.slice(1)) * 1000 - clock.now());
+          const stderr = this.dateEnds === 0 ? "" : "date: cannot set date: Operation not permitted\n";
+          return Promise.resolve({
+            exitCode: this.dateEnds,
+            stdout: "",
+            stdoutBytes: Buffer.alloc(0),
+            stderr,
+            timedOut: false,
+          });
+        },
+      }),
       log: recordingLog(this.lines),
     });
     this.#guards.push(guard);

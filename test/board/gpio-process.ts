@@ -4,10 +4,10 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import { openGpioWatchdog } from "../../src/board/gpio-watchdog.ts";
-import { runCommand } from "../../src/platform/command.ts";
+import { GpioWatchdog } from "../../src/board/gpio-watchdog.ts";
 import { messageOf } from "../../src/platform/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { recordingLog } from "./recording-log.ts";
 
 const [line = "", mode = "toggle", polarity = "high", user = "root"] = process.argv.slice(2);
@@ -19,7 +19,7 @@ let well = true;
 
 try {
   if (user !== "root") process.setuid?.(user);
-  const watchdog = await openGpioWatchdog({
+  const watchdog = await GpioWatchdog.open({
     config: {
       line,
       activeLow: polarity === "low",
@@ -28,9 +28,7 @@ try {
       pulseMs: 200,
     },
     mayFeed: () => well,
-    root: "/",
-    clock,
-    runCommand,
+    world: testWorld({ clock }),
     log: recordingLog(lines),
   });
   process.stdout.write(`${watchdog.name}\ndirection: ${read("direction")}\n`);

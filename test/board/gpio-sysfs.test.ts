@@ -8,7 +8,7 @@ import { findLine, type FoundLine } from "../../src/board/gpio-line.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { PATIENCE_MS } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
-import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 describe("a GPIO line in sysfs", () => {
   let root: string;
@@ -26,11 +26,10 @@ describe("a GPIO line in sysfs", () => {
       await writeFile(join(folder, file), `${value}\n`);
   };
   const find = async (line: string): Promise<FoundLine> =>
-    findLine(line, {
-      root,
-      clock: new FakeClock(),
-      runCommand: async () => Promise.reject(new Failure("unavailable", "gpioset: not found")),
-    });
+    findLine(
+      line,
+      testWorld({ root, run: async () => Promise.reject(new Failure("unavailable", "gpioset: not found")) }),
+    );
 
   for (const [kernel, base] of [
     ["of old", 0],

@@ -7,9 +7,9 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import type { GpioLine } from "../../src/board/gpio-chip.ts";
 import { findLine } from "../../src/board/gpio-line.ts";
 import { systemClock } from "../../src/platform/clock.ts";
-import { runCommand } from "../../src/platform/command.ts";
 import { eventually } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
+import { testWorld } from "../platform/world.ts";
 
 /**
  * The words of both versions, as their manuals have them. A gpioset holds its line for as long as it runs:
@@ -53,7 +53,7 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
       process.env["PATH"] = path;
       await rm(dir, { recursive: true });
     });
-    const find = async () => findLine("GPIO17", { root: dir, clock: systemClock, runCommand });
+    const find = async () => findLine("GPIO17", testWorld({ root: dir, clock: systemClock }));
     /** The process that holds the line, and what it was told. */
     const holder = (): { pid: number; told: string } => {
       const [pid = "", ...told] = existsSync(join(dir, "held"))

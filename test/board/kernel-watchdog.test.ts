@@ -5,9 +5,10 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openKernelWatchdog, type KernelWatchdog } from "../../src/board/kernel-watchdog.ts";
+import { KernelWatchdog } from "../../src/board/kernel-watchdog.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { recordingLog } from "./recording-log.ts";
 
 describe("the kernel's watchdog", () => {
@@ -40,7 +41,12 @@ describe("the kernel's watchdog", () => {
     for (const [name, value] of Object.entries(values)) await writeFile(join(folder, name), `${value}\n`);
   };
   const open = async (path = device): Promise<KernelWatchdog> =>
-    openKernelWatchdog({ device: path, root, mayFeed: () => well, clock, log: recordingLog(lines) });
+    KernelWatchdog.open({
+      device: path,
+      mayFeed: () => well,
+      world: testWorld({ root, clock }),
+      log: recordingLog(lines),
+    });
   /** What was written since the last look; `undefined`: nothing, and it is still open. */
   const written = (): string | undefined => {
     const buffer = Buffer.alloc(100);

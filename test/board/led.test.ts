@@ -4,10 +4,11 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openLed, type Led } from "../../src/board/led.ts";
+import { Led } from "../../src/board/led.ts";
 import { eventually } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 describe("an LED", () => {
   let root: string;
@@ -25,7 +26,7 @@ describe("an LED", () => {
     for (const [name, text] of Object.entries({ max_brightness: "255\n", ...files }))
       await writeFile(file(name), text);
   };
-  const open = async (name = "ACT"): Promise<Led> => openLed(name, { root, clock });
+  const open = async (name = "ACT"): Promise<Led> => Led.open(name, testWorld({ root, clock }));
 
   it("blinks twice a second for as long as was said, and has its brightness back", async () => {
     await led({ brightness: "40\n", trigger: "[none] mmc0 timer\n" });
@@ -70,8 +71,8 @@ describe("an LED", () => {
     await led({ brightness: "0\n", trigger: "[none]\n" });
     await chmod(root, 0o755);
     const module = join(import.meta.dirname, "../../src/board/led.ts");
-    const open = `openLed("ACT", ${JSON.stringify({ root })})`;
-    const code = `import { openLed } from "${module}"; process.setuid(65534);
+    const open = `Led.open("ACT", ${JSON.stringify({ root })})`;
+    const code = `import { Led } from "${module}"; process.setuid(65534);
       ${open}.catch((error) => console.log(error.kind, error.message));`;
     const program = ["--import", "tsx", "--input-type=module", "-e", code];
     const { stdout, stderr } = spawnSync(process.execPath, program, { encoding: "utf8" });
