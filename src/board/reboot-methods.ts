@@ -1,9 +1,14 @@
+/**
+ * The ways to reboot the board, each by itself: the external watchdog, the system's `reboot`, and the kernel's sysrq,
+ * which needs neither init nor a disk. reboot-sequence.ts tries them in order.
+ */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import { type Clock, sleep } from "../platform/clock.ts";
-import { failedEnd, type runCommand } from "../platform/command.ts";
+import { sleep } from "../platform/clock.ts";
+import { failedEnd } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
+import type { World } from "../platform/world.ts";
 
 /** One way to reboot the board. */
 export interface RebootMethod {
@@ -12,23 +17,19 @@ export interface RebootMethod {
   /**
    * Asks for the reboot. It may take effect later, or end this process before it returns.
    * @param timeoutMs when the next method is tried
-   * @param signal aborted when the agent has been told to end
-   * @throws Failure when it is plain that this way leads nowhere
+   * @param signal aborted when the agent is ended
+   * @throws Failure when this method can't have an effect
    */
   attempt(timeoutMs: number, signal: AbortSignal): Promise<void>;
 }
 
-/** What the methods act on. */
 export interface RebootDeps {
-  readonly clock: Clock;
-  readonly runCommand: typeof runCommand;
+  readonly world: World;
   /** Makes the external watchdog reset the board. @throws Failure when there is none that could */
   readonly resetByGpio: (signal: AbortSignal) => Promise<void>;
-  /** The root folder, `/` on a board. */
-  readonly root: string;
 }
 
-/** The configured methods in their order, and sysrq at last. */
+/** The configured methods in their order, then sysrq. */
 export function rebootMethods(
   config: Pick<Config["reboot"], "methods" | "command">,
   deps: RebootDeps,
@@ -51,27 +52,28 @@ function bySystem(
   return [byCommand(asked, deps), byCommand(["reboot", "-f"], deps)];
 }
 
-function byCommand(command: string | readonly string[], deps: RebootDeps): RebootMethod {
+function byCommand(command: string | readonly string[], { world }: RebootDeps): RebootMethod {
+  const { clock, run } = world;
   const name = typeof command === "string" ? command : command.join(" ");
   return {
     name,
-    // Without the signal: when the agent is told to end, this command is what the system ends for.
+    // Without the signal: the system that goes down by this command ends the agent, which must not end the command.
     async attempt(timeoutMs) {
-      const result = await deps.runCommand(command, { clock: deps.clock, timeoutMs });
+      const result = await run(command, { clock, timeoutMs });
       if (result.exitCode !== 0)
         throw new Failure("command_failed", `${name} ${failedEnd(result, timeoutMs)}`);
     },
   };
 }
 
-/** Most time that the kernel is given to sync, then to remount read-only, before it reboots. */
+/** How long the kernel gets at most to sync, and again to remount read-only, before it reboots. */
 const SYSRQ_PAUSE_MS = 2000;
 
 /**
  * Kernel documentation, admin-guide/sysrq.rst: `s` syncs and `u` remounts read-only, both in the
  * background; `b` reboots at once. The trigger works for root whatever `kernel.sysrq` allows on a keyboard.
  */
-function bySysrq({ clock, root }: RebootDeps): RebootMethod {
+function bySysrq({ world: { clock, root } }: RebootDeps): RebootMethod {
   const trigger = join(root, "proc/sysrq-trigger");
   return {
     name: "sysrq",
@@ -86,7 +88,7 @@ function bySysrq({ clock, root }: RebootDeps): RebootMethod {
   };
 }
 
-/** Synchronous: on a dead disk all of Node's file threads may hang, which this must not wait for. */
+/** Synchronous: on a dead disk all of Node's file threads may hang, and this must not wait for them. */
 function press(key: "s" | "u" | "b", trigger: string): void {
   try {
     const file = openSync(trigger, constants.O_WRONLY | constants.O_APPEND);

@@ -6,7 +6,7 @@
  */
 import { EventEmitter } from "node:events";
 import { rebootMethods } from "../board/reboot-methods.ts";
-import { reboot } from "../board/reboot.ts";
+import { reboot } from "../board/reboot-sequence.ts";
 import type { Config } from "../config/schema.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
@@ -41,8 +41,6 @@ export interface RunningAgent {
   endChildren(): Promise<void>;
 }
 
-/** A reboot does not wait longer for the hub to have read the last messages. */
-const FLUSH_MS = 2000;
 /** More than a starving watchdog takes: the longest usual time-out is four minutes (x86 boards). */
 const STARVING_MS = 300_000;
 
@@ -91,7 +89,7 @@ export class Rebooter extends EventEmitter<RebooterEvents> {
 
   async #run(reason: string): Promise<void> {
     const { config, boot, firmware, hub, watchdogs } = this.#options;
-    const { clock, run, root } = this.#world;
+    const { clock } = this.#world;
     const log = this.#log;
     const { signal } = this.#stop;
     try {
@@ -102,18 +100,18 @@ export class Rebooter extends EventEmitter<RebooterEvents> {
       await reboot({
         reason,
         methods: rebootMethods(config, {
-          ...{ clock, runCommand: run, root },
+          world: this.#world,
           resetByGpio: async (stop) => watchdogs.resetByGpio(stop),
         }),
         graceMs: config.graceMs,
         escalateMs: config.escalateMs,
-        async flush() {
+        async flush(timeoutMs) {
           hub.send({ event: "rebooting", payload: {} });
-          await hub.flush(FLUSH_MS);
+          await hub.flush(timeoutMs);
         },
         endChildren: async () => this.#agent?.endChildren(),
         onMethod: (method) => void boot.note(reason, method), // logs its own failures
-        ...{ clock, log, runCommand: run, signal },
+        ...{ world: this.#world, log, signal },
       });
     } catch (error) {
       log.error(messageOf(error));

@@ -4,13 +4,14 @@ import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { reboot, type RebootOptions } from "../../src/board/reboot.ts";
+import { reboot, type RebootOptions } from "../../src/board/reboot-sequence.ts";
 import { rebootMethods } from "../../src/board/reboot-methods.ts";
 import type { Config } from "../../src/config/schema.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { recordingLog } from "./recording-log.ts";
 
 const SYSCALL: Pick<Config["reboot"], "methods" | "command"> = { methods: ["syscall"], command: "" };
@@ -56,13 +57,11 @@ class Board {
   /** Reboots, and lets time pass until that has settled; children that end are waited for. */
   async reboot(config = SYSCALL, change: Partial<RebootOptions> = {}): Promise<void> {
     const { clock, lines } = this;
-    const runCommand = this.#runCommand;
+    const world = testWorld({ clock, run: this.#runCommand, root: this.#root });
     const rebooting = reboot({
       reason: "the update is installed",
       methods: rebootMethods(config, {
-        clock,
-        runCommand,
-        root: this.#root,
+        world,
         resetByGpio: async () => {
           this.note("gpio-watchdog");
           if (this.gpioProblem !== undefined) throw this.gpioProblem;
@@ -77,9 +76,8 @@ class Board {
       },
       endChildren: async () => Promise.resolve(),
       onMethod: (name) => this.methods.push(name),
-      clock,
+      world,
       log: recordingLog(lines),
-      runCommand,
       signal: this.end.signal,
       ...change,
     });

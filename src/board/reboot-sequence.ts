@@ -1,10 +1,15 @@
-import { type Clock, sleep } from "../platform/clock.ts";
-import type { runCommand } from "../platform/command.ts";
+/**
+ * One reboot from beginning to end: report to the hub, end the children, sync the disks, then try each method
+ * (reboot-methods.ts) until the board goes down. Each step has a time limit: a dead link, a disk that hangs or a
+ * `reboot` that never returns once kept boards up for ever.
+ */
+import { sleep } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { RebootMethod } from "./reboot-methods.ts";
 
-/** What the hub's last words may take. */
+/** How long a reboot waits for the hub to have read the last messages. */
 const FLUSH_MS = 2000;
 
 export interface RebootOptions {
@@ -14,24 +19,22 @@ export interface RebootOptions {
   readonly methods: readonly RebootMethod[];
   /** For `flush`, the children and the disks together: a dead link or disk can't hold the reboot longer. */
   readonly graceMs: number;
-  /** What each method is given until the next one is tried. */
+  /** How long a method has until the next one is tried. */
   readonly escalateMs: number;
-  /** Tells the hub. */
-  readonly flush: () => Promise<void>;
-  /** Ends the agent's children, so that they have written all before the disks are synced. */
+  /** Reports to the hub, and waits at most `timeoutMs` for that to be read. */
+  readonly flush: (timeoutMs: number) => Promise<void>;
+  /** Ends the agent's children, so that they have written everything before the disks are synced. */
   readonly endChildren: () => Promise<void>;
   /** Called before a method is tried. */
   readonly onMethod: (name: string) => void;
-  readonly clock: Clock;
+  readonly world: World;
   readonly log: Log;
-  readonly runCommand: typeof runCommand;
-  /** Aborted when the agent is told to end: then the system is going down, or somebody decided otherwise. */
+  /** Aborted when the agent is ended: then the system goes down, or somebody decided otherwise. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Reboots the board: tells the hub, ends the children, syncs the disks, then tries each method until one takes effect.
- * Returns only when `signal` is aborted.
+ * Reboots the board. Returns only when `signal` is aborted.
  * @throws Failure `other` when the board is still up after the last method
  */
 export async function reboot(options: RebootOptions): Promise<void> {
@@ -47,22 +50,25 @@ export async function reboot(options: RebootOptions): Promise<void> {
   throw new Failure("reboot_failed", "the board is still up after every way to reboot it; cut its power");
 }
 
-/** Brings what is still under way to the hub and to the disks. */
+/** Gets the last messages to the hub and the last writes to the disks. */
 async function settle(options: RebootOptions): Promise<void> {
-  const { clock, graceMs, flush, log } = options;
+  const { graceMs, flush, log, world } = options;
+  const { clock, run } = world;
   const end = clock.monotonic() + graceMs;
-  await bounded("telling the hub", Math.min(FLUSH_MS, graceMs), flush, options);
+  const flushMs = Math.min(FLUSH_MS, graceMs);
+  await bounded("telling the hub", flushMs, async () => flush(flushMs), options);
   const leftMs = (): number => end - clock.monotonic();
   await bounded("ending what runs", leftMs() / 2, options.endChildren, options);
   const sync = async (): Promise<void> => {
-    const { exitCode, timedOut } = await options.runCommand(["sync"], { clock, timeoutMs: leftMs() });
+    const { exitCode, timedOut } = await run(["sync"], { clock, timeoutMs: leftMs() });
     if (exitCode !== 0 && !timedOut) log.error("syncing the disks failed", { exit: exitCode });
   };
   await bounded("syncing the disks", leftMs(), sync, options);
 }
 
 async function tryMethod(method: RebootMethod, options: RebootOptions): Promise<void> {
-  const { clock, escalateMs, log, signal } = options;
+  const { escalateMs, log, signal } = options;
+  const { clock } = options.world;
   const end = clock.monotonic() + escalateMs;
   signal.throwIfAborted();
   log.warn("trying to reboot", { method: method.name });
@@ -87,13 +93,13 @@ async function bounded(
   what: string,
   timeoutMs: number,
   work: () => Promise<void>,
-  { clock, log, signal }: RebootOptions,
+  { world, log, signal }: RebootOptions,
 ): Promise<boolean> {
   const done = new AbortController();
   try {
     return await Promise.race([
       work().then(() => true),
-      sleep(clock, timeoutMs, AbortSignal.any([signal, done.signal])).then(() => {
+      sleep(world.clock, timeoutMs, AbortSignal.any([signal, done.signal])).then(() => {
         log.error(`${what} takes too long`, { timeout_s: timeoutMs / 1000 });
         return false;
       }),
