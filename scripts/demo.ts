@@ -17,7 +17,7 @@ const CHUNK_MS = 40;
 const { stdout } = process;
 const startedMs = performance.now();
 const elapsedMs = (): number => performance.now() - startedMs;
-const say = (text: string): void => {
+const print = (text: string): void => {
   stdout.write(`${`${(elapsedMs() / 1000).toFixed(1)} s`.padStart(7)}  ${text}\n`);
 };
 
@@ -29,7 +29,7 @@ const interrupt = (): void => {
   void board.remove().finally(() => process.exit(130));
 };
 process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
-stdout.once("error", interrupt); // the reader has gone, as in `| head`
+stdout.once("error", interrupt); // nobody reads any more, as in `| head`
 try {
   await demo(board);
 } finally {
@@ -44,19 +44,19 @@ async function demo({ hub, disk, ...board }: TestBoard): Promise<void> {
   const device = hub.device(IDENTIFIER);
   const config = await board.writeConfig();
   const fwup = realFwup() === undefined ? "the stand-in for fwup" : "the real fwup";
-  say(`a hub listens on ${hub.url} and wants client certificates`);
-  say(`a board is made: disk image, U-Boot environment, key, ${fwup}`);
+  print(`a hub listens on ${hub.url} and wants client certificates`);
+  print(`a board is made: disk image, U-Boot environment, key, ${fwup}`);
   const before = await readDisk(disk, 0);
 
   boot(config);
   await hub.until(() => device.online);
-  say(`${IDENTIFIER} has joined, running ${device.firmware?.["version"] ?? "?"}`);
+  print(`${IDENTIFIER} has joined, running ${device.firmware?.["version"] ?? "?"}`);
 
   const update = await board.firmware("2.0.0", { rootfs: { sizeBytes: ROOTFS_BYTES, seed: "2.0.0" } });
   const release = await hub.publish(update.path, update.meta);
   hub.faults.add(drip(CHUNK_BYTES, CHUNK_MS));
   hub.deploy(release);
-  say(`the hub offers 2.0.0: ${formatBytes(update.sizeBytes)}, signed, over a line as slow as a modem's`);
+  print(`the hub offers 2.0.0: ${formatBytes(update.sizeBytes)}, signed, over a line as slow as a modem's`);
   const offeredMs = elapsedMs();
   let shown = -1;
   await hub.until(() => {
@@ -68,13 +68,13 @@ async function demo({ hub, disk, ...board }: TestBoard): Promise<void> {
   stdout.write("\n");
   const last = device.statuses.at(-1);
   if (last?.status !== "completed") throw new Error(`the update has failed: ${JSON.stringify(last)}`);
-  say("it is in the other slot, which is the active one now");
+  print("it is in the other slot, which is the active one now");
 
   await rebooted();
-  say("the board reboots");
+  print("the board reboots");
   boot(config);
   await hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
-  say(`${IDENTIFIER} has joined again, running ${device.firmware?.["version"] ?? "?"}, validated`);
+  print(`${IDENTIFIER} has joined again, running ${device.firmware?.["version"] ?? "?"}, validated`);
   printTable(before, await readDisk(disk, 0));
   stdout.write(`\nDone in ${formatSpan(elapsedMs())}.\n`);
 }

@@ -63,7 +63,7 @@ interface Joined extends Resident {
 }
 
 setUpFor(TARGETS.map(baseOf));
-spawnSync(join(root, "scripts/setup"), ["squashfs-tools=mksquashfs=it tells what a file costs in an image"], {
+spawnSync(join(root, "scripts/setup"), ["squashfs-tools=mksquashfs=it shows what a file costs in an image"], {
   stdio: "inherit",
 });
 const folder = await mkdtemp(join(tmpdir(), "hublink-footprint-"));
@@ -138,7 +138,7 @@ async function flagsTable(): Promise<string> {
   for (const flags of FLAGS) {
     await row(flags.length === 0 ? "no flag" : `\`${flags.join(" ")}\``, async (target) => {
       const base = baseOf(target);
-      // With pkg's patch, Node takes the word after its flags for its own path.
+      // A base that pkg has patched reads the word after its flags as its own path.
       return [await executableOf(base), ...flags, ...(base.patchedByPkg ? ["node"] : []), cjs];
     });
   }

@@ -1,13 +1,14 @@
+/** The agent as a process of its own, whose memory and times can be measured. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { IDENTIFIER, type Bench, type BenchBoard } from "./bench.ts";
 
-/** An agent of the bundle at work on a board, joined to the hub. */
+/** The bundled agent on a board, joined to its hub. */
 export interface AgentProcess {
   readonly pid: number;
-  /** From the spawn until the hub had its join. */
+  /** From the spawn until the hub got the join, ms. */
   readonly joinedAfterMs: number;
-  /** Gives it the release; resolves when the hub knows it to be completed. */
+  /** Deploys the release; resolves when the hub has the status "completed". */
   update(scheme: Scheme): Promise<{ readonly tookMs: number }>;
   heartbeats(count: number): Promise<void>;
   stop(): Promise<void>;

@@ -1,3 +1,4 @@
+/** What all measurements share: a hub, a file server in a process of its own, firmware, and new boards. */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,12 +15,12 @@ import { startFileServer, type FileServer } from "./file-server-process.ts";
 export interface BenchOptions {
   /** The bundle to measure. */
   readonly agent: string;
-  /** Content of the firmware that updates are made of. */
+  /** Size of the root file system in the firmware. */
   readonly rootfsBytes: number;
   readonly rounds: number;
 }
 
-/** A hub, a server of firmware in a process of its own, and as many new boards as are asked for. */
+/** A hub, a server of firmware in a process of its own, and new boards. */
 export interface Bench extends BenchOptions {
   readonly hub: Hub;
   readonly release: Release;

@@ -1,3 +1,4 @@
+/** Starts file-server.ts as a process: in the benchmark's own process it would slow down what is measured. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+/** How much CPU time a health report takes, compared with hashing 1 MiB. */
 import { createHash } from "node:crypto";
 import { createHealth } from "../../src/extensions/health.ts";
 import { createMetrics } from "../../src/extensions/health-metrics.ts";
@@ -8,11 +9,11 @@ import { alternate } from "./rounds.ts";
 import type { Row } from "./table.ts";
 
 const REPORTS = 500;
-/** So long after the last one a report is made anew. */
+/** A report that is asked for sooner after the last one would be that one. */
 const APART_MS = 60_000;
 const MEBIBYTE = Buffer.alloc(1024 * 1024, 1);
 
-/** What a health report costs of the CPU, of which the hub asks for one an hour. */
+/** Measures the CPU time of a health report; the hub asks for one an hour. */
 export async function measureHealth(rounds: number): Promise<Row[]> {
   const clock = new FakeClock();
   const health = await startHealth(clock);
@@ -65,7 +66,7 @@ function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** The CPU time of one time, ms. */
+/** The CPU time of one call, ms. */
 async function cpuMs(work: () => Promise<void>, times: number): Promise<number> {
   const before = ownMs();
   for (let time = 0; time < times; time += 1) await work();

@@ -1,4 +1,7 @@
-/** Measures the agent against what it stands beside, in one run on one machine: ratios, no promises. */
+/**
+ * `npm run bench`: compares the agent with other programs in one run on one machine. It prints ratios, since absolute
+ * times say little about a board.
+ */
 import { execFileSync } from "node:child_process";
 import { cpus } from "node:os";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+/** How much memory the agent has while it waits, and at most during an update. */
 import { readFile, writeFile } from "node:fs/promises";
 import { startAgentProcess, type AgentProcess } from "./agent-process.ts";
 import type { Bench } from "./bench.ts";
@@ -7,7 +8,7 @@ import type { Row } from "./table.ts";
 const HEARTBEATS = 20;
 const MAX_GROWTH_MIB = 16;
 
-/** The memory of an agent that waits, and by how much it grows while firmware streams through it. */
+/** Measures the memory of an agent that waits, and how much it grows during an update. */
 export async function measureMemory(bench: Bench): Promise<Row[]> {
   const rounds = await inRounds(bench.rounds, async () => {
     const board = await bench.newBoard();
@@ -42,7 +43,7 @@ async function residentMib({ pid }: AgentProcess, field: "VmRSS" | "VmHWM"): Pro
   return Number(kib) / 1024;
 }
 
-/** VmHWM counts from here on (proc(5), clear_refs: 5). */
+/** Makes VmHWM count from now on (proc(5), clear_refs: 5). */
 async function forgetPeak({ pid }: AgentProcess): Promise<void> {
   await writeFile(`/proc/${pid}/clear_refs`, "5");
 }

@@ -1,17 +1,19 @@
-/** Runs something so many times, one after the other. */
+/** Measuring several times and taking medians, because a machine is not equally fast all the time. */
+
+/** Runs something `count` times, one after the other. */
 export async function inRounds<T>(count: number, run: () => Promise<T>): Promise<T[]> {
   const results: T[] = [];
   while (results.length < count) results.push(await run());
   return results;
 }
 
-/** The medians of what was measured, by name. */
+/** The median of each measurement, by name. */
 type Medians<Name extends string> = Readonly<Record<Name, number>> & {
-  /** The median of the ratios of each round: what slows a whole round down does not count. */
+  /** The median of the ratios within each round, so that a slow round does not count. */
   readonly ratio: (one: Name, other: Name) => number;
 };
 
-/** Measures several things in turn (A B A B), since the machine is not the same for long. */
+/** Measures several things in turn (A B A B), so that a change of the machine hits all of them. */
 export async function alternate<Name extends string>(
   count: number,
   measure: Readonly<Record<Name, () => Promise<number>>>,

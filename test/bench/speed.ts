@@ -1,3 +1,4 @@
+/** How fast an update is. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { startAgentProcess, type Scheme } from "./agent-process.ts";
@@ -7,7 +8,7 @@ import type { Row } from "./table.ts";
 
 const MIB = 1024 * 1024;
 
-/** An update through the agent against the shortest way from a URL onto the disk. */
+/** Measures an update by the agent, compared with curl piped into fwup. */
 export async function measureSpeed(bench: Bench, scheme: Scheme): Promise<Row[]> {
   const { agent, curl, ratio } = await alternate(bench.rounds, {
     agent: async () => agentMs(bench, scheme),
@@ -46,11 +47,11 @@ async function curlMs(bench: Bench, scheme: Scheme): Promise<number> {
   };
   const fromMs = performance.now();
   const child = spawn("sh", ["-c", line], { env, stdio: ["ignore", "pipe", "inherit"] });
-  let said = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
+  let printed = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (printed += text));
   const [code] = (await once(child, "close")) as [number | null];
   const tookMs = performance.now() - fromMs;
-  if (code !== 0) throw new Error(`curl | fwup ended with ${code ?? "a signal"}: ${said}`);
+  if (code !== 0) throw new Error(`curl | fwup ended with ${code ?? "a signal"}: ${printed}`);
   await board.remove();
   return tookMs;
 }

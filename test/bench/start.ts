@@ -1,3 +1,4 @@
+/** How long the agent takes to start. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { startAgentProcess } from "./agent-process.ts";
@@ -5,10 +6,10 @@ import type { Bench } from "./bench.ts";
 import { alternate } from "./rounds.ts";
 import type { Row } from "./table.ts";
 
-/** A start takes a fraction of an update, so that more of them are affordable. */
+/** A start takes a fraction of an update, so there is time for more of them. */
 const ROUNDS_FACTOR = 3;
 
-/** How long the agent takes to start, against a Node that does nothing. */
+/** Measures the start, compared with a Node that does nothing. */
 export async function measureStart(bench: Bench): Promise<Row[]> {
   const { joined, version, node, ratio } = await alternate(bench.rounds * ROUNDS_FACTOR, {
     node: async () => runMs(["-e", "0"]),

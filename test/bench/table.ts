@@ -1,7 +1,9 @@
+/** The table that the benchmark prints. */
+
 /** One thing measured against another. */
 export interface Row {
   readonly ratio: number;
-  /** Of the ratio; there is none for what is merely told. */
+  /** A goal for the ratio, if there is one. */
   readonly goal?: { readonly atLeast: number } | { readonly below: number };
   readonly what: string;
   readonly measured: string;

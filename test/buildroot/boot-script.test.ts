@@ -1,3 +1,7 @@
+/**
+ * What U-Boot does on the boards of buildroot/: the card's layout, the boot script and the kernel images. Numbers
+ * that fwup, U-Boot and the agent each keep must be the same, or a board does not boot.
+ */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -71,7 +75,7 @@ describe("the layout of a card", () => {
 });
 
 describe("the boot script", () => {
-  it("becomes an image that U-Boot takes", { skip: missing(MKIMAGE) }, async (t) => {
+  it("becomes an image that U-Boot accepts", { skip: missing(MKIMAGE) }, async (t) => {
     const out = join(await makeFolder(t), "boot.scr.uimg");
     const script = join(COMMON, "boot.cmd");
     execFileSync(MKIMAGE, ["-A", "arm", "-T", "script", "-C", "none", "-n", "boot", "-d", script, out]);
@@ -83,7 +87,7 @@ describe("the boot script", () => {
     assert.match(script, /^ *setenv bootargs .* fw_slot=\$\{slot\} fw_validated=\$\{validated\}$/m);
   });
 
-  it("has only blocks that are closed", async () => {
+  it("closes each block that it opens", async () => {
     const words = (await readFile(join(COMMON, "boot.cmd"), "utf8")).replaceAll(/^ *(#|echo).*$/gm, "");
     const count = (word: RegExp): number => words.match(word)?.length ?? 0;
     assert.equal(count(/^ *if /gm), count(/^ *fi$/gm));
@@ -92,7 +96,7 @@ describe("the boot script", () => {
 });
 
 describe("a slot's kernel image", { skip: missing("mkenvimage") }, () => {
-  it("starts with all that the boot script needs to know, and holds each part where that says", async (t) => {
+  it("begins with all that the boot script needs to know, and has each part at the place that is named there", async (t) => {
     const folder = await makeFolder(t);
     const parts = { dtb: "the device tree", kernel: "k".repeat(1500), initrd: "the RAM disk" };
     for (const [name, content] of Object.entries(parts)) await writeFile(join(folder, name), content);
@@ -117,7 +121,7 @@ describe("a slot's kernel image", { skip: missing("mkenvimage") }, () => {
     assert.equal(image.length % 512, 0);
   });
 
-  it("names a part that is not there", async (t) => {
+  it("names a part that is missing", async (t) => {
     const folder = await makeFolder(t);
     await writeFile(join(folder, "slot.env"), "slot_boot=bootz\n");
     const { status, stderr } = spawnSync(
@@ -130,7 +134,7 @@ describe("a slot's kernel image", { skip: missing("mkenvimage") }, () => {
   });
 
   for (const board of BOARDS) {
-    it(`${board}: its slot.env says what the boot script can't do without`, async () => {
+    it(`${board}: its slot.env has all that the boot script needs`, async () => {
       const text = await readFile(join(COMMON, "..", board, "slot.env"), "utf8");
       for (const name of ["platform", "architecture", "kernel", "boot", "args", "root", "kernel_at"]) {
         assert.match(text, new RegExp(`^slot_${name}=.+`, "m"), name);

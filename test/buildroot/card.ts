@@ -1,3 +1,7 @@
+/**
+ * A card as the boards of buildroot/ have it, in an image file: made and changed by the real fwup with the boards'
+ * own fwup.conf and ops.conf.
+ */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, open, rm, truncate, writeFile } from "node:fs/promises";
@@ -19,7 +23,7 @@ export const ROOT_OFFSETS = { a: 329728, b: 591872 } as const;
 export const DATA_OFFSET = 854016;
 const BLOCK_BYTES = 512;
 
-/** For node:test's `skip`: false when all programs are there, else which one is missing. */
+/** For node:test's `skip`: which program is missing; false when all are there. */
 export function missing(...programs: string[]): string | false {
   const absent = programs.filter((name) =>
     name === "fwup" ? realFwup() === undefined : spawnSync("sh", ["-c", `command -v ${name}`]).status !== 0,
@@ -36,11 +40,11 @@ export interface Spoken {
 export interface Card {
   /** An fw_env.config that leads to the card. */
   readonly environmentConfig: string;
-  /** Makes firmware; its kernel and root are filled with the version's text, so that a slot tells which it holds. */
+  /** Makes firmware. Its kernel and root are filled with the version's text, which shows what a slot holds. */
   firmware(version: string, changes?: { platform?: string; rootKib?: number }): Promise<string>;
   run(file: string, task: string): Spoken;
   ops(task: string): Spoken;
-  /** Starts to install and is killed after so many bytes of the firmware. */
+  /** Starts to install, and kills fwup after this number of bytes of the firmware. */
   killed(file: string, afterBytes: number): Promise<void>;
   environment(): Promise<Variables>;
   writeBlocks(block: number, content: Buffer): Promise<void>;
@@ -125,7 +129,7 @@ export async function makeCard(t: TestContext): Promise<Card> {
       const child = spawn(fwup, ["-a", "-q", "-d", image, "-t", "upgrade"], {
         stdio: ["pipe", "ignore", "ignore"],
       });
-      child.stdin.on("error", () => undefined); // it is killed while it is being written to
+      child.stdin.on("error", () => undefined); // it is killed while the firmware is written to it
       const handle = await open(file);
       try {
         const { buffer, bytesRead } = await handle.read(Buffer.alloc(afterBytes), 0, afterBytes, 0);
@@ -173,7 +177,7 @@ export async function makeCard(t: TestContext): Promise<Card> {
   };
 }
 
-/** Starts with `text` and a line's end; the rest can't be compressed, so that the archive is as large. */
+/** Begins with `text` and a line's end. The rest can't be compressed, so that the archive is as large as this. */
 function noise(text: string, sizeBytes: number): Buffer {
   const bytes = Buffer.alloc(sizeBytes);
   let state = 1;

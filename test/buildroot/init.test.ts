@@ -131,7 +131,7 @@ async function bootSystem(env: Readonly<Record<string, string>>): Promise<System
 }
 
 describe("the systemd unit", { skip: missing("systemd-analyze") }, () => {
-  it("is one that systemd finds nothing to say about, with the sandbox and without", async () => {
+  it("is valid for systemd, with the sandbox and without", async () => {
     const folder = await mkdtemp(join(tmpdir(), "hublink-unit-"));
     const unit = join(folder, "hublink.service");
     const verify = (): string => {

@@ -1,3 +1,4 @@
+/** A board with the agent as a program, for tests that start it through an init system. */
 import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,16 +8,16 @@ import { setUpBoard, type TestBoard } from "../agent/board.ts";
 /** Buildroot's package of the agent, with its init scripts. */
 export const PACKAGE = join(import.meta.dirname, "../../buildroot/package/hublink");
 
-/** For unshare: a namespace whose processes end with it, so that an init system can be tried. */
+/** Options of unshare: a namespace in which an init system can run, and whose processes end with it. */
 export const isolated = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
-/** Why there can be none; false: there can. */
+/** For node:test's `skip`: why there can be no namespace; false when there can. */
 export const cannotIsolate =
   spawnSync("unshare", [...isolated, "true"]).status === 0 ? false : "only root can make namespaces";
 
 export interface Installed {
   readonly board: TestBoard;
-  /** The whole agent as a program, with its configuration. */
+  /** The path of a program that runs the whole agent with the board's configuration. */
   readonly hublink: string;
 }
 

@@ -1,4 +1,4 @@
-"""Reads a Buildroot external tree's Config.in; prints what it defines, and what is wrong with it, as JSON."""
+"""Reads the Config.in of a Buildroot external tree; prints its symbols and warnings as JSON."""
 
 import json
 import os

@@ -1,3 +1,4 @@
+/** The external tree as Buildroot's own tools see it: Kconfig always, the rest with a checkout named by BUILDROOT. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -8,10 +9,10 @@ import * as v from "valibot";
 
 const TREE = join(import.meta.dirname, "../../buildroot");
 const CONFIGS = readdirSync(join(TREE, "configs"));
-/** Debian's own, which has Debian's modules; a machine may have another one on its PATH. */
+/** Debian's own Python, which finds Debian's modules; another one may come first on the PATH. */
 const PYTHON = "/usr/bin/python3";
 
-/** For node:test's `skip`: false when Python has the module. */
+/** For node:test's `skip`: which module Python lacks; false when it has it. */
 function missingModule(name: string): string | false {
   return spawnSync(PYTHON, ["-c", `import ${name}`]).status !== 0 && `needs ${PYTHON} with ${name}`;
 }
@@ -25,7 +26,7 @@ describe("the tree's Kconfig", { skip: missingModule("kconfiglib") }, () => {
     kconfig = v.parse(ReadSchema, JSON.parse(text));
   });
 
-  it("is understood, and nothing in it is doubtful", () => {
+  it("is valid, without a warning", () => {
     assert.deepEqual(kconfig.warnings, []);
     assert.ok(kconfig.defined.includes("BR2_PACKAGE_HUBLINK"));
   });
@@ -71,7 +72,7 @@ describe("the tree in Buildroot", { skip: BUILDROOT === undefined && "needs BUIL
   });
 
   for (const config of CONFIGS) {
-    it(`${config} is what Buildroot saves of it`, () => {
+    it(`${config} is saved by Buildroot as it is`, () => {
       const saved = join(output, config);
       make(config);
       make("savedefconfig", `BR2_DEFCONFIG=${saved}`);

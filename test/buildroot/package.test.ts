@@ -1,3 +1,7 @@
+/**
+ * Buildroot's package without a Buildroot: its files are complete, its scripts do what they promise, and the
+ * configuration that it writes is one that hublink accepts.
+ */
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -30,7 +34,7 @@ async function writeScript(path: string, ...lines: string[]): Promise<void> {
 }
 
 describe("the Buildroot tree", () => {
-  it("has shell scripts that shellcheck finds nothing to say about", { skip: missing(SHELLCHECK) }, () => {
+  it("has shell scripts without a complaint from shellcheck", { skip: missing(SHELLCHECK) }, () => {
     const scripts = files.filter((path) => /^#!\/bin\/sh|shellcheck shell=/.test(read(path)));
     assert.ok(scripts.length > 8, scripts.join(" "));
     const { status, stdout } = spawnSync(SHELLCHECK, ["-x", ...scripts], { cwd: ROOT, encoding: "utf8" });
@@ -117,7 +121,7 @@ describe("the key that signs firmware", { skip: missing("fwup") }, () => {
   const signingKey = (name: string, kind: string): ReturnType<typeof spawnSync> =>
     spawnSync(join(PACKAGE, "signing-key"), [name, kind], { encoding: "utf8" });
 
-  it("is made at the first build only, with a warning at each", async (t) => {
+  it("is made only at the first build, and each build warns about it", async (t) => {
     const name = join(await makeFolder(t), "keys/development");
     const first = signingKey(name, "development");
     assert.match(String(first.stderr), /DEVELOPMENT KEY/);
@@ -126,7 +130,7 @@ describe("the key that signs firmware", { skip: missing("fwup") }, () => {
     assert.equal(await readFile(`${name}.priv`, "utf8"), made);
   });
 
-  it("is never made when one was named", async (t) => {
+  it("is not made when the configuration names one", async (t) => {
     const name = join(await makeFolder(t), "production");
     const { status, stderr } = signingKey(name, "given");
     assert.equal(status, 1);
@@ -140,7 +144,7 @@ describe("the supervisor under a SysV init", () => {
     const folder = await makeFolder(t);
     const story = join(folder, "story");
     await writeFile(story, "");
-    await writeScript(join(folder, "sleep"), "exit 0"); // the delays between starts are not waited for
+    await writeScript(join(folder, "sleep"), "exit 0"); // the script waits for nothing
     await writeScript(join(folder, "logger"), "cat > /dev/null");
     await writeScript(
       join(folder, "agent"),
@@ -157,18 +161,19 @@ describe("the supervisor under a SysV init", () => {
         PATH: `${folder}:${process.env["PATH"] ?? ""}`,
         HUBLINK: join(folder, "agent"),
         HUBLINK_LOG_PIPE: join(folder, "pipe"),
+        HUBLINK_STOP_S: "1000000", // with a sleep that ends at once, 12 s would be over in a moment
       },
     });
     t.after(() => child.kill("SIGKILL"));
     const ended = once(child, "exit");
-    const told = (): string[] => readFileSync(story, "utf8").trim().split("\n");
+    const lines = (): string[] => readFileSync(story, "utf8").trim().split("\n");
 
-    await eventually(() => told().includes("ready"), "the third start");
+    await eventually(() => lines().includes("ready"), "the third start");
     child.kill("SIGHUP");
-    await eventually(() => told().includes("hup"), "SIGHUP");
+    await eventually(() => lines().includes("hup"), "SIGHUP");
     child.kill("SIGTERM");
     assert.deepEqual(await ended, [0, null]);
-    assert.deepEqual(told(), ["run", "run", "run", "ready", "hup", "term"]);
+    assert.deepEqual(lines(), ["run", "run", "run", "ready", "hup", "term"]);
     assert.equal(existsSync(join(folder, "pipe")), false);
   });
 });

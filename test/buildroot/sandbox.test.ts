@@ -1,3 +1,4 @@
+/** The systemd unit under a real systemd: its sandbox must leave the agent all that an update needs. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -10,15 +11,15 @@ import { eventually } from "../eventually.ts";
 import { missing } from "./card.ts";
 import { cannotIsolate, install, isolated, PACKAGE } from "./installed.ts";
 
-/** Of a whole system's units, only that there are such targets. */
+/** The targets that the unit refers to; they are empty here. */
 const TARGETS = "sysinit basic shutdown network network-online time-sync local-fs multi-user".split(" ");
-/** The user hublink, whom only the namespace knows. */
+/** The number of the user hublink, who exists only in the namespace. */
 const USER = 4321;
 
 describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("systemd-analyze") }, () => {
   let board: TestBoard;
   let systemd: ChildProcess | undefined;
-  /** One start in vain is enough: it takes all the patience that tests have. */
+  /** Whether systemd has failed to start before. One such wait is enough: it takes as long as a test may. */
   let canBoot = true;
   afterEach(async () => {
     systemd?.kill("SIGKILL");
@@ -27,9 +28,9 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
   const log = (): string => readFileSync(join(board.dir, "log"), "utf8");
 
   /**
-   * As PID 1 of a namespace of its own, which sees no unit but these.
-   * @param dropIn what is installed beside the unit
-   * @returns false where that can't be
+   * Starts systemd as PID 1 of a namespace of its own, which has only these units.
+   * @param dropIn the text of a drop-in for the unit
+   * @returns false when systemd can't run here
    */
   const boot = async (hublink: string, dropIn = ""): Promise<boolean> => {
     if (!canBoot) return false;
@@ -63,7 +64,7 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
     const ended = once(systemd, "exit").then(() => false);
     const started = eventually(() => existsSync(up), "the start of systemd").then(
       () => true,
-      () => false, // as PID 1 it does not end when it can't go on
+      () => false, // as PID 1, systemd does not end when it can't go on
     );
     canBoot = await Promise.race([started, ended]);
     return canBoot;
@@ -79,10 +80,10 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
     assert.doesNotMatch(log(), /level=error/);
   };
 
-  /** The board is an image file: the agent's next life is its next boot. */
+  /** The board is an image file, so the start of an agent is its boot. */
   const reboot = () => ({ command: `echo x >> ${board.dir}/reboots; kill -KILL $PPID` });
 
-  it("lets the agent update the board and prove it good, with the system read-only", async (t: TestContext) => {
+  it("lets the agent update and validate the board while the system is read-only", async (t: TestContext) => {
     const installed = await install();
     ({ board } = installed);
     await board.writeConfig({ reboot: reboot(), validation: { command: "test ! -w /usr" } });
@@ -90,7 +91,7 @@ describe("the systemd unit, by systemd", { skip: cannotIsolate || missing("syste
     else t.skip("systemd can't be PID 1 of a namespace here");
   });
 
-  it("does so as another user too, by what docs/board.md says", async (t: TestContext) => {
+  it("does so too for another user, set up as docs/board.md says", async (t: TestContext) => {
     const page = await readFile(join(import.meta.dirname, "../../docs/board.md"), "utf8");
     const [, dropIn = ""] = /```ini\n(.*?)```/s.exec(page) ?? [];
     const [, dir] = /`state\.dir = "(.*?)"`/.exec(page) ?? [];

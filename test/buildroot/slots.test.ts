@@ -1,3 +1,7 @@
+/**
+ * Updates, reverts and factory resets on a card of buildroot/, by the real fwup and by the agent. An update that is
+ * killed anywhere must leave what ran before.
+ */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -24,7 +28,7 @@ async function updatedCard(t: TestContext): Promise<Card> {
   return card;
 }
 
-/** A task's text with the slots exchanged: names, offsets, and the partitions of the two roots. */
+/** A task's text with the slots exchanged: their names, offsets and root partitions. */
 function exchangeSlots(text: string): string {
   const counterparts: Readonly<Record<string, string>> = { a: "b", b: "a", A: "B", B: "A", 1: "2", 2: "1" };
   return text.replaceAll(
@@ -127,7 +131,7 @@ describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, ()
     assert.equal(card.ops("status").text, "a");
   });
 
-  it("says so when the environment or the partitions are not what they should be", async (t) => {
+  it("names an environment or partitions that are not as expected", async (t) => {
     const card = await newCard(t);
     const next = await card.firmware("2.0.0");
     await card.writeBlocks(16, Buffer.alloc(512, 7));
@@ -137,7 +141,7 @@ describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, ()
     }
   });
 
-  it("reverts to the other slot, and only while that holds firmware", async (t) => {
+  it("reverts to the other slot only while it holds firmware", async (t) => {
     const card = await updatedCard(t);
     assert.deepEqual(card.ops("revert"), { exitCode: 0, text: "Reverting to slot A" });
     assert.equal(card.ops("status").text, "a");
@@ -165,7 +169,7 @@ describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, ()
     assert.match((await card.readBlocks(KERNEL_OFFSETS.a, 1)).toString("latin1"), /^kernel 1\.0\.0/);
   });
 
-  it("takes all that describes a slot away when it is made invalid", async (t) => {
+  it("removes all that describes a slot when it makes the slot invalid", async (t) => {
     const card = await updatedCard(t);
     done(card.ops("invalidate"));
     const names = [...(await card.environment()).keys()].filter((name) => name.startsWith("a."));
@@ -182,7 +186,7 @@ describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, ()
     assert.deepEqual(await card.environment(), before);
   });
 
-  it("boots what ran before when an update is killed, wherever it was, and takes the update afterwards", async (t) => {
+  it("boots what ran before when an update is killed anywhere, and installs the update afterwards", async (t) => {
     const card = await newCard(t);
     const next = await card.firmware("2.0.0", { rootKib: 12_000 });
     const { size } = await stat(next);
@@ -216,7 +220,7 @@ describe("the agent on a card of buildroot/", { skip: missing("fwup") }, () => {
     assert.equal(card.ops("status").text, "a");
   });
 
-  it("sees that the boot script went back, and from what", async (t) => {
+  it("reports that the boot script fell back, and from which firmware", async (t) => {
     const card = await newCard(t);
     done(card.run(await card.firmware("2.0.0"), "upgrade"));
     const failed = (await card.environment()).get("b.nerves_fw_uuid");

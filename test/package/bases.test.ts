@@ -1,3 +1,4 @@
+/** The Nodes that the binaries are built on. A build must not use another Node than the manifest names. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -31,7 +32,7 @@ describe("a Node base", () => {
     await rm(folder, { recursive: true });
   });
 
-  it("that is missing is named in one line, with the variable that says where to look", async () => {
+  it("that is missing is reported in one line, with the variable that sets its folder", async () => {
     await assert.rejects(executableOf(base), (error: Failure) => {
       assert.ok(error instanceof Failure);
       assert.equal(
@@ -42,7 +43,7 @@ describe("a Node base", () => {
     });
   });
 
-  it("that is not the one of the manifest is refused, with both checksums", async () => {
+  it("that differs from the manifest is refused, and both checksums are shown", async () => {
     await writeFile(join(folder, "node"), "not a Node");
     await run("xz", [join(folder, "node")]);
     await assert.rejects(executableOf(base), (error: Failure) => {
@@ -55,7 +56,7 @@ describe("a Node base", () => {
     });
   });
 
-  it("that is the right one is unpacked and can be run", async () => {
+  it("that matches the manifest is unpacked and runs", async () => {
     await writeFile(join(folder, "node"), `#!/bin/sh\necho ${base.sha256}\n`);
     const right = { ...base, sha256: await sha256(join(folder, "node")) };
     await run("xz", ["--force", join(folder, "node")]);

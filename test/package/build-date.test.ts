@@ -1,3 +1,4 @@
+/** The date in the binaries: two builds of one commit have the same date. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -34,7 +35,7 @@ describe("the build date", () => {
   });
   after(async () => rm(folder, { recursive: true }));
 
-  it("is the commit's, wherever it is checked out", async () => {
+  it("is the commit's date, in every checkout", async () => {
     const copy = join(folder, "copy");
     execFileSync("git", ["clone", "-q", repository, copy]);
     await writeFile(join(copy, "more"), "changed later");
@@ -42,19 +43,19 @@ describe("the build date", () => {
     assert.equal(buildDateS(copy, {}), COMMITTED_S);
   });
 
-  it("is the commit's in an archive that git made, too", async () => {
+  it("is the commit's date in an archive made by git", async () => {
     const unpacked = join(folder, "unpacked");
     await mkdir(unpacked);
     execFileSync("tar", ["x", "-C", unpacked], { input: git("archive", "HEAD") });
     assert.equal(buildDateS(unpacked, {}), COMMITTED_S);
   });
 
-  it("is SOURCE_DATE_EPOCH where that is set", () => {
+  it("is SOURCE_DATE_EPOCH if that is set", () => {
     assert.equal(buildDateS(repository, { SOURCE_DATE_EPOCH: "1234567890" }), 1_234_567_890);
     assert.equal(buildDateS(repository, { SOURCE_DATE_EPOCH: "yesterday" }), COMMITTED_S);
   });
 
-  it("is none in a folder that was copied without its history, not that of a repository around it", async () => {
+  it("is unknown in a copy without history, even inside another repository", async () => {
     const inside = join(repository, "copied/scripts");
     await mkdir(inside, { recursive: true });
     await cp(join(ROOT, "scripts/commit-date"), join(inside, "commit-date"));

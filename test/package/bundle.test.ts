@@ -1,3 +1,4 @@
+/** The bundle runs on a Node without ICU, as the 32-bit binaries have it. */
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,8 +17,8 @@ describe("the bundle", () => {
   after(async () => rm(folder, { recursive: true }));
 
   const wants: [what: string, pattern: RegExp][] = [
-    // Two backslashes are text for PowerShell in systeminformation, which tries Intl and does without it too;
-    // a registry of @peculiar/asn1-schema has a normalize() of its own.
+    // In systeminformation, two backslashes are text for PowerShell, and Intl is used only if it is there;
+    // a class of @peculiar/asn1-schema has a normalize() of its own.
     ["properties of Unicode in regular expressions", /(?<!\\)\\p\{/],
     ["Intl", /(?<!try\{\w+=)\bIntl\./],
     ["normalize()", /(?<!ConverterRegistry)\.normalize\(/],
@@ -25,7 +26,7 @@ describe("the bundle", () => {
     ["onoff's native addon", /epoll\.node|bindings\(/],
   ];
   for (const [what, pattern] of wants) {
-    it(`does not want ${what}, which the 32-bit binaries' Node lacks`, () => {
+    it(`does without ${what}, which the 32-bit binaries' Node lacks`, () => {
       assert.equal(pattern.exec(code), null);
     });
   }

@@ -1,3 +1,4 @@
+/** Each binary, run natively or by QEMU's user emulation, does the agent's main work. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +14,7 @@ import { readDisk } from "../fwup/disk-content.ts";
 
 for (const target of TARGETS) {
   describe(`the binary for ${target}`, { skip: reasonToSkip(target) }, () => {
-    it("tells its version, and nothing else", async () => {
+    it("prints its version, and nothing else", async () => {
       assert.deepEqual(await hublink(target, ["--version"]), {
         code: 0,
         stdout: `hublink ${VERSION}\n`,
@@ -21,7 +22,7 @@ for (const target of TARGETS) {
       });
     });
 
-    it("takes its command line as the bundle does", async () => {
+    it("reads its command line as the bundle does", async () => {
       const { code, stderr } = await hublink(target, ["reboto"]);
       assert.equal(code, 64);
       assert.match(stderr, /there is no command reboto /);

@@ -1,3 +1,4 @@
+/** A release can be made again: the same commit gives the same bytes, and the lists beside the binaries are true. */
 import assert from "node:assert/strict";
 import { cp, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
 import { existsSync } from "node:fs";
@@ -37,7 +38,7 @@ describe("npm run package", { skip: reasonToSkip() }, () => {
       );
   });
 
-  it("leaves no trace of the folder it was made in", async () => {
+  it("contains no path of the folder it was made in", async () => {
     const bytes = await readFile(join(folder, "second/hublink-linux-armv6"));
     assert.equal(bytes.includes(folder), false);
     assert.equal(bytes.includes("hublink-package-"), false);
@@ -77,7 +78,7 @@ describe("npm run package", { skip: reasonToSkip() }, () => {
     for (const { hashes } of bill.components) assert.match(hashes[0]?.content ?? "", /^[0-9a-f]{64,128}$/);
   });
 
-  it("gives checksums that sha256sum agrees with", async () => {
+  it("writes checksums that sha256sum confirms", async () => {
     await run("sha256sum", ["--check", "--strict", "SHA256SUMS"], { cwd: join(folder, "first") });
   });
 });

@@ -1,3 +1,4 @@
+/** The stand-in that makes archives from a fwup.conf makes the same archives as fwup. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -19,7 +20,7 @@ before(async () => {
 });
 after(async () => rm(folder, { recursive: true }));
 
-describe("an archive made of a fwup.conf without fwup", () => {
+describe("an archive made from a fwup.conf without fwup", () => {
   const fwup = realFwup();
   for (const name of ["fwup", "ops"]) {
     it(
@@ -45,7 +46,7 @@ describe("an archive made of a fwup.conf without fwup", () => {
           env: { ...process.env, ...environment },
         });
         const metadata = execFileSync(fwup ?? "", ["-m", "-i", at("theirs.fw")], { encoding: "utf8" });
-        // The UUID is a hash of all that the archive says, and of what its files are.
+        // The UUID is a hash over the metadata and the files of the archive.
         assert.equal(/^meta-uuid="(.*)"$/m.exec(metadata)?.[1], ours.uuid);
         execFileSync(fwup ?? "", ["-V", "-i", at("ours.fw")]);
       },
@@ -54,12 +55,12 @@ describe("an archive made of a fwup.conf without fwup", () => {
 });
 
 describe("a fwup.conf", () => {
-  it("that wants a variable which isn't set is refused", async () => {
+  it("that needs a variable which is not set is refused", async () => {
     await writeFile(at("unset.conf"), "meta-product = ${NOWHERE}\n");
     await assert.rejects(readFwupConf(at("unset.conf"), {}), /wants NOWHERE, which is not set/);
   });
 
-  it("that isn't understood is refused", async () => {
+  it("that can't be understood is refused", async () => {
     for (const text of ["task complete {", "}", "meta-product =", "x = 'single'"]) {
       await writeFile(at("broken.conf"), text);
       await assert.rejects(readFwupConf(at("broken.conf"), {}), /fwup.conf|broken.conf/);

@@ -1,8 +1,9 @@
+/** The boards' boot script in TypeScript: it boots a disk image after a power cut, and says what runs. */
 import { decodeEnvironment, encodeEnvironment } from "../../src/firmware/uboot-image.ts";
 import { BLOCK_BYTES } from "../fwup/block-cache.ts";
 import type { Layout } from "../fwup/layout.ts";
 
-/** A firmware that a slot may hold, and the content of its slot. */
+/** Firmware that a slot may hold, with the bytes of its slot. */
 export interface KnownFirmware {
   readonly version: string;
   readonly uuid: string;
@@ -11,29 +12,29 @@ export interface KnownFirmware {
 
 export type Slot = "a" | "b";
 
-/** How a board comes up from a disk. */
+/** How a board boots from a disk. */
 export interface Boot {
   readonly slot: Slot;
   readonly firmware: KnownFirmware;
   readonly validated: boolean;
-  /** What the boot script passes. */
+  /** The slot that the boot script passes to the kernel. */
   readonly kernelCommandLine: string;
-  /** Slots that the environment named and that held no whole firmware. */
+  /** Slots that the environment named, but whose firmware is incomplete. */
   readonly failedTries: readonly Slot[];
-  /** The environment was lost; its backup or the slots themselves had to do. */
+  /** The environment was lost; its backup or the slots themselves were used. */
   readonly lostEnvironment: boolean;
 }
 
-/** Nothing on the disk starts. */
+/** No firmware on the disk starts. */
 export class DeadBoard extends Error {}
 
-/** More tries find nothing new. */
+/** After this number of attempts, more would find nothing new. */
 const MAX_TRIES = 4;
 
 /**
- * Boots as buildroot/board/common/boot.cmd does, on a disk whose environment is kept once with a backup of
- * the script's own, or twice. A slot starts when it holds a known firmware to the byte. Writes to the disk
- * what the script would.
+ * Boots as buildroot/board/common/boot.cmd does. The disk has its environment once, with a backup that the
+ * script makes, or twice. A slot starts when it holds known firmware byte for byte. Writes to the disk what the
+ * script would write.
  * @throws DeadBoard
  */
 export function boot(disk: Buffer, layout: Layout, known: readonly KnownFirmware[]): Boot {
@@ -55,7 +56,7 @@ export function boot(disk: Buffer, layout: Layout, known: readonly KnownFirmware
       return { slot, firmware, validated, kernelCommandLine, failedTries, lostEnvironment };
     }
     tried.push(slot);
-    if (!lost) failedTries.push(slot); // else it was a guess
+    if (!lost) failedTries.push(slot); // without it, the slot was only a guess
     if (validated) {
       const given = { restored: "1", validated: "0", booted: "1" };
       for (const [name, value] of Object.entries(given)) variables.set(`nerves_fw_${name}`, value);
@@ -65,7 +66,7 @@ export function boot(disk: Buffer, layout: Layout, known: readonly KnownFirmware
   throw new DeadBoard(`no slot holds a whole firmware; tried ${tried.join(", ")}`);
 }
 
-/** The firmware that a slot holds to the byte. */
+/** The firmware that a slot holds byte for byte. */
 export function firmwareIn(
   disk: Buffer,
   layout: Layout,
@@ -82,7 +83,7 @@ interface Choice {
   readonly save: boolean;
 }
 
-/** The script's part up to the choice of a slot. */
+/** The first part of the script: it chooses a slot. */
 function chooseSlot(disk: Buffer, layout: Layout): Choice {
   const stored = readEnvironment(disk, layout);
   const { lost } = stored;
@@ -121,14 +122,14 @@ function chooseSlot(disk: Buffer, layout: Layout): Choice {
   return { variables, lost, save };
 }
 
-/** A description that was lost comes from the slot itself, without the uuid. */
+/** Restores a description that was lost from the slot itself, without the uuid. */
 function describe(variables: Map<string, string>, slot: Slot, { version }: KnownFirmware): void {
   if (variables.get(`${slot}.nerves_fw_version`) !== version) variables.delete(`${slot}.nerves_fw_uuid`);
   const read = { product: "demo-board", version, platform: "rpi0", architecture: "arm" };
   for (const [name, value] of Object.entries(read)) variables.set(`${slot}.nerves_fw_${name}`, value);
 }
 
-/** Where the script backs up an environment that is kept once; boot.cmd's place. */
+/** Where the script backs up an environment that is kept once, as in boot.cmd. */
 const BACKUP_OFFSET = 0x110;
 
 interface Place {
@@ -160,7 +161,7 @@ function decode(disk: Buffer, places: readonly Place[]): ReturnType<typeof decod
   try {
     return decodeEnvironment(copies, "fw_env.config");
   } catch {
-    return undefined; // no good copy
+    return undefined; // neither copy is valid
   }
 }
 

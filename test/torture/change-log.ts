@@ -1,3 +1,5 @@
+/** The log of all changes that the agent and fwup make to files, as preload/ writes it. */
+
 /** One change of the medium, as preload/ logs it. */
 export type Change =
   | { readonly kind: "create" | "unlink" | "mkdir" | "rmdir"; readonly inode: number; readonly name: string }
@@ -7,7 +9,7 @@ export type Change =
       readonly inode: number;
       readonly offset: number;
       readonly data: Buffer;
-      /** By fwup; else by the agent itself. */
+      /** Whether fwup made it; otherwise the agent did. */
       readonly byChild: boolean;
     }
   | { readonly kind: "resize"; readonly inode: number; readonly sizeBytes: number }
@@ -15,7 +17,7 @@ export type Change =
 
 const HEADER_BYTES = 32;
 
-/** @throws Error when the log is none of preload/ */
+/** Reads a log. @throws Error when preload/ did not write it */
 export function parseChangeLog(log: Buffer): Change[] {
   const changes: Change[] = [];
   for (let at = 0; at + HEADER_BYTES <= log.length;) {

@@ -1,15 +1,16 @@
+/** What must be true after every life of an agent, and at the end of a round. */
 import type { DeviceRecord } from "../hub/device-record.ts";
 import { boot, firmwareIn, type Boot } from "./boot-loader.ts";
 import type { Model } from "./world.ts";
 
 /**
- * What must never be.
+ * What a round can find wrong.
  *
- * - `bad boot`: the board starts nothing, or something else than it should
- * - `wrong bytes`: a slot holds something else than was sent
- * - `not done`: the board did not end with the firmware it was sent, and could have
- * - `waiting`: an update of which the hub heard no end
- * - `misled`: the hub was told what is not so
+ * - `bad boot`: the board does not boot, or boots the wrong firmware
+ * - `wrong bytes`: a slot holds other bytes than were sent
+ * - `not done`: the board could have installed the firmware, and does not run it at the end
+ * - `waiting`: the hub got no end of an update
+ * - `misled`: the hub got a report that is not true
  */
 export type Wrong = "bad boot" | "wrong bytes" | "not done" | "waiting" | "misled";
 
@@ -18,30 +19,30 @@ export interface Problem {
   readonly text: string;
 }
 
-/** What a life of an agent has left. */
+/** What a life of an agent has left behind. */
 interface Left {
   readonly model: Model;
   readonly disk: Buffer;
   readonly device: DeviceRecord;
 }
 
-/** The slot that runs is not written to. */
+/** Checks that nobody wrote to the slot that runs. */
 export function checkRunningSlot({ model, disk }: Left, { slot, firmware }: Boot): Problem[] {
   if (firmwareIn(disk, model.layout, slot, model.known) === firmware) return [];
   return [{ wrong: "bad boot", text: `the running slot ${slot} was written to` }];
 }
 
-/** Each join names the firmware that runs. */
+/** Checks that each join names the firmware that runs. */
 export function checkJoins({ device }: Left, running: Boot, from: number): Problem[] {
   return device.joins.slice(from).flatMap((join) => {
     const { nerves_fw_uuid: uuid } = join as { nerves_fw_uuid?: unknown };
-    // An environment that was restored need not know it.
+    // An environment that was restored may lack it.
     if (uuid === running.firmware.uuid || (uuid === undefined && running.lostEnvironment)) return [];
     return [{ wrong: "misled", text: `joined as ${String(uuid)} and runs ${running.firmware.version}` }];
   });
 }
 
-/** An update told to be completed is one that no cut takes back. */
+/** Checks that an update reported as completed survives the power cut. */
 export function checkPromise({ model, disk, device }: Left, from: number): Problem[] {
   if (!device.statuses.slice(from).some(({ status }) => status === "completed")) return [];
   const { firmware } = boot(Buffer.from(disk), model.layout, model.known);
@@ -49,7 +50,7 @@ export function checkPromise({ model, disk, device }: Left, from: number): Probl
   return [{ wrong: "misled", text: `told "completed", and ${firmware.version} is booted` }];
 }
 
-/** At the end of it all: the firmware that is wanted, proven, and a hub that waits for nothing. */
+/** Checks the end of a round: the firmware that was sent runs and is validated, and no update is open at the hub. */
 export function checkEnd({ model, disk, device }: Left, final: Boot, hopeless: boolean): Problem[] {
   const problems: Problem[] = [];
   const wanted = hopeless ? model.old : model.target;

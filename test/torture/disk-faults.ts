@@ -1,3 +1,4 @@
+/** Disk faults of a round: full, read-only, or write errors. */
 import type { LifeFaults } from "./life-faults.ts";
 import type { Random } from "./random.ts";
 
@@ -7,10 +8,10 @@ export interface DiskFaults {
   readonly names: readonly string[];
 }
 
-/** About as often as an update writes to the disk image. */
+/** About how many times an update writes to the disk image. */
 const DISK_WRITES = 30;
 
-/** A disk that is full, read-only, or fails. */
+/** Draws a disk that is full, read-only, or fails. */
 export function drawDiskFaults(random: Random, firmwareBytes: number): DiskFaults {
   switch (random.pick(["full", "read-only", "error", "worn out"] as const)) {
     case "full":

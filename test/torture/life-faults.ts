@@ -1,21 +1,22 @@
+/** Faults of the board itself, handed to preload/ in shared memory: preload.h has the same struct. */
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 
-/** What goes wrong with the board itself while an agent lives; see preload/. */
+/** What goes wrong with the board during one life of the agent. */
 export interface LifeFaults {
   /** The power fails at this change of the medium, counted from 1. */
   readonly cutAt?: number;
-  /** So many bytes still fit beside the disk image. */
+  /** Bytes that are still free beside the disk image. */
   readonly roomBytes?: number;
-  /** Nothing but the disk image can be written. */
+  /** Only the disk image can be written. */
   readonly readOnly?: boolean;
   /** The write of the disk image that fails with EIO, counted from 1, and whether those after it do too. */
   readonly diskError?: { readonly at: number; readonly forEver: boolean };
-  /** So many look-ups of names fail first. */
+  /** How many look-ups of names fail first. */
   readonly dnsFailures?: number;
 }
 
 const WORD_BYTES = 8;
-/** Words of preload.h's struct state. */
+/** The 32-bit words of struct state in preload.h. */
 const WORD = {
   changes: 0,
   cutAt: 1,
@@ -29,7 +30,7 @@ const WORD = {
 /** Room for the struct, its lock included. */
 const STATE_BYTES = 4096;
 
-/** The state that the processes of a life share, as a file. */
+/** The state that the processes of a life share, in a file. */
 export function writeLifeFaults(path: string, faults: LifeFaults): void {
   const state = Buffer.alloc(STATE_BYTES);
   const set = (word: number, value: number): void => {
@@ -52,7 +53,7 @@ export function readLifeState(path: string): { readonly changes: number; readonl
   };
 }
 
-/** From now on each process of the life ends before its next change. */
+/** Makes each process of the life end before its next change. */
 export function markCut(path: string): void {
   const file = openSync(path, "r+");
   const yes = Buffer.alloc(WORD_BYTES);

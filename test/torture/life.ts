@@ -1,3 +1,4 @@
+/** One life of an agent: from the boot of its board until a reboot, a power cut or an end by itself. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,10 +16,10 @@ export interface LifeOptions {
   readonly model: Model;
   /** An empty folder for all of this life. */
   readonly dir: string;
-  /** What the board comes up with. */
+  /** What is on the medium at the boot. */
   readonly medium: Medium;
   readonly boot: Boot;
-  /** Whether the boot script passes the slot. */
+  /** Whether the boot script passes the slot to the kernel. */
   readonly bootScriptTells: boolean;
   readonly bootId: string;
   readonly hubUrl: string;
@@ -29,29 +30,29 @@ export interface LifeOptions {
 }
 
 /**
- * How a life ended: by the reboot it asked for, in a power cut, when it was told to, or by itself, which is
- * never right.
+ * How a life ended: by the reboot that the agent asked for, in a power cut, on request, or by itself, which is
+ * always a fault.
  */
 export type Ending = "rebooted" | "cut" | "stopped" | "crashed";
 
-/** An agent's process from its board's boot on. */
+/** An agent's process, started when its board boots. */
 export interface Life {
   readonly ended: Promise<Ending>;
-  /** Of the medium so far. */
+  /** All changes of the medium so far. */
   readonly changes: number;
   readonly log: string;
-  /** What the kernel has each thread of the agent and of its children do. */
+  /** What each thread of the agent and of its children does in the kernel. */
   threads(): string;
-  /** The power fails now. */
+  /** Makes the power fail now. */
   cutPower(): void;
   stop(): Promise<void>;
-  /** Ends the process, however it stands. */
+  /** Ends the process in any state. */
   kill(): Promise<void>;
-  /** What the board's next boot finds; to be asked for once it has ended. */
+  /** The medium that the next boot finds; call it after the life has ended. */
   mediumAfter(cut: Cut): Medium;
 }
 
-/** Starts an agent on a board that has just booted. */
+/** Starts the agent on a board that has just booted. */
 export function startLife(options: LifeOptions): Life {
   const { world, dir, medium } = options;
   const folder = join(dir, "medium");
@@ -115,8 +116,7 @@ export function startLife(options: LifeOptions): Life {
 }
 
 /**
- * The place of a board's parts in the folder of a life; what is configured for the daemon serves commands
- * beside it as well.
+ * Where a board's parts are in the folder of a life. Commands beside the daemon use the same configuration.
  */
 export function configOf(
   { world, model, dir, hubUrl, config }: LifeOptions,
@@ -132,7 +132,7 @@ export function configOf(
     fwEnvConfig,
     stateDir: join(folder, "state"),
     controlSocket: join(dir, "hublink.sock"),
-    // The shell's parent is the agent: it ends with its board, after all that it flushed is on the disk.
+    // The shell's parent is the agent: it ends with its board, when all that it flushed is on the disk.
     rebootCommand: `: > ${rebooted} && kill -9 $PPID`,
   };
   const { firmware } = model.factory.config(place);
@@ -158,7 +158,7 @@ export function environmentOf(world: World, dir: string, aheadS: number): NodeJS
   return {
     PATH: `${world.bin}:${process.env["PATH"] ?? ""}`,
     LD_PRELOAD: world.preload,
-    UV_USE_IO_URING: "0", // its writes would go past the log
+    UV_USE_IO_URING: "0", // its writes would bypass the log
     TORTURE_PROC: dir,
     TORTURE_AHEAD_S: String(aheadS),
   };

@@ -1,6 +1,6 @@
 /**
- * Updates boards while their power, network and disk fail, round after round, and counts what should never
- * be. `npm run torture -- --rounds N --seed S [--only KIND] [--jobs N]`; one round again:
+ * Updates boards while their power, network and disk fail, round after round, and counts what must never
+ * happen. `npm run torture -- --rounds N --seed S [--only KIND] [--jobs N]`; to repeat one round:
  * `npm run torture -- --replay SEED --only KIND`.
  */
 import { parseArgs } from "node:util";
@@ -10,7 +10,7 @@ import { renderReport, type Played } from "./report.ts";
 import { playSeed, torture } from "./torture.ts";
 import { hasCompiler, setUpWorld } from "./world.ts";
 
-/** Rounds between two tables of a long run. */
+/** How many rounds are between two tables of a long run. */
 const TELL_EACH = 200;
 
 const { values } = parseArgs({
@@ -69,7 +69,7 @@ async function replay(seed: number, kind: Kind | undefined): Promise<readonly Pl
   return [played];
 }
 
-/** Only of rounds in which something is wrong. */
+/** Prints only rounds in which something is wrong. */
 function tell({ kind, seed, plan, outcome }: Played): void {
   for (const hung of outcome.hung) say(`\nan agent hung:\n${hung}`);
   if (outcome.problems.length === 0) return;

@@ -1,3 +1,4 @@
+/** The simulated power cut itself: what it loses and keeps is what a real disk would. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +11,7 @@ import { afterCut, DISK, readMedium, writeMedium, type Cut, type Medium } from "
 import { createRandom } from "./random.ts";
 import { compilePreload, hasCompiler } from "./world.ts";
 
-/** A program that changes files in every way that the agent and fwup know. */
+/** A program that changes files in every way that the agent and fwup use. */
 const CHANGES = `
 const fs = require("node:fs"), { writeFile, open, rename, unlink, mkdir } = fs.promises;
 const at = (name) => process.env.TORTURE_MEDIUM + "/" + name;
@@ -56,7 +57,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
   after(() => rmSync(dir, { recursive: true }));
 
   let runs = 0;
-  /** Lets the program loose; what happened to it is in the state. */
+  /** Runs the program; the state says what happened to it. */
   const run = (faults: LifeFaults = {}) => {
     const home = join(dir, `run-${++runs}`);
     const folder = join(home, "medium");
@@ -89,14 +90,14 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
   };
   const text = (medium: Medium, name: string): string | undefined => medium.get(name)?.toString();
 
-  it("is the folder itself, when nothing is lost", () => {
+  it("equals the folder when nothing is lost", () => {
     const { left, folder, failed } = run();
     assert.equal(failed, "");
     assert.deepEqual(left("all"), readMedium(folder));
     assert.equal(text(left("all"), "state/journal"), "second");
   });
 
-  it("keeps what was flushed, and loses the rest", () => {
+  it("keeps what was flushed and loses the rest", () => {
     const medium = run().left("nothing");
     assert.deepEqual(medium.get(DISK)?.subarray(512, 1536), Buffer.alloc(1024, 2));
     assert.deepEqual(medium.get(DISK)?.subarray(1536, 2048), Buffer.alloc(512, 1));
@@ -106,7 +107,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
     assert.equal(medium.has("state/long"), false);
   });
 
-  it("holds sectors of either age, in any order, while names keep theirs", () => {
+  it("has old and new sectors in any order, while names change in order", () => {
     const { left } = run();
     const seen = new Set<string>();
     for (let seed = 1; seed <= 40; seed++) {
@@ -119,7 +120,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
     assert.deepEqual([...seen].sort(), ["2 1", "2 3", "3 1", "3 3"]);
   });
 
-  it("ends every change at the moment of the cut", () => {
+  it("has no change after the moment of the cut", () => {
     const whole = run();
     const cut = run({ cutAt: 5 });
     assert.equal(cut.state.isCut, true);
@@ -130,7 +131,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
     );
   });
 
-  it("can be full, read-only or bad", () => {
+  it("can be full, read-only or broken", () => {
     assert.match(run({ roomBytes: 3 }).failed, /ENOSPC/);
     assert.match(run({ readOnly: true }).failed, /EROFS/);
     assert.match(run({ diskError: { at: 2, forEver: false } }).failed, /EIO/);

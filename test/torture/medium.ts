@@ -1,3 +1,4 @@
+/** The disk after a power cut, computed from the log of changes: which of them survive depends on flushes and chance. */
 import {
   mkdirSync,
   openSync,
@@ -12,27 +13,27 @@ import { dirname, join } from "node:path";
 import type { Change } from "./change-log.ts";
 import type { Random } from "./random.ts";
 
-/** The files of the folder that a power cut strikes, by their paths in it. */
+/** The files of the folder at the power cut, by their paths in it. */
 export type Medium = ReadonlyMap<string, Buffer>;
 
-/** The board's disk, as the one file that is no file to a board but its medium itself. */
+/** The disk image. On a board this is not a file but the medium itself. */
 export const DISK = "disk.img";
 
 /**
  * What a power cut leaves of the changes since the last flush.
  *
- * - `nothing`: all are lost
- * - `all`: all had been written
- * - `some-first`: those up to some point, of the last one some sectors
- * - `any`: sector by sector, whatever the order
+ * - `nothing`: all changes are lost
+ * - `all`: all changes survive
+ * - `some-first`: the changes up to some point survive, and some sectors of the last one
+ * - `any`: sectors survive in any order
  */
 export type Kept = "nothing" | "all" | "some-first" | "any";
 
 export interface Cut {
   readonly kept: Kept;
   /**
-   * fwup opens devices with O_DIRECT: what it wrote is on the medium, in order, except for the sectors of
-   * its last write. Without this it is like any other file, and the writes before a flush come in any order.
+   * fwup opens devices with O_DIRECT: what it wrote is on the medium in order, except for sectors of its
+   * last write. Without this option it is like any other file, and the writes before a flush come in any order.
    */
   readonly direct: boolean;
   readonly random: Random;
@@ -72,10 +73,10 @@ export function writeMedium(medium: Medium, folder: string): ReadonlyMap<number,
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 /**
- * The medium after the power failed.
+ * The medium after a power cut.
  *
- * Names change in the order of the log, as in a journaling file system, and are safe once a folder has been
- * synced after them; a file's content is safe once that file has been.
+ * Names change in the order of the log, as in a journaling file system, and are safe once their folder is
+ * synced; a file's content is safe once the file is synced.
  * @param before what it held when the log began
  * @param inodes of `before`
  */
@@ -85,7 +86,7 @@ export function afterCut(
   changes: readonly Change[],
   cut: Cut,
 ): Medium {
-  /** By inode, whose number a later file may have again. */
+  /** By inode number; a later file may get the same number. */
   const files = new Map<number, StoredFile>();
   const entries = new Map<string, StoredFile | undefined>();
   for (const [inode, name] of inodes) {
@@ -137,9 +138,9 @@ type ContentChange = Extract<Change, { kind: "write" | "resize" }>;
 
 interface StoredFile {
   readonly name: string;
-  /** As of its last flush. */
+  /** The content at its last flush. */
   safe: Buffer;
-  /** Since then. */
+  /** The changes since then. */
   pending: ContentChange[];
 }
 
@@ -173,7 +174,7 @@ function whole(content: Buffer, changes: readonly ContentChange[]): Buffer {
   return changes.reduce((so, change) => apply(so, change, () => true), content);
 }
 
-/** Applies to `content`, where it is long enough, those sectors of a change that `keeps` says. */
+/** Applies those sectors of a change to `content` for which `keeps` is true, as far as `content` reaches. */
 function apply(content: Buffer, change: ContentChange, keeps: () => boolean): Buffer {
   if (change.kind === "resize") return keeps() ? resized(content, change.sizeBytes) : content;
   const { offset, data } = change;

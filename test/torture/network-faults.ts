@@ -1,3 +1,4 @@
+/** Network faults of a round: of downloads and of the connection to the hub. */
 import * as faults from "../hub/faults.ts";
 import type { Fault } from "../hub/faults.ts";
 import type { LifeFaults } from "./life-faults.ts";
@@ -17,7 +18,7 @@ type Draw = (random: Random, sizeBytes: number) => Fault;
 const offset: (random: Random, sizeBytes: number) => number = (random, sizeBytes) =>
   random.int(0, sizeBytes - 1);
 
-/** Downloads that go wrong, by what the report calls them. */
+/** Faults of downloads, by their names in the report. */
 const DOWNLOAD: Readonly<Record<string, Draw>> = {
   reset: (random, size) => faults.resetAfter(offset(random, size)),
   stall: (random, size) => faults.stallAfter(offset(random, size)),
@@ -34,14 +35,14 @@ const DOWNLOAD: Readonly<Record<string, Draw>> = {
   redirect: () => faults.redirectDownload(),
   "broken TLS": (random, size) => faults.breakTlsAfter(offset(random, size)),
 };
-/** A fault that only shows when a download goes on needs one that breaks it off. */
+/** This fault shows only when a download resumes, so another one must interrupt the download first. */
 const NEEDS_A_BREAK = ["200 for a range", "lying Content-Range", "changing ETag"];
 
 const MAX_TIMES = 3;
 
 /**
- * One to three faults of the network, each for a few times.
- * @param mayBeHopeless whether one of them may stay for ever
+ * Draws one to three faults of the network, each for a few uses.
+ * @param mayBeHopeless whether one of them may be permanent
  */
 export function drawNetworkFaults(random: Random, sizeBytes: number, mayBeHopeless: boolean): NetworkFaults {
   const hubFaults: HubFault[] = [];
@@ -63,7 +64,7 @@ export function drawNetworkFaults(random: Random, sizeBytes: number, mayBeHopele
     const draw = DOWNLOAD[name];
     if (draw !== undefined) hubFaults.push({ fault: draw(random, sizeBytes), times });
     if (name === "flapping socket") hubFaults.push({ fault: faults.flap(random.int(100, 1500)), times: 8 });
-    // A signature's end is a whole second of the hub's clock.
+    // A signature expires at a whole second of the hub's clock.
     if (name === "expired URL") urlLifetimeMs = random.int(0, 1000);
     if (name === "no DNS") lifeFaults = { dnsFailures: random.int(1, 6) };
   }

@@ -1,3 +1,4 @@
+/** All that chance decides in a round, drawn from one seed, so that a round can be repeated. */
 import { drip, resetAfter, type Fault } from "../hub/faults.ts";
 import { drawDiskFaults } from "./disk-faults.ts";
 import type { LifeFaults } from "./life-faults.ts";
@@ -7,13 +8,14 @@ import { createRandom, type Random } from "./random.ts";
 import type { ModelName } from "./world.ts";
 
 /**
- * What strikes in a round: the power, the network, the disk, or the power and the network at once. `transfer`
- * is a long download with twenty cuts, half of them of the line and half of the agent, to see what is paid.
+ * What fails in a round: the power, the network, the disk, or the power and the network at once. `transfer` is
+ * a long download that the line interrupts ten times and the agent's end ten times, to see how many bytes are
+ * downloaded again.
  */
 export const KINDS = ["power", "network", "disk", "mixed", "transfer"] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** When the power fails: at a change of the medium in a life, or when so much has been downloaded in it. */
+/** When the power fails: at one change of the medium in a life, or after a number of bytes downloaded in it. */
 export type CutMoment = { readonly atChange: number } | { readonly atByte: number };
 
 /** A fault of the hub or the download server, for its next `times` uses. */
@@ -22,7 +24,7 @@ export interface HubFault {
   readonly times: number;
 }
 
-/** All that chance decides in a round, but for which sectors a power cut keeps. */
+/** A round before it is played; only the sectors that a power cut keeps are drawn later. */
 export interface Plan {
   readonly kind: Kind;
   readonly model: ModelName;
@@ -34,24 +36,24 @@ export interface Plan {
   readonly mode: "stream" | "cache";
   /** See {@link Cut.direct}. */
   readonly direct: boolean;
-  /** One for each life in turn. */
+  /** One for each life, in order. */
   readonly cuts: readonly { readonly moment: CutMoment; readonly kept: Kept }[];
   readonly hubFaults: readonly HubFault[];
-  /** How long a firmware URL is good for. */
+  /** How long a firmware URL is valid. */
   readonly urlLifetimeMs: number;
-  /** Of the first life. */
+  /** The faults of the first life. */
   readonly lifeFaults: LifeFaults;
-  /** The update can't succeed; the board must stay as it is. */
+  /** Whether the update can't succeed. Then the board must stay as it is. */
   readonly hopeless: boolean;
-  /** What strikes, for the report. */
+  /** The names of what fails, for the report. */
   readonly faults: readonly string[];
 }
 
-/** A few more changes than an update of a few MiB makes; what is beyond strikes in a later life, or never. */
+/** A few more changes than an update of a few MiB makes. A power cut beyond the last change happens in a later life, or never. */
 const CHANGES = 36;
 const CHANGES_WITH_CACHE = 100;
 const NEVER_MS = 3_600_000;
-/** About the size of what the small boards get. */
+/** About the size of firmware for small boards. */
 const FIRMWARE_BYTES = 2_400_000;
 
 /** The plan of the round with this seed. */
@@ -91,14 +93,14 @@ function drawCuts(random: Random, mode: Plan["mode"]): Plan["cuts"] {
   const changes = mode === "cache" ? CHANGES_WITH_CACHE : CHANGES;
   return Array.from({ length: random.int(1, 3) }, (_, index) => ({
     moment: random.chance(0.75)
-      ? // The first life has the whole update before it; later ones may have little more than a boot.
+      ? // The first life has the whole update to do; later ones may have little more than a boot.
         { atChange: random.int(1, index === 0 || random.chance(0.5) ? changes : 12) }
       : { atByte: random.int(0, FIRMWARE_BYTES) },
     kept: random.pick(["nothing", "all", "some-first", "any"] as const),
   }));
 }
 
-/** Twenty cuts over 24 MB, on a line that is slow enough not to have much under way. */
+/** Twenty interruptions over 24 MB, on a line that is too slow to have much in flight. */
 function drawTransfer(random: Random): Plan {
   const stretch = (): number => random.int(500_000, 1_100_000);
   return {
@@ -125,7 +127,7 @@ function nameOf(moment: CutMoment): string {
   return "atByte" in moment ? "power cut at a byte of the download" : "power cut at a change of the disk";
 }
 
-/** One line that says what a round does. */
+/** A round in one line. */
 export function describePlan(plan: Plan): string {
   const { model, used, ops, bootScriptTells, mode, direct, cuts, hubFaults, lifeFaults } = plan;
   const parts = [

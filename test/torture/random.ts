@@ -1,4 +1,6 @@
-/** Randomness that a seed repeats. */
+/** Random numbers that a seed repeats, and the seeds of rounds. */
+
+/** Random numbers of one seed. */
 export interface Random {
   /** From 0 (included) to 1 (excluded). */
   next(): number;
@@ -8,7 +10,7 @@ export interface Random {
   pick<T>(choices: readonly [T, ...T[]]): T;
 }
 
-/** xorshift32 behind a hash of the seed, so that neighbouring seeds have nothing in common. */
+/** xorshift32, started with a hash of the seed, so that neighbouring seeds give unrelated numbers. */
 export function createRandom(seed: number): Random {
   let state = scramble(seed) || 1;
   const next = (): number => {
@@ -26,7 +28,7 @@ export function createRandom(seed: number): Random {
   };
 }
 
-/** The seed of the `index`-th round of a run: any round can be repeated without those before it. */
+/** The seed of the `index`-th round of a run. It lets a round be repeated without the rounds before it. */
 export function roundSeed(seed: number, index: number): number {
   return scramble(seed + Math.imul(index, 0x9e3779b1)) >>> 0;
 }

@@ -1,3 +1,4 @@
+/** The tables that a run prints. */
 import type { Kind } from "./plan.ts";
 import type { Wrong } from "./checks.ts";
 import type { Outcome } from "./round.ts";
@@ -7,7 +8,7 @@ export interface Played {
   readonly kind: Kind;
   readonly seed: number;
   readonly plan: string;
-  /** What struck, by name. */
+  /** What failed in it, by name. */
   readonly faults: readonly string[];
   readonly outcome: Outcome;
 }
@@ -44,7 +45,7 @@ function summaryOf(name: string, played: readonly Played[]): string[] {
   return [name, String(played.length), sum(({ cuts }) => cuts), sum(({ hung }) => hung.length), ...rounds];
 }
 
-/** What long downloads cost under their cuts; nothing when there were none. */
+/** How many bytes long downloads took with their interruptions; empty when there were none. */
 function paidOf(played: readonly Played[]): string {
   const long = played.filter(({ kind }) => kind === "transfer").map(({ outcome }) => outcome);
   if (long.length === 0) return "";
@@ -54,7 +55,7 @@ function paidOf(played: readonly Played[]): string {
   return `\n${ratio.toFixed(3)} bytes downloaded per byte needed, in cache mode under 20 cuts (goal: 1.05)\n`;
 }
 
-/** Numbers to the right, words to the left. */
+/** Aligns numbers to the right and words to the left. */
 function columns(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows

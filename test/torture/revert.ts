@@ -1,3 +1,4 @@
+/** `hublink revert` on the board that a round leaves. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -8,8 +9,8 @@ import { configOf, environmentOf, writeBootFacts, type LifeOptions } from "./lif
 import { DISK, readMedium, writeMedium } from "./medium.ts";
 
 /**
- * Runs `hublink revert` on a copy of the board, without a daemon: it must lead to a slot that boots, or be
- * refused and change nothing that matters.
+ * Runs `hublink revert` on a copy of the board, without a daemon: it must lead to a slot that boots, or
+ * refuse and leave the slots as they are.
  * @returns what is wrong
  */
 export async function tryRevert(options: LifeOptions): Promise<string | undefined> {

@@ -1,3 +1,4 @@
+/** One round: lives of an agent, one after the other, until the plan's end or a fault. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { DeviceRecord } from "../hub/device-record.ts";
@@ -15,12 +16,12 @@ import type { Model, World } from "./world.ts";
 export interface Outcome {
   readonly problems: readonly Problem[];
   readonly cuts: number;
-  /** What each agent was at that hung, until the board's watchdog reset the board. */
+  /** What each agent did that hung until the watchdog reset its board. */
   readonly hung: readonly string[];
   readonly sentBytes: number;
   /** The firmware's size. */
   readonly neededBytes: number;
-  /** The board's own words, of the last life. */
+  /** The agent's log of the last life. */
   readonly log: string;
 }
 
@@ -28,12 +29,12 @@ export interface RoundOptions {
   readonly world: World;
   readonly plan: Plan;
   readonly random: Random;
-  /** For all of this round; removed when it went well. */
+  /** The round's folder; it is removed when nothing is wrong. */
   readonly dir: string;
 }
 
 const MAX_LIVES = 24;
-/** Long enough for whatever was put off. */
+/** Longer than any postponement. */
 const LATER_S = 26 * 3600;
 
 /** Plays a plan to its end. */
@@ -58,7 +59,7 @@ export async function playRound({ world, plan, random, dir }: RoundOptions): Pro
   return outcome;
 }
 
-/** The round can't go on; its problem is noted. */
+/** Thrown when a round can't go on; its problem is recorded. */
 class Unfit extends Error {}
 
 class Round {
@@ -119,7 +120,7 @@ class Round {
     this.#problems.push(...checkEnd(this.#left(), this.#boot(), plan.hopeless));
   }
 
-  /** What the board's boot loader makes of the medium. */
+  /** Boots the medium as the board does. */
   #boot(): Boot {
     this.#boots += 1;
     const disk = Buffer.from(this.#disk());
@@ -136,7 +137,7 @@ class Round {
     return booted;
   }
 
-  /** One process of the agent, to its end. */
+  /** Runs one life of the agent to its end. */
   async #live(
     running: Boot,
   ): Promise<Exclude<Ending, "stopped" | "crashed"> | "arrived" | "given up" | "later"> {
@@ -164,7 +165,7 @@ class Round {
     return ending === "arrived" || ending === "given up" ? ending : "later";
   }
 
-  /** Waits for what ends a life, or is a reason to end it. */
+  /** Waits for the end of a life, or for a reason to end it. */
   async #outcomeOf(
     life: Life,
     moment: CutMoment | undefined,
@@ -201,7 +202,7 @@ class Round {
       const refused = refusal();
       seen = this.#device.statuses.length;
       if (this.#options.plan.hopeless && refused !== undefined) return "given up";
-      this.#device.blockedUntil = undefined; // an operator who does not wait
+      this.#device.blockedUntil = undefined; // as an operator does who does not wait
       if (refused?.status === "rescheduled") {
         this.#aheadS += LATER_S;
         return "later";
@@ -210,7 +211,7 @@ class Round {
     }
   }
 
-  /** Good firmware runs that is not the target, and no update of it: the hub's orchestrator looks from time to time. */
+  /** Whether the hub should offer the target again, as its orchestrator does from time to time: other good firmware runs, and no update is under way. */
   #isIdle(offeredAt: number): boolean {
     const { online, validated, inFlight, joins } = this.#device;
     return (
@@ -222,7 +223,7 @@ class Round {
     );
   }
 
-  /** The hub knows that the target runs, and that it is proven. */
+  /** Whether the hub knows that the target runs and is validated. */
   #arrived(): boolean {
     return (
       this.#device.online &&

@@ -1,3 +1,4 @@
+/** The rounds that the test run plays, for disk.test.ts, mixed.test.ts, network.test.ts and power.test.ts. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { Kind } from "./plan.ts";
@@ -7,10 +8,10 @@ import { hasCompiler, setUpWorld, type World } from "./world.ts";
 
 const SEED = 4;
 const JOBS = 2;
-/** Many updates in one test: a busy machine may take longer than other tests are given. */
+/** One test has many updates; a busy machine may need more time than other tests get. */
 const TIMEOUT_MS = 1_800_000;
 
-/** The tests of one kind; `npm run torture` plays as many rounds as you like. */
+/** The tests of one kind. `npm run torture` plays any number of rounds. */
 export function tortureSuite(only: Kind, rounds: number): void {
   describe("an update under torture", { skip: hasCompiler() ? false : "needs cc on Linux" }, () => {
     let world: World;

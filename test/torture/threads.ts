@@ -1,9 +1,10 @@
+/** What a process that hangs is doing, from /proc: it is the only trace when a round stands still. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * What the kernel has each thread of a process and of those below it do: a line each, with the thread's name,
- * its state, where it waits and in which system call (proc_pid_wchan(5), proc_pid_syscall(5)).
+ * One line for each thread of a process and of its descendants: the thread's name, its state, where it waits
+ * and in which system call (proc_pid_wchan(5), proc_pid_syscall(5)).
  */
 export function threadsOf(pid: number): string {
   const tasks = `/proc/${pid}/task`;
@@ -23,7 +24,7 @@ export function threadsOf(pid: number): string {
     .join("\n");
 }
 
-/** Nothing when the process has gone, as it may at any time. */
+/** Empty when the process has ended, which can happen at any time. */
 function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
@@ -32,7 +33,7 @@ function namesIn(folder: string): string[] {
   }
 }
 
-/** The same. */
+/** Empty when the process has ended. */
 function textOf(path: string): string {
   try {
     return readFileSync(path, "utf8").trim();

@@ -1,3 +1,4 @@
+/** A run: rounds of several seeds, some of them at once. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describePlan, drawPlan, type Kind } from "./plan.ts";
@@ -8,16 +9,16 @@ import type { World } from "./world.ts";
 
 export interface TortureOptions {
   readonly rounds: number;
-  /** Of the first round; those after it follow from it. */
+  /** The seed of the first round; the others follow from it. */
   readonly seed: number;
-  /** Default: all kinds, drawn by chance. */
+  /** Default: all kinds, at random. */
   readonly only?: Kind | undefined;
   /** Rounds that are played at once. */
   readonly jobs: number;
   readonly onRound: (played: Played) => void;
 }
 
-/** Plays rounds on a world. @returns them in no special order */
+/** Plays rounds on a world. @returns the rounds in the order of their ends */
 export async function torture(world: World, options: TortureOptions): Promise<readonly Played[]> {
   const played: Played[] = [];
   let next = 0;
@@ -33,7 +34,7 @@ export async function torture(world: World, options: TortureOptions): Promise<re
   return played;
 }
 
-/** A run of all kinds; a transfer takes as long as many rounds, and is played when it is asked for. */
+/** The kinds of a run of all kinds. A transfer takes as long as many rounds, and is played only on request. */
 const MIXED = ["power", "power", "network", "disk", "mixed"] as const;
 
 /** Plays the round of one seed. */

@@ -1,3 +1,4 @@
+/** What all rounds share and none changes: firmware, disks, the bundle, and the library that simulates power cuts. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -17,37 +18,37 @@ import { DISK, readMedium, type Medium } from "./medium.ts";
  */
 export type ModelName = "single" | "redundant" | "large";
 
-/** What boards of one kind start with. */
+/** The firmware and disks of one kind of board. */
 export interface Model {
   readonly layout: Layout;
   readonly factory: Factory;
-  /** Runs on a board as it leaves the factory. */
+  /** The firmware of a board that leaves the factory. */
   readonly old: MadeFirmware;
-  /** What boards are updated to. */
+  /** The firmware that boards are updated to. */
   readonly target: MadeFirmware;
   readonly known: readonly KnownFirmware[];
-  /** From the factory: `old` in slot a, nothing in slot b. */
+  /** A board from the factory: `old` in slot a, slot b is empty. */
   readonly fresh: Medium;
-  /** Updated once: `old` in slot b, what it replaced in slot a. */
+  /** A board that was updated once: `old` in slot b, the firmware before it in slot a. */
   readonly used: Medium;
 }
 
-/** All that rounds share: made once, changed by none of them. */
+/** All that rounds share. */
 export interface World {
   readonly dir: string;
-  /** Made when it is first asked for. */
+  /** It is made at its first use. */
   readonly model: (name: ModelName) => Promise<Model>;
   /** The bundle that `npm run build` makes. */
   readonly agent: string;
   readonly fwup: string;
   /** The library of preload/. */
   readonly preload: string;
-  /** A folder of programs that come first on an agent's PATH: nothing here may reboot this machine. */
+  /** A folder that comes first on an agent's PATH: its programs keep the agent from rebooting this machine. */
   readonly bin: string;
   remove(): Promise<void>;
 }
 
-/** Several parts of 1 MiB, which don't fill the slot. */
+/** Several parts of 1 MiB, which leave room in the slot. */
 const ROOTFS_BYTES = { small: 2_400_000, large: 24_000_000 };
 const SLOT_BLOCKS = { small: 5120, large: 49_152 };
 /** The place where boot.cmd has its backup. */
@@ -55,7 +56,7 @@ const SECOND_ENVIRONMENT = 0x110;
 /** As on the cards of buildroot/. */
 const UNUSED = { offset: 768, blocks: 512 };
 
-/** @throws Error when there is no C compiler */
+/** Makes a world. @throws Error when there is no C compiler */
 export async function setUpWorld(): Promise<World> {
   const dir = await mkdtemp(join(tmpdir(), "hublink-torture-"));
   const bin = join(dir, "bin");
