@@ -1,3 +1,7 @@
+/**
+ * From a parsed file and the environment to `Config`. All mistakes are found at once: an engineer who gets them one
+ * at a time reboots a board for each. No message shows a secret.
+ */
 import * as v from "valibot";
 import { Failure } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
@@ -16,14 +20,15 @@ import {
   valueInConfig,
 } from "./setting.ts";
 
+/** A configuration that can be used. */
 export interface Checked {
   readonly config: Config;
-  /** One line for each setting that is valid but likely to be regretted. */
+  /** One line for each setting that is valid but probably a mistake. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Makes a configuration of a parsed file and the environment.
+ * Makes a configuration from a parsed file and the environment.
  * @param source what the file is called in an error
  * @throws ConfigFailure with everything that is wrong
  */
@@ -36,7 +41,7 @@ export function checkConfig(file: Table, env: Environment, source: string): Chec
   return { config, warnings: warningsFor(config) };
 }
 
-/** What applies where nothing is set; not a valid configuration, as it has no hub. */
+/** The configuration in which nothing is set. It is not a valid one, because it has no hub. */
 export function defaultConfig(): Config {
   return readConfig({}, { variables: new Map(), problems: [], wrong: [] });
 }
@@ -49,7 +54,8 @@ interface Findings {
 }
 
 function readConfig(table: Table, findings: Findings): Config {
-  // The walk over `schema` builds just what `Values<typeof schema>` says; TypeScript can't follow it.
+  // The only cast of this folder. The walk builds an object with a key and a checked value for each entry of
+  // `schema`, which is what the type `Config` says; TypeScript can't follow a walk that goes by names.
   return readSection(schema, table, "", findings) as Config;
 }
 
@@ -77,7 +83,7 @@ function readSection(section: Section, given: unknown, path: string, findings: F
   );
 }
 
-/** The checked value; the default when there is none or a wrong one. */
+/** The checked value. The default stands in for one that is missing or wrong. */
 function readSetting(setting: Setting, given: unknown, path: string, findings: Findings): unknown {
   if (given === undefined) return setting.initial;
   const result = v.safeParse(setting.kind.schema, given, { abortPipeEarly: true });
@@ -100,11 +106,11 @@ function placeWithin(issue: v.BaseIssue<unknown>): string {
 
 const MAX_SHOWN_LENGTH = 80;
 
-/** A wrong value as it may stand in a message: short, on one line, without a URL's user and query. */
+/** A wrong value as a message may show it: short, on one line, without a URL's user and query. */
 function describe(value: unknown): string {
   switch (typeof value) {
     case "string": {
-      // What stands before an @ may be a password even where no URL can be made out.
+      // The text before an @ may be a password, even if the value is not a URL.
       const text = redact(value).replace(/^.*@/s, "…@");
       return JSON.stringify(text.length > MAX_SHOWN_LENGTH ? `${text.slice(0, MAX_SHOWN_LENGTH)}…` : text);
     }

@@ -1,8 +1,10 @@
+/** The variables that override single keys of the file: `HUBLINK_HUB__URL` for `hub.url`. */
 import { parseJson } from "../platform/text.ts";
 import { nearestKey } from "./nearest.ts";
 import { schema } from "./schema.ts";
 import { type Entry, isSection, isTable, type Kind, type Table } from "./setting.ts";
 
+/** The variables of a process, by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 interface Overridden {
@@ -17,8 +19,8 @@ interface Overridden {
 const PREFIX = "HUBLINK_";
 
 /**
- * Lays the values of `HUBLINK_SECTION__KEY` variables over the file's. They are turned into what the
- * key's type asks for where that is possible; the check of the whole table reports the rest.
+ * Replaces values of the file by those of `HUBLINK_SECTION__KEY` variables. A text becomes a value of the key's
+ * type if it can; otherwise it stays text, and the check of the whole table reports it.
  */
 export function overrideByEnvironment(file: Table, env: Environment): Overridden {
   let table = file;
@@ -60,7 +62,7 @@ function findEntry(keys: readonly string[]): Entry | undefined {
   return entry;
 }
 
-/** A copy with one value replaced. Where the file has no table on the way, the check will say so. */
+/** A copy with one value replaced; unchanged where the file has a value in place of a table, which the check reports. */
 function withValue(table: Table, keys: readonly string[], value: unknown): Table {
   const [key, ...rest] = keys;
   if (key === undefined) return table;

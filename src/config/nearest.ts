@@ -1,9 +1,10 @@
+/** Which key was meant by an unknown one. The error names it, so that a typo is found without the manual. */
 import { isSection, type Section } from "./setting.ts";
 
-/** Longer keys than this can't have been meant. */
+/** Only this much of an unknown key is compared: the time grows with its length. */
 const MAX_KEY_LENGTH = 60;
 
-/** What a key that belongs to another section counts more than one beside the unknown key. */
+/** A key of another section counts as this many more changes than one of the same section. */
 const ELSEWHERE = 2;
 
 /**
@@ -26,7 +27,7 @@ export function nearestKey(root: Section, home: string, unknown: string): string
   return nearest;
 }
 
-/** Levenshtein's: how many letters must be added, removed or changed. */
+/** The Levenshtein distance: how many letters must be added, removed or changed. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 1; i <= from.length; i++) {

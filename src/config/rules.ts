@@ -1,9 +1,13 @@
+/**
+ * What the check of single settings can't see: settings that need each other (errors), and settings that are allowed
+ * but do harm (warnings).
+ */
 import { isLoopback } from "../platform/proxy.ts";
 import { type Config, schema } from "./schema.ts";
 
-/** What must hold between keys that are each valid by themselves. */
+/** A condition on keys that are each valid by themselves. */
 interface Rule {
-  /** Dotted paths of the keys it looks at; the rule is left out when one of them is wrong already. */
+  /** Dotted paths of the keys that it reads. It is skipped when one of them is wrong already. */
   readonly keys: readonly string[];
   readonly problem: (config: Config) => string | undefined;
 }
@@ -82,7 +86,7 @@ export function brokenRules(config: Config, wrong: readonly string[]): string[] 
 /** NervesHub closes a socket that has been silent for this time (protocol.md §1). */
 const HUB_SILENCE_MS = 180_000;
 
-/** One line for each setting that is valid but likely to be regretted. */
+/** One line for each setting that is valid but probably a mistake. */
 export function warningsFor({ hub, app }: Config): string[] {
   const warnings: string[] = [];
   const url = new URL(hub.url);
@@ -100,7 +104,7 @@ export function warningsFor({ hub, app }: Config): string[] {
   return warnings;
 }
 
-/** Warns of answers that are set for the application while it is asked nothing. */
+/** Warns about answers for the application that are set although it is never asked. */
 function unaskedAnswers(app: Config["app"]): string[] {
   const { on_timeout, on_no_controller, ask_timeout_s } = schema.entries.app.entries;
   const changed = {

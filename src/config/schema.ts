@@ -1,3 +1,7 @@
+/**
+ * Every setting, once. scripts/docs.ts writes the reference and the example from this table, so its texts are read
+ * by the engineer who configures a board.
+ */
 import {
   arrayOf,
   checkedText,
@@ -19,8 +23,8 @@ const neededPath = text("a path", /./);
 const command = text("a command line for /bin/sh");
 const answer = choice("apply", "ignore", "reschedule");
 
-// fwup's public keys: 32 bytes in base64. Its private keys are longer, so one that is pasted here by
-// mistake is refused, and marked secret so that it isn't shown.
+// fwup's private keys are longer than its public ones. One that is pasted here by mistake is refused, and the
+// setting is marked secret so that the error does not show it.
 const publicKey = text("an Ed25519 public key as fwup writes it, 32 bytes in base64", /^[A-Za-z0-9+/]{43}=$/);
 
 const timeWindow = text(

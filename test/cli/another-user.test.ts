@@ -1,3 +1,4 @@
+/** The agent as a user other than root, set up as docs/board.md says. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmod } from "node:fs/promises";
@@ -6,10 +7,10 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { end, hublink, startDaemon, type Program } from "./program.ts";
 
-/** In no list of users, as a number that an image's own service has. */
+/** Not in /etc/passwd, like a user that exists only in an image. */
 const USER = 4321;
 
-/** @param capabilities what the user has of root's power, as `AmbientCapabilities=` gives it */
+/** @param capabilities what the user may do besides, as with systemd's `AmbientCapabilities=` */
 const asUser = (...capabilities: string[]): string[] => [
   ...["setpriv", `--reuid=${USER}`, `--regid=${USER}`, "--clear-groups"],
   `--inh-caps=${["-all", ...capabilities.map((name) => `+${name}`)].join(",")}`,
@@ -32,7 +33,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     await end(daemon);
     await board.remove();
   });
-  /** What docs/board.md says: the disk, the state, the key and the socket's folder are the user's. */
+  /** Gives the disk, the state, the key and the socket's folder to the user, as docs/board.md says. */
   const give = async (overrides: Parameters<TestBoard["writeConfig"]>[0]): Promise<void> => {
     config = await board.writeConfig(overrides);
     execFileSync("chown", ["-R", `${USER}:${USER}`, board.dir]);
@@ -40,7 +41,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
   const check = async (...capabilities: string[]) =>
     hublink(["check", "--config", config], { within: asUser(...capabilities) });
 
-  it("updates the board, proves the firmware good, and gives people a shell", async () => {
+  it("updates the board, validates the firmware, and offers a shell", async () => {
     await give({ console: { enabled: true } });
     daemon = await startDaemon(config, { within: asUser() });
     await daemon.logged(/joined the hub's console/);
@@ -59,7 +60,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     await daemon.logged(/the running firmware is marked good/);
   });
 
-  it("is told of nothing that is missing when it has the capabilities to reboot and to set the clock", async () => {
+  it("gets no warning with the capabilities to reboot and to set the clock", async () => {
     await give({ reboot: { command: "" } });
     const { code, stdout } = await check("sys_boot", "sys_time");
     assert.equal(code, 0);
@@ -67,7 +68,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     assert.doesNotMatch(stdout, /^warn user/m);
   });
 
-  it("is told what it may not do, by check and at its start", async () => {
+  it("gets a warning for each missing capability, from check and at the start", async () => {
     await give({ reboot: { command: "" } });
     const { code, stdout } = await check();
     assert.equal(code, 0, "a board that can be talked to can be helped");
@@ -81,7 +82,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     await daemon.logged(/level=warn .*without CAP_SYS_TIME/);
   });
 
-  it("is told which file is not its own", async () => {
+  it("gets the names of files that it may not use", async () => {
     const watchdog = join(board.dir, "watchdog");
     await give({ watchdog: { device: watchdog } });
     execFileSync("mknod", [watchdog, "c", "1", "3"]);

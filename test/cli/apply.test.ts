@@ -1,3 +1,4 @@
+/** `hublink apply`, by itself and through the daemon. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -32,7 +33,7 @@ describe("hublink apply without a daemon", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), v2.uuid);
   });
 
-  it("leaves the slot to fall back to alone while the running firmware is on trial", async () => {
+  it("does not overwrite the slot to fall back to while the running firmware is on trial", async () => {
     const [v2, v3] = [await board.firmware("2.0.0"), await board.firmware("3.0.0")];
     assert.equal((await hublink(["apply", v2.path, "--config", config])).code, 0);
     const before = await readFile(board.disk);
@@ -72,7 +73,7 @@ describe("hublink apply without a daemon", () => {
     assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
   });
 
-  it("says in fwup's words why an archive is refused before it is written", async () => {
+  it("shows fwup's reason for refusing an archive, before anything is written", async () => {
     const other = await board.firmware("2.0.0", { privateKey: generateSigningKey().privateKey });
     const before = await board.environment();
     const { code, stderr } = await hublink(["apply", other.path, "--config", config]);
@@ -81,7 +82,7 @@ describe("hublink apply without a daemon", () => {
     assert.deepEqual(await board.environment(), before);
   });
 
-  it("says in fwup's words why a task refuses, and leaves the running slot active", async () => {
+  it("shows fwup's reason when a task refuses, and leaves the running slot active", async () => {
     const other = await board.firmware("2.0.0", { platform: "another" });
     const { code, stderr } = await hublink(["apply", other.path, "--config", config]);
     assert.equal(code, 1);
@@ -97,7 +98,7 @@ describe("hublink apply without a daemon", () => {
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
   });
 
-  it("keeps daemon and commands from the slots meanwhile, and ends when interrupted", async () => {
+  it("locks the slots against the daemon and other commands, and ends when interrupted", async () => {
     program = await start(["apply", "-", "--config", config, "--verbose"]);
     await program.logged(/event=offered/);
     for (const args of [["run"], ["apply", board.v1.path], ["validate"], ["revert"], ["status"]]) {
@@ -124,7 +125,7 @@ describe("hublink apply with a daemon", () => {
     board = await setUpBoard({ config: { log: { level: "debug" } } });
     config = await board.writeConfig();
     daemon = await startDaemon(config);
-    await daemon.logged(/joined the hub/); // its keys have come with that
+    await daemon.logged(/joined the hub/); // the join brings the hub's keys
   });
   afterEach(async () => {
     await end(program);
@@ -144,11 +145,11 @@ describe("hublink apply with a daemon", () => {
       status.stdout,
       /^last update {2}installed, starts with the next reboot\n {13}[0-9a-f-]{36}$/m,
     );
-    // What nobody asked the hub for is not reported to it.
+    // The hub did not ask for this update, so it gets no report.
     assert.deepEqual(board.hub.device("board-1").statuses, []);
   });
 
-  it("installs from its standard input and from a URL, again until the reboot is missing", async () => {
+  it("installs from its standard input after a failure, and refuses the next until the reboot", async () => {
     const v2 = await board.firmware("2.0.0");
     const stdin = await readFile(v2.path);
     const cut = await hublink(["apply", "-", "--config", config], { stdin: stdin.subarray(0, 300_000) });
@@ -169,7 +170,7 @@ describe("hublink apply with a daemon", () => {
     assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
   });
 
-  it("refuses a second one meanwhile with 69; a broken pipe ends the first", async () => {
+  it("refuses a second one with 69 while the first runs; a broken pipe ends the first", async () => {
     program = await start(["apply", "-", "--config", config]);
     // Only the head: the daemon then waits for more.
     program.child.stdin.write((await readFile(board.v1.path)).subarray(0, 300_000));

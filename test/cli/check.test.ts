@@ -1,3 +1,4 @@
+/** `hublink check`: what it shows of a good board, and what it finds wrong with a bad one. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
@@ -18,7 +19,7 @@ describe("hublink check", () => {
   const check = async (env: Readonly<Record<string, string>> = {}): Promise<Ended> =>
     hublink(["check", "--config", config], { env });
 
-  it("shows all that a good board has", async () => {
+  it("shows every part of a good board", async () => {
     const { code, stdout, stderr } = await check();
     assert.equal(stderr, "");
     assert.equal(code, 0);
@@ -74,7 +75,7 @@ describe("hublink check", () => {
     assert.match(closed.stdout, /^ok {3}windows {8}\S+; it is \S+ here \(UTC\), so closed now$/m);
   });
 
-  it("shows where archives are kept and what they are proven by, and which extensions are on", async () => {
+  it("shows where archives are kept, which keys verify them, and which extensions are on", async () => {
     const off = await check({ HUBLINK_EXTENSIONS__HEALTH: "false" });
     assert.match(off.stdout, /^ok {3}archives {7}off\nok {3}extensions {5}off$/m);
     const dir = join(board.dir, "archives");
@@ -100,7 +101,7 @@ describe("hublink check", () => {
     assert.match(full.stdout, /^warn archives {7}none can be kept: [^]*\(see\s+archives\.dir\)$/m);
   });
 
-  it("finds the programs of commands, and runs none of them", async () => {
+  it("finds the programs of commands and does not run them", async () => {
     const ran = join(board.dir, "ran");
     const policy = join(board.dir, "policy");
     await writeFile(policy, `#!/bin/sh\ntouch ${ran}\n`, { mode: 0o755 });
@@ -108,7 +109,7 @@ describe("hublink check", () => {
       HUBLINK_UPDATE__POLICY_COMMAND: `${policy} --quiet`,
       HUBLINK_VALIDATION__COMMAND: "test -e /",
       HUBLINK_REBOOT__COMMAND: '[ "$A" ] && reboot',
-      HUBLINK_LOGGING__COMMAND: "/missing/logread", // of no use: the extension is off
+      HUBLINK_LOGGING__COMMAND: "/missing/logread", // not used: the extension is off
     });
     assert.equal(code, 0);
     assert.match(stdout, /^ok {3}command {8}update\.policy_command:\s+\S+\/policy$/m);
@@ -124,7 +125,7 @@ describe("hublink check", () => {
     assert.doesNotMatch(stdout, /secret/);
   });
 
-  it("names an LED that is not there", async () => {
+  it("names an LED that is missing", async () => {
     const { code, stdout } = await check({ HUBLINK_IDENTIFY__LED: "nobody's" });
     assert.equal(code, 78);
     assert.match(stdout, /^FAIL LED +no LED nobody's; .+ \(see identify\.led\)$/m);
@@ -142,7 +143,7 @@ describe("hublink check", () => {
     assert.match(lines[2] ?? "", /^ {2}update\.mode .*"never": expected "auto"/);
   });
 
-  it("says a single mistake in one line, with the file it is in", async () => {
+  it("reports a single mistake in one line, with its file", async () => {
     const path = join(board.dir, "broken.toml");
     await writeFile(path, "[hub]\nurl = wss://devices.example.com\n");
     const { code, stderr } = await hublink(["check", "--config", path]);
@@ -226,7 +227,7 @@ describe("hublink check", () => {
     code: 1,
     line: /^FAIL ops file {7}fwup: .* \(see firmware\.ops_file\)$/m,
   });
-  it("shows who the console's shell runs as, and on what terminal", async () => {
+  it("shows the user of the console's shell, and its kind of terminal", async () => {
     const { code, stdout } = await check({ HUBLINK_CONSOLE__ENABLED: "true" });
     assert.equal(code, 0);
     assert.match(
@@ -299,7 +300,7 @@ describe("hublink check", () => {
   });
 });
 
-/** Runs the bundle as a user that owns nothing. */
+/** Runs the bundle as a user who owns no file. */
 async function asNobody(board: TestBoard, args: readonly string[]): Promise<Ended> {
   await chmod(board.dir, 0o755);
   return hublink(args, { uid: 65534 });

@@ -1,10 +1,11 @@
+/** The words of the command line: help, mistakes, and exit codes. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { VERSION } from "../../src/version.ts";
 import { hublink } from "./program.ts";
 
 describe("the command line", () => {
-  it("tells its version", async () => {
+  it("prints its version", async () => {
     assert.deepEqual(await hublink(["--version"]), {
       code: 0,
       signal: null,
@@ -14,7 +15,7 @@ describe("the command line", () => {
   });
 
   for (const args of [["--help"], ["-h"], ["help"], ["help", "run"], ["run", "--help"]]) {
-    it(`explains itself for ${args.join(" ")}, in 80 columns`, async () => {
+    it(`prints its help for ${args.join(" ")}, in 80 columns`, async () => {
       const { code, stdout, stderr } = await hublink(args);
       assert.equal(code, 0);
       assert.equal(stderr, "");

@@ -1,3 +1,4 @@
+/** The format of the log on the daemon's standard error. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { commandLog } from "../../src/cli/config.ts";
@@ -19,7 +20,7 @@ describe("the daemon's log", () => {
     assert.match(line(true, "auto"), /^\d\d:\d\d:\d\d info {2}hublink: hello \(n=1\)\n$/));
   it("is logfmt elsewhere", () =>
     assert.match(line(false, "auto"), /^ts=\S+ level=info scope=hublink msg="?hello"? n=1\n$/));
-  it("is JSON where that is configured", () => {
+  it("is JSON if that is configured", () => {
     const { level, scope, msg, n } = JSON.parse(line(true, "json")) as Record<string, unknown>;
     assert.deepEqual({ level, scope, msg, n }, { level: "info", scope: "hublink", msg: "hello", n: 1 });
   });

@@ -1,3 +1,4 @@
+/** From a new board to one that joins: `hublink identity` makes a key, and an authority signs its request. */
 import assert from "node:assert/strict";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { readFile, stat, writeFile } from "node:fs/promises";
@@ -17,7 +18,7 @@ before(async () => {
 });
 after(async () => board.remove());
 
-/** What openssl says of a request whose signature is good. */
+/** What openssl prints for a request with a valid signature. */
 async function verified(request: string): Promise<string> {
   const file = join(board.dir, "request.pem");
   await writeFile(file, request);
@@ -35,7 +36,7 @@ describe("a board without a certificate", { skip: missing("openssl") }, () => {
   const identity = async (...options: readonly string[]): Promise<Ended> =>
     hublink(["identity", ...options, "--config", config]);
 
-  it("makes its key, for its owner only", async () => {
+  it("makes its key, readable only by its owner", async () => {
     const { code, stdout } = await identity("--generate");
     assert.equal(code, 0);
     assert.equal(stdout, `made key ${keyFile}\n`);
@@ -43,7 +44,7 @@ describe("a board without a certificate", { skip: missing("openssl") }, () => {
     assert.equal(createPrivateKey(await readFile(keyFile)).asymmetricKeyDetails?.namedCurve, "prime256v1");
   });
 
-  it("never makes one over another", async () => {
+  it("does not replace a key", async () => {
     const before = await readFile(keyFile);
     const { code, stderr } = await identity("--generate");
     assert.equal(code, 78);
@@ -51,13 +52,13 @@ describe("a board without a certificate", { skip: missing("openssl") }, () => {
     assert.deepEqual(await readFile(keyFile), before);
   });
 
-  it("asks for a certificate in its own name", async () => {
+  it("requests a certificate for its own identifier", async () => {
     const { code, stdout } = await identity("--csr");
     assert.equal(code, 0);
     assert.match(await verified(stdout), /subject=CN ?= ?board-1/);
   });
 
-  it("joins with what it gets for that", async () => {
+  it("joins with the certificate that is issued for the request", async () => {
     await certify(
       createPublicKey(await readFile(keyFile)),
       "board-1",
@@ -149,7 +150,7 @@ for (const type of ["EC:prime256v1", "rsa:2048"]) {
       /FAIL identity pkcs11:token=agent;id=%01;type=private: the token refused the PIN in .*wrong-pin;/,
     );
 
-    it("has a wrong PIN tried once", async () => {
+    it("tries a wrong PIN only once", async () => {
       const [file, log] = [join(board.dir, "wrong-pin"), join(board.dir, `spy-${type}`)];
       await writeFile(file, "86420\n", { mode: 0o600 });
       const { stdout } = await run(["check", "--connect"], {
@@ -178,7 +179,7 @@ describe("a key that only a TPM 2.0 can use", { skip: tpmMissing }, () => {
   });
   after(async () => tpm.stop());
 
-  it("is made by it, and signs a request for its certificate", async () => {
+  it("is made by the TPM, and signs a request for its certificate", async () => {
     const made = await hublink(["identity", "--generate", "--csr", "--config", config]);
     assert.equal(made.code, 0);
     assert.match(made.stderr, /^made TPM 2\.0 key .*tpm\.pem$/m);
@@ -186,7 +187,7 @@ describe("a key that only a TPM 2.0 can use", { skip: tpmMissing }, () => {
     assert.match(await verified(made.stdout), /subject=CN ?= ?board-1/);
   });
 
-  it("is of no use to another TPM", async () => {
+  it("is useless with another TPM", async () => {
     const other = await startSoftTpm(join(board.dir, "other"));
     try {
       const env = { HUBLINK_IDENTITY__TPM2__TCTI: other.tcti };

@@ -1,3 +1,4 @@
+/** An agent that is killed in the middle of an update, as by a power cut, and what the board can do afterwards. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chmod, readFile, rm, writeFile } from "node:fs/promises";
@@ -7,7 +8,7 @@ import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { FIRMWARE_B } from "../firmware/slot-variables.ts";
 import { end, hublink, startDaemon, type Program } from "./program.ts";
 
-/** Where the agent is killed with its fwup, in an update's order: shell code that stands in fwup's place. */
+/** The points of an update at which the agent and fwup are killed, in order: shell code that runs in place of fwup. */
 const POINTS = [
   { when: "it reads the firmware's metadata", code: 'case "$*" in *"-m "*) die ;; esac', revert: true },
   { when: "it is about to clear the slot", code: 'case "$*" in *invalidate*) die ;; esac', revert: true },
@@ -44,7 +45,7 @@ describe("an agent that is killed when", () => {
   /** Kills the agent at a point of its first update. */
   const setUp = async (code: string, mode: string): Promise<{ uuid: string; config: string }> => {
     board = await setUpBoard();
-    // The other slot held firmware that was good before.
+    // The other slot held valid firmware before.
     await board.setEnvironment({ ...FIRMWARE_B, "b.nerves_fw_validated": "1" });
     const v2 = await board.firmware("2.0.0");
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta), { penaltyMs: 0 });
@@ -73,7 +74,7 @@ describe("an agent that is killed when", () => {
     return { uuid: v2.uuid, config };
   };
 
-  /** Tries `revert` on the board as it stands, and puts it back. */
+  /** Tries `revert` on the board, and restores the disk afterwards. */
   const canRevert = async (config: string): Promise<boolean> => {
     const journal = join(board.dir, "state/journal.json");
     const disk = await readFile(board.disk);
@@ -87,7 +88,7 @@ describe("an agent that is killed when", () => {
 
   for (const mode of ["stream", "cache"] as const) {
     for (const { when, code, revert } of POINTS) {
-      it(`${when} leaves no half-written slot to revert to, says the truth and completes (${mode})`, async () => {
+      it(`${when} leaves no half-written slot to revert to, reports the truth and completes (${mode})`, async () => {
         const { uuid, config } = await setUp(code, mode);
         assert.equal(await canRevert(config), revert);
         daemon = await startDaemon(config);
@@ -97,7 +98,7 @@ describe("an agent that is killed when", () => {
         assert.equal(environment.get("nerves_fw_active"), "b");
         assert.equal(environment.get("nerves_fw_validated"), "0");
         assert.equal(environment.get("b.nerves_fw_uuid"), uuid);
-        // With so short a grace the board may reboot before the hub has heard.
+        // The grace period is short, so the board may reboot before the hub has the report.
         await board.hub.until(() => device.statuses.at(-1)?.status === "completed");
         const joins = device.joins as readonly Record<string, unknown>[];
         for (const join of joins) {

@@ -1,3 +1,4 @@
+/** Which modules the program loads: each MiB that the daemon does not load is left to the board's application. */
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -5,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { end, hublink, startDaemon, type Program } from "./program.ts";
 
-/** undici is what loads it, and nothing else here does: a module of Node's tells whether undici runs. */
+/** Only undici loads this module of Node, so it shows whether undici is loaded. */
 const MARKER = "NativeModule internal/http2/core";
 
 describe("the program loads only what it needs", () => {
@@ -15,11 +16,11 @@ describe("the program loads only what it needs", () => {
   before(async () => {
     board = await setUpBoard();
     const spy = join(board.dir, "spy.cjs");
-    // At its end the process says what Node has loaded for it.
+    // At its end, the process writes down which modules Node has loaded.
     await writeFile(
       spy,
-      `const tell = () => require("node:fs").writeFileSync(process.env.SPY_FILE, process.moduleLoadList.join("\\n"));
-       process.on("exit", tell);`,
+      `const list = () => require("node:fs").writeFileSync(process.env.SPY_FILE, process.moduleLoadList.join("\\n"));
+       process.on("exit", list);`,
     );
     env = { NODE_OPTIONS: `--require ${spy}`, SPY_FILE: join(board.dir, "loaded") };
   });
@@ -49,7 +50,7 @@ describe("the program loads only what it needs", () => {
     assert.ok((await loaded()).includes(MARKER));
   });
 
-  it("no TLS and no HTTP for a command that has its answer on the board", async () => {
+  it("neither TLS nor HTTP for a command that needs no network", async () => {
     for (const args of [["--version"], ["metadata", board.v1.path], ["status"]]) {
       await hublink(args, { env });
       const modules = await loaded();

@@ -1,3 +1,4 @@
+/** The bundle as a child process, for tests at the level of its command line. */
 import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,11 +9,11 @@ import { inTime } from "../eventually.ts";
 export interface ProgramOptions {
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
-  /** What its standard input holds; by default nothing. */
+  /** The content of its standard input; by default it is empty. */
   readonly stdin?: Uint8Array;
-  /** Whose process it is; by default the tests' own. */
+  /** The user it runs as; by default the tests' own. */
   readonly uid?: number;
-  /** A command that runs the one it is given, such as unshare. */
+  /** A command that runs hublink, such as unshare with its options. */
   readonly within?: readonly string[];
 }
 
@@ -24,10 +25,10 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** The bundle, as a process that runs. */
+/** The bundle as a running process. */
 export interface Program {
   readonly child: ChildProcessWithoutNullStreams;
-  /** Waits for its end, for as long as tests wait. */
+  /** Resolves at its end. @throws when that takes longer than tests wait */
   readonly ended: Promise<Ended>;
   /** Resolves when its standard error has a line that matches. @throws when it ends without one */
   readonly logged: (pattern: RegExp) => Promise<string>;
@@ -61,7 +62,7 @@ export async function start(args: readonly string[], options: ProgramOptions = {
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
-    for (const look of waiting) look();
+    for (const check of waiting) check();
   });
   child.stdin.on("error", () => undefined); // it may end before it has read all
   if (options.stdin !== undefined || !args.includes("-")) child.stdin.end(options.stdin ?? "");
@@ -76,14 +77,14 @@ export async function start(args: readonly string[], options: ProgramOptions = {
     },
     async logged(pattern) {
       const line = new Promise<string>((resolve, reject) => {
-        const look = (): void => {
+        const check = (): void => {
           const line = stderr.split("\n").find((text) => pattern.test(text));
           if (line === undefined) return;
-          waiting.delete(look);
+          waiting.delete(check);
           resolve(line);
         };
-        waiting.add(look);
-        look();
+        waiting.add(check);
+        check();
         child.once("close", () => reject(new Error(`ended without ${String(pattern)}: ${stderr}`)));
       });
       return inTime(line, () => `${String(pattern)} in what hublink ${args.join(" ")} logs:\n${stderr}`);
@@ -101,14 +102,14 @@ export async function hublink(args: readonly string[], options: ProgramOptions =
   }
 }
 
-/** Starts `hublink run`, up to the point where commands find it. */
+/** Starts `hublink run`; resolves when commands can reach it. */
 export async function startDaemon(config: string, options: ProgramOptions = {}): Promise<Program> {
   const daemon = await start(["run", "--config", config], options);
   await daemon.logged(/hublink started/);
   return daemon;
 }
 
-/** Ends a program that may run, by SIGKILL. */
+/** Kills a program if it still runs. */
 export async function end(program: Program | undefined): Promise<void> {
   program?.child.kill("SIGKILL");
   await program?.ended;

@@ -1,3 +1,4 @@
+/** Progress, sizes and times as people see them. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { formatBytes, formatSpan, renderProgress, ProgressBar } from "../../src/cli/progress-bar.ts";
@@ -31,7 +32,7 @@ describe("a progress bar", () => {
     assert.equal(screen.drawn(), "\r\x1b[K32.0 MiB in 16 s\n");
   });
 
-  it("stays where it was when it fails", () => {
+  it("stays on the screen when the work fails", () => {
     const screen = createScreen(80);
     const { bar } = drawnOn(screen);
     bar.show({ stage: "updating", percent: 5, bytes: 1 });
@@ -48,7 +49,7 @@ describe("a progress bar", () => {
     assert.equal(screen.drawn(), "");
   });
 
-  it("keeps within the terminal, however long it takes", () => {
+  it("is never wider than the terminal", () => {
     for (const columns of [60, 80, 200]) {
       for (const elapsedMs of [0, 999, 60_000, 86_400_000 * 3]) {
         for (const percent of [0, 1, 50, 100]) {
@@ -74,7 +75,7 @@ describe("what people read", () => {
     ]);
   });
 
-  it("has rows that go on below where a terminal ends, and whole ones on a pipe", () => {
+  it("has rows that continue on the next line of a terminal, and are whole on a pipe", () => {
     const rows = [
       ["name", "a b"],
       ["text", "word ".repeat(30).trim()],

@@ -1,3 +1,4 @@
+/** `hublink run`: signals, a changed configuration, and its place on the control socket. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -9,7 +10,7 @@ import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from ".
 import { resetAfter } from "../hub/faults.ts";
 import { end, hublink, startDaemon, type Program } from "./program.ts";
 
-/** No test may reboot its machine: what runs within this sees an empty file for the kernel's trigger. */
+/** Keeps tests from rebooting this machine: in here, an empty file is in the place of the kernel's sysrq trigger. */
 const withoutSysrq = [
   ...["unshare", "--mount", "sh", "-ec"],
   'if [ -e /proc/sysrq-trigger ]; then mount --bind /dev/null /proc/sysrq-trigger; fi; exec "$@"',
@@ -31,7 +32,7 @@ describe("hublink run", () => {
     await daemon.logged(/joined the hub/);
     return daemon;
   };
-  /** With an update whose download hangs on the way; the first part of 1 MiB is with fwup. */
+  /** Starts an update whose download hangs after fwup has the first part of 1 MiB. */
   const setUpUpdating = async (): Promise<Program> => {
     const running = await setUp();
     const v2 = await board.firmware("2.0.0");
@@ -50,7 +51,7 @@ describe("hublink run", () => {
   const events = (): unknown[] => device().received.map(({ event }) => event);
 
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    it(`goes quietly on ${signal}: leaves the channel, closes with 1000, ends with 0`, async () => {
+    it(`stops cleanly on ${signal}: leaves the channel, closes with 1000, exits with 0`, async () => {
       const { child, ended } = await setUp();
       child.kill(signal);
       const { code } = await ended;
@@ -62,7 +63,7 @@ describe("hublink run", () => {
     });
   }
 
-  it("goes in the middle of an update, of which the hub hears no failure", async () => {
+  it("stops in the middle of an update without reporting a failure to the hub", async () => {
     const { child, ended } = await setUpUpdating();
     child.kill("SIGTERM");
     assert.equal((await ended).code, 0);
@@ -75,7 +76,7 @@ describe("hublink run", () => {
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
   });
 
-  it("goes also when a new configuration waits for an update to end", async () => {
+  it("stops also while a new configuration waits for the end of an update", async () => {
     const { child, ended, logged } = await setUpUpdating();
     child.kill("SIGHUP");
     await logged(/the configuration is read anew/);
@@ -84,7 +85,7 @@ describe("hublink run", () => {
     assert.equal(device().connections, 1);
   });
 
-  it("can be reached again after a reboot that came in no way", { skip: cannotHideSysrq }, async () => {
+  it("connects again when no way of rebooting has worked", { skip: cannotHideSysrq }, async () => {
     board = await setUpBoard();
     config = await board.writeConfig({
       reboot: { command: "exit 1", escalate_s: 0.1 },
@@ -103,7 +104,7 @@ describe("hublink run", () => {
     await board.hub.until(shows42);
   });
 
-  it("goes by the new configuration after SIGHUP", async () => {
+  it("uses the new configuration after SIGHUP", async () => {
     const { child, logged } = await setUp();
     await board.writeConfig({ log: { format: "json" } });
     child.kill("SIGHUP");
@@ -113,7 +114,7 @@ describe("hublink run", () => {
     assert.deepEqual(device().closes, [1000]);
   });
 
-  it("refuses a bad configuration after SIGHUP, and stays as it is", async () => {
+  it("refuses a bad configuration after SIGHUP and keeps the old one", async () => {
     const { child, logged, ended } = await setUp();
     await board.writeConfig({ update: { mode: "never" } });
     child.kill("SIGHUP");
@@ -125,7 +126,7 @@ describe("hublink run", () => {
     assert.equal((await ended).code, 0);
   });
 
-  it("goes back to the old configuration when the new one can't be used", async () => {
+  it("returns to the old configuration when the new one can't be used", async () => {
     const { child, logged } = await setUp();
     await board.writeConfig({ hub: { ca_file: "/missing" } });
     child.kill("SIGHUP");
@@ -148,7 +149,7 @@ describe("hublink run", () => {
     assert.equal((await hublink(["status", "--config", config])).code, 0);
   });
 
-  it("leaves a file alone that is in the socket's place, with 78", async () => {
+  it("does not replace a file at the socket's path, and exits with 78", async () => {
     board = await setUpBoard();
     config = await board.writeConfig();
     const path = join(board.dir, "hublink.sock");
@@ -162,7 +163,7 @@ describe("hublink run", () => {
     assert.equal(await readFile(path, "utf8"), "precious");
   });
 
-  it("logs in logfmt where there is no terminal, its warnings too", async () => {
+  it("logs in logfmt without a terminal, warnings included", async () => {
     const { child, ended } = await setUp({ config: { hub: { heartbeat_s: 3600 } } });
     child.kill("SIGTERM");
     const { stderr } = await ended;

@@ -1,12 +1,13 @@
+/** A terminal, or a pipe, that a test can read. */
 import type { Output } from "../../src/cli/terminal.ts";
 
-/** An output that keeps what is written. */
+/** An output that keeps the text written to it. */
 export interface Screen extends Output {
-  /** What was written since it was asked for last. */
+  /** The text written since the last call. */
   drawn(): string;
 }
 
-/** A terminal of that width, or a pipe without one. */
+/** A terminal of this width, or a pipe if no width is given. */
 export function createScreen(columns?: number): Screen {
   let text = "";
   return {

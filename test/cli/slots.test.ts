@@ -1,3 +1,4 @@
+/** The short commands, without a daemon and with one. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { AgentStatus } from "../../src/control/messages.ts";
@@ -28,7 +29,7 @@ describe("commands without a daemon", () => {
     const v2 = await board.firmware("2.0.0");
     assert.equal((await command("apply", v2.path)).code, 0);
     assert.equal((await board.environment()).get("nerves_fw_validated"), "0");
-    // A real disk, as far as the command can see: what is an image file, no kernel boots from.
+    // Not an image file, so to the command it is a real disk, which the kernel may have booted from.
     const env = { HUBLINK_FIRMWARE__DEVPATH: "/dev/null" };
     for (const name of ["validate", "revert"]) {
       const { code, stderr } = await hublink([name, "--config", config], { env });
@@ -43,7 +44,7 @@ describe("commands without a daemon", () => {
     assert.equal(validated.stdout, "the running slot is marked good\n");
     assert.equal((await board.environment()).get("nerves_fw_validated"), "1");
 
-    // The next one goes to slot a, so that slot b is there to go back to.
+    // The next update goes to slot a, so that slot b can be reverted to.
     const v3 = await board.firmware("3.0.0");
     assert.equal((await command("apply", v3.path)).code, 0);
     const reverted = await command("revert");
@@ -52,7 +53,7 @@ describe("commands without a daemon", () => {
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
   });
 
-  it("metadata prints what a firmware says of itself, and needs no configuration", async () => {
+  it("metadata prints a firmware's metadata and needs no configuration", async () => {
     const v2 = await board.firmware("2.0.0");
     const { code, stdout, stderr } = await hublink(["metadata", v2.path], {
       env: { HUBLINK_FIRMWARE__FWUP: board.config().firmware.fwup },
@@ -63,7 +64,7 @@ describe("commands without a daemon", () => {
       assert.ok(stdout.split("\n").includes(line), stdout);
   });
 
-  it("metadata names a file that is missing, and one that is no firmware", async () => {
+  it("metadata names a missing file, and one that is not firmware", async () => {
     const missing = await command("metadata", "/missing.fw");
     assert.equal(missing.code, 66);
     assert.equal(missing.stderr, "hublink: firmware /missing.fw does not exist\n");
@@ -99,7 +100,7 @@ describe("commands with a daemon", () => {
   });
   const command = async (...args: string[]): Promise<Ended> => hublink([...args, "--config", config]);
 
-  it("status shows how the board stands", async () => {
+  it("status shows the state of the board", async () => {
     const { code, stdout, stderr } = await command("status");
     assert.equal(stderr, "");
     assert.equal(code, 0);
@@ -130,7 +131,7 @@ describe("commands with a daemon", () => {
     assert.match(stderr, /^hublink: slot b holds no valid firmware to revert to .*\n$/);
   });
 
-  it("reboot tells the hub and runs the configured command", async () => {
+  it("reboot reports to the hub and runs the configured command", async () => {
     const { code, stdout } = await command("reboot");
     assert.equal(code, 0);
     assert.equal(stdout, "the board is rebooting\n");
@@ -138,7 +139,7 @@ describe("commands with a daemon", () => {
     await board.untilRebooted(1);
   });
 
-  it("validate says so when the slots can't be read, instead of claiming success", async () => {
+  it("validate fails when the slots can't be read", async () => {
     await end(daemon);
     config = await board.writeConfig({ firmware: { uboot_env_config: "/missing" } });
     daemon = await startDaemon(config);

@@ -1,3 +1,4 @@
+/** Starting and stopping the agent many times leaves nothing behind. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
@@ -14,7 +15,7 @@ interface Holdings {
   readonly children: number;
 }
 
-describe("an agent that is started and stopped over and over", () => {
+describe("an agent that is started and stopped many times", () => {
   let board: TestBoard;
   before(async () => {
     board = await setUpBoard();
@@ -32,7 +33,7 @@ describe("an agent that is started and stopped over and over", () => {
       children: childrenOf(process.pid),
     };
   };
-  /** One life of the agent: joined, then gone for the hub too. */
+  /** Starts an agent, waits for its join, stops it, and waits until the hub has noticed. */
   const cycle = async (): Promise<void> => {
     const device = board.hub.device(IDENTIFIER);
     const ended = device.closes.length;
@@ -41,12 +42,12 @@ describe("an agent that is started and stopped over and over", () => {
     await agent.stop();
     await board.hub.until(() => device.closes.length > ended);
   };
-  /** The hub's ends of the sockets close in the same process, shortly after. */
+  /** Waits for the hub's ends of the sockets, which close in this process, shortly after. */
   const settled = async (isSettled: () => boolean): Promise<void> => {
     for (let turn = 0; turn < 10_000 && !isSettled(); turn += 1) await setImmediate();
   };
 
-  /** Neither those sockets, nor a file whose closing this very turn has learnt of. */
+  /** Whether those sockets are closed, and no file is just being closed. */
   const isQuiet = (): boolean =>
     !process.getActiveResourcesInfo().some((name) => name === "TCPSocketWrap" || name === "CloseReq");
 

@@ -1,3 +1,4 @@
+/** What the check of the configuration accepts, what it reports, and in which words. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -6,7 +7,7 @@ import { schema } from "../../src/config/schema.ts";
 import { isSection, isTable, type Section, type Table } from "../../src/config/setting.ts";
 import { defaultTable } from "./default-table.ts";
 
-/** What every configuration needs; each test adds to it. */
+/** The least that a configuration needs; each test adds to it. */
 const NEEDED = { HUBLINK_HUB__URL: "wss://hub.test", HUBLINK_IDENTITY__SOURCE: "shared-secret" };
 
 function check(file: Table, env: Readonly<Record<string, string>> = NEEDED): Checked {
@@ -36,7 +37,7 @@ describe("an unknown key", () => {
       { update: { retry: { delay: 5 } } },
       "update.retry.delay: unknown key; did you mean update.retry.delay_s?",
     ],
-    // One that exists, but in another section.
+    // This key exists, but in another section.
     [{ heartbeat_s: 5 }, "heartbeat_s: unknown key; did you mean hub.heartbeat_s?"],
     [
       { identity: { cert_file: "/c" } },
@@ -49,7 +50,7 @@ describe("an unknown key", () => {
     it(line, () => assert.deepEqual(problemsOf(file), [line]));
   }
 
-  it("is the only complaint when the key that was meant is needed", () => {
+  it("is the only mistake reported when the key that was meant is a needed one", () => {
     const file = {
       hub: { url: "hub.test" },
       identity: { file: { certfile: "/c", key_file: "/k" } },
@@ -105,7 +106,7 @@ describe("a wrong value", () => {
     assert.equal(problemsOf({ firmware: { fwup_args: [1, "--ok", 2] } }).length, 2);
   });
 
-  it("is a time window that is no time, is empty, or has no end", () => {
+  it("is a time window with an impossible time, without a length, or without an end", () => {
     for (const window of [
       "2:00-05:00",
       "02:60-05:00",
@@ -144,7 +145,7 @@ describe("a wrong value", () => {
     }
   });
 
-  it("is never shown where it may be a secret", () => {
+  it("is not shown if it may be a secret", () => {
     const secret = "hunter2";
     const problems = problemsOf(
       {
@@ -187,7 +188,7 @@ describe("the hub's address", () => {
     it(`is refused when it is ${url}`, () => assert.throws(() => withUrl(url), /hub\.url.*: expected wss:/));
   }
 
-  it("is warned about when it is unencrypted and leaves the board", () => {
+  it("causes a warning when it is unencrypted and not on the board itself", () => {
     const [warning, ...rest] = withUrl("ws://192.168.1.5:4000").warnings;
     assert.match(warning ?? "", /^hub\.url: ws:\/\/192\.168\.1\.5:4000 is not encrypted/);
     assert.deepEqual(rest, []);
@@ -195,19 +196,19 @@ describe("the hub's address", () => {
     assert.equal(withUrl("ws://127.evil.test").warnings.length, 1);
   });
 
-  it("may be unencrypted on the board itself", () => {
+  it("may be unencrypted on the board itself, without a warning", () => {
     for (const host of ["localhost:4000", "127.0.0.1", "127.1.2.3:80", "[::1]:4000"]) {
       assert.deepEqual(withUrl(`ws://${host}`).warnings, []);
     }
   });
 });
 
-it("a heartbeat too slow for NervesHub is warned about", () => {
+it("a heartbeat that is too slow for NervesHub causes a warning", () => {
   assert.match(check({ hub: { heartbeat_s: 180 } }).warnings.join(), /drops a device/);
   assert.deepEqual(check({ hub: { heartbeat_s: 170 } }).warnings, []);
 });
 
-it("answers of an application that is asked nothing are warned about", () => {
+it("answers for an application that is never asked cause a warning", () => {
   const app = { on_timeout: "ignore", ask_timeout_s: 60 };
   assert.deepEqual(check({ app }).warnings, [
     'app.on_timeout: has no effect while neither app.update nor app.reboot is "ask"',
@@ -217,7 +218,7 @@ it("answers of an application that is asked nothing are warned about", () => {
   assert.deepEqual(check({ app: { on_timeout: "apply" } }).warnings, []);
 });
 
-describe("what belongs together", () => {
+describe("settings that need each other", () => {
   const identity = (given: Table): readonly string[] =>
     problemsOf({ hub: { url: "hub.test" }, identity: given }, {}).map((line) => line.split(":")[0] ?? "");
 
@@ -241,7 +242,7 @@ describe("what belongs together", () => {
     assert.deepEqual(identity({ file: { cert_file: "/c", key_file: "/k" } }), []);
   });
 
-  it("a shared secret's key and file come both or neither", () => {
+  it("a shared secret has both key and file, or neither", () => {
     const shared = (given: Table): readonly string[] =>
       identity({ source: "shared-secret", shared_secret: given });
     assert.deepEqual(shared({ key: "nhp_a" }), ["identity.shared_secret.secret_file"]);
@@ -249,14 +250,14 @@ describe("what belongs together", () => {
     assert.deepEqual(shared({ key: "nhp_a", secret_file: "/s" }), []);
   });
 
-  it("min_s may be max_s, but not above it", () => {
+  it("min_s is at most max_s", () => {
     assert.deepEqual(problemsOf({ hub: { reconnect: { min_s: 60 } } }), []);
     assert.deepEqual(problemsOf({ hub: { reconnect: { min_s: 2, max_s: 1.5 } } }), [
       "hub.reconnect.min_s = 2: expected no more than hub.reconnect.max_s, which is 1.5",
     ]);
   });
 
-  it("rebooting by gpio-watchdog needs its line", () => {
+  it("the reboot method gpio-watchdog needs a GPIO line", () => {
     const reboot = { methods: ["gpio-watchdog", "syscall"] };
     assert.match(problemsOf({ reboot }).join(), /^watchdog\.gpio\.line: not set/);
     assert.deepEqual(problemsOf({ reboot, watchdog: { gpio: { line: "17" } } }), []);
@@ -277,7 +278,7 @@ describe("a variable of the environment", () => {
     assert.deepEqual(reconnect, { minMs: 2500, maxMs: 50_000, jitter: 0.5 });
   });
 
-  it("is read as the key's type asks", () => {
+  it("becomes a value of the key's type", () => {
     const config = configOf({
       HUBLINK_HUB__COMPRESS: "false",
       HUBLINK_HUB__TOPIC: "42",
@@ -315,7 +316,7 @@ describe("a variable of the environment", () => {
     ]);
   });
 
-  it("is an error when it names no key, and the nearest is named", () => {
+  it("is an error when it names no key; the error names the nearest key", () => {
     assert.deepEqual(problems("HUBLINK_HUB__HEARTBEAT", "5"), [
       "HUBLINK_HUB__HEARTBEAT: unknown setting; did you mean HUBLINK_HUB__HEARTBEAT_S?",
     ]);
@@ -324,7 +325,7 @@ describe("a variable of the environment", () => {
     assert.equal(problems("HUBLINK__PROTO____X", "5").length, 1);
   });
 
-  it("is the only complaint when the key that was meant is needed", () => {
+  it("is the only mistake reported when the key that was meant is a needed one", () => {
     const env = { HUBLINK_HUB__ULR: "hub.test", HUBLINK_IDENTITY__SOURCE: "shared-secret" };
     assert.deepEqual(problemsOf({}, env), [
       "HUBLINK_HUB__ULR: unknown setting; did you mean HUBLINK_HUB__URL?",
@@ -337,17 +338,17 @@ describe("a variable of the environment", () => {
     ]);
   });
 
-  it("leaves a mistake of the file to be found", () => {
+  it("does not hide a mistake in the file", () => {
     assert.deepEqual(problems("HUBLINK_LOG__LEVEL", "debug", { log: 5 }), ["log: expected a table, [log]"]);
   });
 
-  it("without two underscores is somebody else's", () => {
+  it("without two underscores is ignored", () => {
     assert.deepEqual(problems("HUBLINK_FIXTURES", "/x"), []);
     assert.deepEqual(problems("OTHER__HUB__URL", "x"), []);
   });
 });
 
-it("an empty configuration is the defaults, apart from the hub", () => {
+it("an empty configuration has all defaults, and lacks only the hub", () => {
   const { config } = check({});
   const { hub, identity, ...rest } = defaultConfig();
   assert.deepEqual(config, {
@@ -366,7 +367,7 @@ it("every default passes its own check", () => {
   );
 });
 
-it("whatever the file holds, it is either taken or refused with reasons", () => {
+it("every file is either accepted or refused with reasons", () => {
   const names = new Set<string>();
   const collect = (section: Section): void => {
     for (const [key, entry] of Object.entries(section.entries)) {

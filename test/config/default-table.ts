@@ -1,4 +1,4 @@
-/** The defaults as a file would say them: in the file's names and units, every key there. */
+/** All defaults as a file would have them, in the file's names and units. */
 import { schema } from "../../src/config/schema.ts";
 import { isSection, type Section, type Table } from "../../src/config/setting.ts";
 

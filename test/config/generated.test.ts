@@ -1,3 +1,4 @@
+/** The pages that scripts/docs.ts writes from the schema are up to date and complete. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
@@ -10,10 +11,10 @@ import { defaultTable } from "./default-table.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
-/** Keys whose value is a table of the user's own. */
+/** Keys whose value is a table with keys of the user. */
 const TABLES = ["fwup_env", "services"];
 
-/** What the example sets because there is no default that could work. */
+/** What the example sets, because no default could work. */
 function exampleConfig(): unknown {
   const { hub, identity, ...rest } = defaultConfig();
   const file = {
@@ -38,7 +39,7 @@ describe("what is written from the schema", () => {
     execFileSync(process.execPath, ["--import", "tsx", "scripts/docs.ts", "--check"], { cwd: ROOT });
   });
 
-  it("has an example that works as it stands", async () => {
+  it("has an example that is a valid configuration", async () => {
     const text = await readFile(resolve(ROOT, "config.example.toml"), "utf8");
     const { config, warnings } = checkConfig(parse(text), {}, "example");
     assert.deepEqual(config, exampleConfig());
@@ -50,7 +51,7 @@ describe("what is written from the schema", () => {
     const table = parse(text.replace(/^#(?=\w+ = )/gm, ""));
     const { config } = checkConfig(table, {}, "example");
     assert.deepEqual(config, exampleConfig());
-    // Every key is there, so that nothing came from the defaults themselves.
+    // All keys are there; otherwise this would compare a default with itself.
     assert.deepEqual(keysOf(table), keysOf(defaultTable()));
   });
 

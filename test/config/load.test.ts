@@ -1,3 +1,4 @@
+/** Reading the configuration's file. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -26,7 +27,7 @@ describe("loading the configuration", () => {
     return failure.problems;
   };
 
-  it("takes values from the file and defaults for the rest", async () => {
+  it("reads values from the file and uses defaults for the rest", async () => {
     await writeFile(path, `${IDENTITY}[hub]\nurl = "wss://hub.test"\nreconnect = { max_s = 90.5 }\n`);
     const { config, warnings } = await loadConfig({ path, env: {} });
     assert.equal(config.hub.url, "wss://hub.test");
@@ -35,7 +36,7 @@ describe("loading the configuration", () => {
     assert.deepEqual(warnings, []);
   });
 
-  it("says where the TOML is wrong, and quotes nothing of a line that may hold a secret", async () => {
+  it("names the line and column of a TOML mistake, but does not quote the line, which may hold a secret", async () => {
     const [problem, ...rest] = await problemsOf('[hub]\nproxy = "http://u:hunter2@p" oops\n');
     assert.match(problem ?? "", /config\.toml: line 2, column 30: /);
     assert.doesNotMatch(problem ?? "", /hunter2/);
@@ -55,7 +56,7 @@ describe("loading the configuration", () => {
     ]);
   });
 
-  it("takes a file that begins with a byte order mark", async () => {
+  it("accepts a file that begins with a byte order mark", async () => {
     await writeFile(
       path,
       `\uFEFF${IDENTITY}hub = { url = "hub.test" }\n`.replace(/^(.)(.*)(hub = .*\n)$/s, "$1$3$2"),
@@ -63,7 +64,7 @@ describe("loading the configuration", () => {
     assert.equal((await loadConfig({ path, env: {} })).config.hub.url, "wss://hub.test");
   });
 
-  it("calls a missing file that the user named a missing input", async () => {
+  it("fails with the kind no-input if the file that the user named is missing", async () => {
     await assert.rejects(
       loadConfig({ path: join(folder, "absent.toml"), env: {} }),
       (error) =>
@@ -76,7 +77,7 @@ describe("loading the configuration", () => {
   const hasDefaultFile =
     existsSync("/etc/hublink/config.toml") && "this machine has a configuration of its own";
 
-  it("does without the default file when the environment says enough", { skip: hasDefaultFile }, async () => {
+  it("needs no default file if the environment sets enough", { skip: hasDefaultFile }, async () => {
     const env = {
       HUBLINK_HUB__URL: "wss://hub.test",
       HUBLINK_IDENTITY__SOURCE: "shared-secret",
@@ -85,18 +86,22 @@ describe("loading the configuration", () => {
     assert.equal(config.hub.url, "wss://hub.test");
   });
 
-  it("says how to set the hub when neither file nor environment does", { skip: hasDefaultFile }, async () => {
-    await assert.rejects(
-      loadConfig({ env: {} }),
-      (error) =>
-        error instanceof ConfigFailure &&
-        error.kind === "config" &&
-        error.message.includes("HUBLINK_HUB__URL"),
-    );
-  });
+  it(
+    "says how to set the hub if neither file nor environment sets it",
+    { skip: hasDefaultFile },
+    async () => {
+      await assert.rejects(
+        loadConfig({ env: {} }),
+        (error) =>
+          error instanceof ConfigFailure &&
+          error.kind === "config" &&
+          error.message.includes("HUBLINK_HUB__URL"),
+      );
+    },
+  );
 
   it(
-    "says so when it may not read the file",
+    "fails with the kind permission if it may not read the file",
     { skip: process.getuid?.() === 0 && "root may read anything" },
     async () => {
       await writeFile(path, IDENTITY);

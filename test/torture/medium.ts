@@ -1,4 +1,7 @@
-/** The disk after a power cut, computed from the log of changes: which of them survive depends on flushes and chance. */
+/**
+ * The disk after a power cut, computed from the log of changes: which of them survive depends on flushes and
+ * chance.
+ */
 import {
   mkdirSync,
   openSync,

@@ -49,7 +49,10 @@ export interface Plan {
   readonly faults: readonly string[];
 }
 
-/** A few more changes than an update of a few MiB makes. A power cut beyond the last change happens in a later life, or never. */
+/**
+ * A few more changes than an update of a few MiB makes. A power cut beyond the last change happens in a later
+ * life, or never.
+ */
 const CHANGES = 36;
 const CHANGES_WITH_CACHE = 100;
 const NEVER_MS = 3_600_000;

@@ -211,7 +211,10 @@ class Round {
     }
   }
 
-  /** Whether the hub should offer the target again, as its orchestrator does from time to time: other good firmware runs, and no update is under way. */
+  /**
+   * Whether the hub should offer the target again, as its orchestrator does from time to time: other good
+   * firmware runs, and no update is under way.
+   */
   #isIdle(offeredAt: number): boolean {
     const { online, validated, inFlight, joins } = this.#device;
     return (
