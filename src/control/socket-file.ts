@@ -2,10 +2,11 @@
  * The control socket as a file: who may connect, and what happens to a file that is there already. Only a
  * socket that nobody answers on is replaced: anything else belongs to somebody.
  */
-import { chmod, chown, lstat, mkdir, readFile, unlink } from "node:fs/promises";
+import { chmod, chown, lstat, mkdir, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
+import { readIfThere } from "../platform/files.ts";
 
 export interface SocketFile {
   readonly path: string;
@@ -71,8 +72,8 @@ async function removeStale(path: string): Promise<void> {
 }
 
 async function groupId(name: string): Promise<number> {
-  const groups = await readFile("/etc/group", "utf8");
-  const entry = groups
+  const groups = await readIfThere("/etc/group");
+  const entry = (groups ?? "")
     .split("\n")
     .map((line) => line.split(":"))
     .find(([group]) => group === name);

@@ -1,23 +1,21 @@
+/**
+ * The request of one attempt to connect: URL, headers and TLS, with credentials made for that moment. A signature
+ * is good for seconds, and a certificate may be replaced while the agent runs, so nothing but the TLS context is
+ * kept from one attempt to the next.
+ */
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import { HANDSHAKE_TIMEOUT_MS } from "./link.ts";
 import type { HandshakeRequest } from "./handshake.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { engineContext } from "../identity/pkcs11-engine.ts";
+import type { Config } from "../config/schema.ts";
 import type { ConnectionCredentials, Identity, TlsCredentials } from "../identity/identity.ts";
 
-/** `[hub]`, as far as it says where and how to connect. */
-export interface HubAddress {
-  /** ws:// or wss:// */
-  readonly url: string;
-  readonly compress: boolean;
-  /** Empty: the URL's host. */
-  readonly serverName: string;
-  /** Empty: that of the environment, if any. */
-  readonly proxy: string;
-}
+/** The part of `[hub]` that says where and how to connect. */
+export type HubAddress = Pick<Config["hub"], "url" | "compress" | "serverName" | "proxy">;
 
-/** Makes the request of each attempt: its URL, its credentials of that moment, its TLS. */
+/** Makes the request of each attempt. */
 export function hubRequests(
   hub: HubAddress,
   identity: Identity,
@@ -44,7 +42,7 @@ export function hubRequests(
   };
 }
 
-/** Path and query follow from the way of authenticating; what the configuration gives is kept. */
+/** Adds the path of the identity's kind of authentication, and `vsn`; a path or vsn in the configuration is kept. */
 export function socketUrl(base: string, path: ConnectionCredentials["path"], vsn: string): URL {
   const url = new URL(base);
   if (url.pathname === "/") url.pathname = path;

@@ -1,10 +1,15 @@
+/**
+ * Opening one WebSocket: directly or through a proxy, with TLS in this process or in a helper, resuming the last
+ * TLS session where the server lets it. Nothing is reused between attempts but that session: a board whose
+ * certificate or DNS changes must not need a restart.
+ */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, LATEST_DATE_MS, unlessAborted, within } from "../platform/clock.ts";
 import { Failure, systemCode } from "../platform/failure.ts";
-import { openTunnel } from "../platform/proxy-tunnel.ts";
+import { ADDRESSES, openTunnel } from "../platform/proxy-tunnel.ts";
 import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
 import { type HelperTls, startTlsHelper } from "./tls-helper.ts";
@@ -12,9 +17,9 @@ import { type HelperTls, startTlsHelper } from "./tls-helper.ts";
 /** TLS in this process. */
 export interface DirectTls {
   readonly kind: "direct";
-  /** Trust, client certificate and key; made once and used again, since making it costs a Pi Zero dear. */
+  /** Trust, client certificate and key; made once, since making it takes a Pi Zero long. */
   readonly secureContext: SecureContext;
-  /** SNI and the name the certificate must carry, when not the URL's host. */
+  /** SNI and the name the certificate must carry, when that is not the URL's host. */
   readonly servername?: string;
 }
 
@@ -22,7 +27,7 @@ export interface DirectTls {
 export interface HandshakeRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  /** For wss://, to which a ws:// may be redirected; undefined: Node's own trust and no certificate. */
+  /** Also for a ws:// URL, which may be redirected to wss://. Undefined: Node's own trust and no certificate. */
   readonly tls: DirectTls | HelperTls | undefined;
   readonly proxyFor?: ProxyChoice;
   /** Offers permessage-deflate. */
@@ -30,12 +35,6 @@ export interface HandshakeRequest {
   /** From the first packet to the 101. */
   readonly timeoutMs: number;
 }
-
-/**
- * Node gives each address of a name 250 ms when it has several, too few for a modem or a satellite; were
- * they all too slow, the board would never connect.
- */
-const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
 
 /** The server answered the handshake with something other than 101. */
 export class HandshakeRefused extends Failure {
@@ -66,9 +65,8 @@ export interface OpenedWebSocket {
 }
 
 /**
- * Opens a WebSocket, paused; one of its own for each attempt, so that headers, certificates and the DNS answer
- * are always fresh. Does not follow redirects: they come as {@link HandshakeRefused}.
- * @throws HandshakeRefused; the system's or TLS's error; the signal's reason
+ * Opens a new WebSocket and pauses it. Does not follow redirects: they are thrown as {@link HandshakeRefused}.
+ * @throws HandshakeRefused; another Failure; the system's or TLS's error; the signal's reason
  */
 export async function openWebSocket(
   request: HandshakeRequest,
@@ -103,32 +101,9 @@ export async function openWebSocket(
     dateMs = serverTime(response.headers);
   });
   try {
-    await new Promise<void>((resolve, reject) => {
-      const fail = (error: Error): void => {
-        ended();
-        reject(error);
-      };
-      const onAbort = (): void => fail(signal.reason as Error);
-      const cancel = clock.after(request.timeoutMs, () =>
-        fail(new Failure("hub_unreachable", `no answer within ${request.timeoutMs / 1000} s`)),
-      );
-      const ended = (): void => {
-        cancel();
-        signal.removeEventListener("abort", onAbort);
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      webSocket.on("error", fail);
-      webSocket.once("open", () => {
-        ended();
-        webSocket.pause(); // until its taker listens: what comes with the 101 must not be lost
-        resolve();
-      });
-      webSocket.once("unexpected-response", (httpRequest: ClientRequest, response: IncomingMessage) => {
-        response.resume();
-        fail(new HandshakeRefused(response.statusCode ?? 0, response.headers));
-        httpRequest.destroy();
-      });
-    });
+    const answered = unlessAborted(answer(webSocket), signal);
+    if ((await within(clock, request.timeoutMs, answered, undefined)) === undefined)
+      throw new Failure("hub_unreachable", `no answer within ${request.timeoutMs / 1000} s`);
   } catch (error) {
     webSocket.terminate();
     over.abort(error);
@@ -138,13 +113,29 @@ export async function openWebSocket(
   return { webSocket, localAddress, dateMs };
 }
 
+/** Settles with the server's answer; the socket is then paused, or what comes with the 101 would be lost. */
+async function answer(webSocket: WebSocket): Promise<"open"> {
+  return await new Promise((resolve, reject) => {
+    webSocket.on("error", reject);
+    webSocket.once("open", () => {
+      webSocket.pause();
+      resolve("open");
+    });
+    webSocket.once("unexpected-response", (httpRequest: ClientRequest, response: IncomingMessage) => {
+      response.resume();
+      reject(new HandshakeRefused(response.statusCode ?? 0, response.headers));
+      httpRequest.destroy();
+    });
+  });
+}
+
 /** How this attempt's TLS is done. */
 interface TlsRoute {
-  /** For ws, which hands them on to Node's request and tls.connect: its own types lack some. */
+  /** For ws, which passes them to Node's request and tls.connect; its own types lack some of them. */
   readonly options: object;
-  /** Known to the helper only. */
+  /** Only the helper knows it; undefined for TLS in this process. */
   readonly localAddress: () => string | undefined;
-  /** Told of a failure; true when an attempt at once, done differently, may be a better one. */
+  /** Called after a failure; true when a second attempt, at once and done differently, may succeed. */
   readonly failed: (error: unknown) => boolean;
 }
 
@@ -185,7 +176,7 @@ function tlsRoute({ url, tls }: HandshakeRequest, proxy: Proxy | undefined): Tls
   };
 }
 
-/** What Node's request calls for its connection; it gives ws's and our options of TLS along. */
+/** The option by which Node's request asks for its connection; it passes on the TLS options, ws's and ours. */
 function throughTunnel(tunnel: () => Promise<Socket>, url: URL): object {
   const host = hostOf(url.hostname);
   const createConnection = (
@@ -203,47 +194,44 @@ function throughTunnel(tunnel: () => Promise<Socket>, url: URL): object {
   return { createConnection };
 }
 
-/** As Node calls alerts and what else ends a handshake. */
+/** Node's codes for TLS alerts and other ends of a TLS handshake. */
 function isTlsError(error: unknown): boolean {
   const code = systemCode(error) ?? "";
   return code === "EPROTO" || code.startsWith("ERR_SSL");
 }
 
-/** No clock that is right gives a year of five digits, and no signature can carry one much later. */
-const LATEST_DATE_MS = Date.UTC(10_000, 0);
-
 function serverTime(headers: IncomingHttpHeaders): number | undefined {
   const ms = Date.parse(headers.date ?? "");
-  return ms > 0 && ms < LATEST_DATE_MS ? ms : undefined; // false for NaN, too
+  return ms > 0 && ms < LATEST_DATE_MS ? ms : undefined; // undefined for NaN, too
 }
 
-/** The last session for each context: of one host, as an agent has one hub. */
+/** The last TLS session for each context. One host for each is enough: an agent has one hub. */
 const sessions = new WeakMap<SecureContext, { readonly name: string; readonly session: Buffer }>();
-/** Contexts whose host breaks off when it is shown a session, as servers do that ask for certificates carelessly. */
+/** Contexts whose host ends the handshake when a session is resumed; some servers that ask for a client certificate do. */
 const refused = new WeakSet<SecureContext>();
 
 /**
- * A session of a host to resume, which spares a Pi Zero most of the handshake; undefined without one. It
- * is bound to the trust and the client certificate it was made with, and to the name that was checked.
+ * The session to resume, which spares a Pi Zero most of the handshake; undefined without one. A session is only
+ * good with the trust and the client certificate it was made with, and for the name that was checked.
  */
 function resumableSession(context: SecureContext, name: string): Buffer | undefined {
   const last = sessions.get(context);
   return last?.name === name ? last.session : undefined;
 }
 
-/** Keeps what the host gives for the next connection. */
+/** Keeps the host's sessions for the next connection. */
 function rememberSessions(context: SecureContext, name: string, socket: TLSSocket): void {
   socket.on("session", (session) => {
     if (!refused.has(context)) sessions.set(context, { name, session });
   });
 }
 
-/** After a failure that may be the session's: the next attempt is without. */
+/** After a failure that the session may have caused: the next attempt resumes none. */
 function forgetSession(context: SecureContext): void {
   sessions.delete(context);
 }
 
-/** After a handshake that failed with a session: none is shown to this host any more. */
+/** After a handshake that failed with a session: no session of this host is resumed any more. */
 function refuseSessions(context: SecureContext): void {
   refused.add(context);
   sessions.delete(context);

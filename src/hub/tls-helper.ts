@@ -1,9 +1,15 @@
-import { type ChildProcess, spawn } from "node:child_process";
+/**
+ * TLS by stunnel, for a key in a chip or token that Node.js can't use. Key, PIN and configuration reach the child
+ * on inherited descriptors: arguments and environment can be read by others in /proc, files by name. Its log
+ * holds its whole configuration when that is wrong, the PIN too, so only phrases that are known leave it.
+ */
+import type { ChildProcess } from "node:child_process";
 import { closeSync } from "node:fs";
 import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { HelperKey } from "../identity/identity.ts";
 import { tokenProblem } from "../identity/token-problem.ts";
+import { signalGroup, spawnGroup } from "../platform/child.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { openMemoryFile } from "../platform/memory-file.ts";
 import type { Proxy } from "../platform/proxy.ts";
@@ -14,9 +20,9 @@ export interface HelperTls {
   /** The client certificate with its issuers, PEM. */
   readonly cert: string;
   readonly key: HelperKey;
-  /** Whom to trust, PEM. */
+  /** The CAs to trust, PEM. */
   readonly ca: readonly string[];
-  /** SNI and the name the certificate must carry, when not the host that is connected to. */
+  /** SNI and the name the certificate must carry, when that is not the host of the connection. */
   readonly servername?: string;
 }
 
@@ -34,11 +40,10 @@ const FD = { config: 3, ca: 4, cert: 5, key: 6, opensslConfig: 7 };
 const MAX_LOG_LENGTH = 64 * 1024;
 
 /**
- * Connects to a host with TLS in a stunnel child, one for each connection. Key, PIN and configuration
- * reach it on inherited descriptors: there is nothing of them in its arguments, its environment or a file
- * with a name. It always verifies the host's certificate.
+ * Connects to a host with TLS in a stunnel child, one for each connection. It always verifies the host's
+ * certificate.
  * @param host a name or an IP address, IPv6 without brackets
- * @param proxy by which the host is reached
+ * @param proxy the way to the host, if there is one
  * @throws the file system's error
  */
 export function startTlsHelper(host: string, port: number, tls: HelperTls, proxy?: Proxy): TlsHelper {
@@ -48,7 +53,7 @@ export function startTlsHelper(host: string, port: number, tls: HelperTls, proxy
     tls.ca.join("\n"),
     tls.cert,
     key.kind === "pkcs11" ? "" : key.pem,
-    opensslConfig(key),
+    providerConfig(key),
   ]);
   // When no file descriptor is free, Node makes no pipes, and the child's end says so.
   const [stdin, stdout, stderr] = child.stdio;
@@ -59,7 +64,7 @@ export function startTlsHelper(host: string, port: number, tls: HelperTls, proxy
     write: (chunk: Buffer, _encoding, done) => void stdin?.write(chunk, () => done()),
     final: (done) => void stdin?.end(() => done()),
     destroy(error, done) {
-      child.kill("SIGKILL");
+      signalGroup(child);
       done(error);
     },
   });
@@ -86,10 +91,10 @@ function spawnStunnel(key: HelperKey, contents: readonly string[]): ChildProcess
   const files: number[] = [];
   try {
     for (const content of contents) files.push(openMemoryFile(content));
-    return spawn("stunnel", ["-fd", String(FD.config)], {
+    // A group of its own has no terminal, on which it might ask for a PIN.
+    return spawnGroup("stunnel", ["-fd", String(FD.config)], {
       stdio: ["pipe", "pipe", "pipe", ...files],
       env: { ...process.env, ...environmentOf(key) },
-      detached: true, // no terminal to ask for a PIN on
     });
   } finally {
     for (const file of files) closeSync(file);
@@ -144,8 +149,8 @@ function connectLines(host: string, port: number, proxy: Proxy | undefined): str
   ];
 }
 
-/** For a TPM: the provider that understands its keys. Nothing for others. */
-function opensslConfig(key: HelperKey): string {
+/** OpenSSL's configuration: for a TPM the provider that understands its keys, empty for other keys. */
+function providerConfig(key: HelperKey): string {
   if (key.kind !== "tpm2") return "";
   return [
     "openssl_conf = init",
@@ -177,7 +182,7 @@ export class TlsHelperFailure extends Failure {
   }
 }
 
-/** What OpenSSL, libc and stunnel write, and Node's code for the same; the first that is found counts. */
+/** Phrases of OpenSSL, libc and stunnel, and Node's code for the same error; the first that matches counts. */
 const CODES: readonly (readonly [RegExp, string])[] = [
   [/Subject checks failed|hostname mismatch|IP address mismatch/i, "ERR_TLS_CERT_ALTNAME_INVALID"],
   [/certificate has expired/, "CERT_HAS_EXPIRED"],
@@ -197,9 +202,8 @@ const CODES: readonly (readonly [RegExp, string])[] = [
 ];
 
 /**
- * Why there is no connection. Only phrases that are known leave the log: stunnel writes its whole
- * configuration into it when it can't use it, the PIN too.
- * @param log what the helper wrote
+ * Why there is no connection.
+ * @param log all that the helper wrote
  * @param startError why the helper could not be started, if so
  */
 function explainHelper(log: string, key: HelperKey, startError: Error | undefined, proxy?: Proxy): Error {
@@ -225,7 +229,7 @@ function explainHelper(log: string, key: HelperKey, startError: Error | undefine
   }
   const code = CODES.find(([pattern]) => pattern.test(log))?.[1];
   if (code !== undefined) return new TlsHelperFailure(`stunnel: ${code}`, code);
-  // An alert of the hub, or whatever else TLS says: OpenSSL's errors hold nothing of the configuration.
+  // An alert of the hub, or another error of TLS: OpenSSL's errors hold nothing of the configuration.
   const tls = /SSL_(?:connect|read): .*error:[0-9A-F]+:SSL routines:[^:\n]*:(.+)$/m.exec(log)?.[1];
   if (tls !== undefined) return new TlsHelperFailure(`stunnel: ${tls}`);
   return /Configuration failed|Invalid configuration/.test(log)

@@ -17,6 +17,9 @@ export interface Clock {
   after(delayMs: number, task: () => void): Cancel;
 }
 
+/** No clock that is right gives a year of five digits, and no signature can carry one much later. */
+export const LATEST_DATE_MS = Date.UTC(10_000, 0);
+
 /** setTimeout's largest delay; a longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 

@@ -17,8 +17,8 @@ export interface TunnelOptions {
   readonly signal: AbortSignal;
 }
 
-/** Of several addresses Node gives each 250 ms, which is too short over a modem. */
-const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
+/** Of several addresses Node gives each 250 ms. Over a modem all would be too slow, and none connect, ever. */
+export const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
 
 /** The default ports. */
 const PORTS: Readonly<Record<string, string>> = {
