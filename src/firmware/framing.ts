@@ -3,21 +3,14 @@
  * is bytes of the archive; on its stdout it is `type:2 ASCII letters | code:u16be | text`.
  */
 
-/** What fwup says on its stdout. */
+/** A message on fwup's stdout. */
 export type FwupFrame =
   | { readonly type: "progress"; readonly percent: number }
   | { readonly type: "warning"; readonly text: string }
   | { readonly type: "ok"; readonly text: string }
   | { readonly type: "error"; readonly text: string }
-  /** A type that this agent does not know, such as one of a later fwup. */
+  /** A type that this agent does not know: a later fwup may have more. */
   | { readonly type: "unknown"; readonly name: string; readonly text: string };
-
-export interface FrameReader {
-  /** Takes the next bytes of stdout; returns the frames that they complete. Never throws. */
-  read(chunk: Uint8Array): FwupFrame[];
-  /** Bytes so far that belonged to no frame. */
-  readonly skippedBytes: number;
-}
 
 /** Payloads longer than this are taken for foreign bytes; fwup's longest, its usage, has some 5 KiB. */
 export const MAX_PAYLOAD_BYTES = 64 * 1024;
@@ -37,53 +30,57 @@ export function frameHeader(payloadBytes: number): Uint8Array {
 }
 
 /**
- * Reads fwup's stdout in pieces of any size. What an `execute()` of the archive prints lands raw between
- * the frames (its child inherits fwup's stdout): such bytes are skipped up to the next thing that looks
- * like a frame. Holds at most one frame.
+ * Reads fwup's stdout in pieces of any size. The output of an `execute()` in the archive lands raw between
+ * the frames (its child inherits fwup's stdout): such bytes are skipped up to the next bytes that look like a
+ * frame. Holds at most one frame.
  */
-export function createFrameReader(): FrameReader {
-  const buffer = Buffer.alloc(LENGTH_BYTES + MAX_PAYLOAD_BYTES);
-  let filled = 0;
-  let skippedBytes = 0;
+export class FrameReader {
+  readonly #buffer = Buffer.alloc(LENGTH_BYTES + MAX_PAYLOAD_BYTES);
+  #filled = 0;
+  #skippedBytes = 0;
 
-  const nameAt = (at: number): string => buffer.toString("latin1", at, at + 2);
+  /** Bytes so far that belonged to no frame. */
+  get skippedBytes(): number {
+    return this.#skippedBytes;
+  }
 
-  /** Takes what is complete out of the buffer. */
-  function drain(frames: FwupFrame[]): void {
+  /** Reads the next bytes of stdout; returns the frames that they complete. Never throws. */
+  read(chunk: Uint8Array): FwupFrame[] {
+    const frames: FwupFrame[] = [];
+    for (let at = 0; at < chunk.length;) {
+      const piece = chunk.subarray(at, at + this.#buffer.length - this.#filled);
+      this.#buffer.set(piece, this.#filled);
+      this.#filled += piece.length;
+      at += piece.length;
+      this.#drain(frames);
+    }
+    return frames;
+  }
+
+  /** Moves the complete frames out of the buffer. */
+  #drain(frames: FwupFrame[]): void {
+    const buffer = this.#buffer;
     let at = 0;
-    while (filled - at >= LENGTH_BYTES + HEAD_BYTES) {
+    while (this.#filled - at >= LENGTH_BYTES + HEAD_BYTES) {
       const payloadBytes = buffer.readUInt32BE(at);
-      const name = payloadBytes > MAX_PAYLOAD_BYTES ? "" : nameAt(at + LENGTH_BYTES);
+      const name = payloadBytes > MAX_PAYLOAD_BYTES ? "" : nameAt(buffer, at + LENGTH_BYTES);
       if (!looksLikeFrame(payloadBytes, name)) {
         at += 1;
-        skippedBytes += 1;
+        this.#skippedBytes += 1;
         continue;
       }
       const end = at + LENGTH_BYTES + payloadBytes;
-      if (end > filled) break;
+      if (end > this.#filled) break;
       frames.push(parseFrame(name, buffer.subarray(at + LENGTH_BYTES + 2, end)));
       at = end;
     }
-    buffer.copyWithin(0, at, filled);
-    filled -= at;
+    buffer.copyWithin(0, at, this.#filled);
+    this.#filled -= at;
   }
+}
 
-  return {
-    read(chunk) {
-      const frames: FwupFrame[] = [];
-      for (let taken = 0; taken < chunk.length;) {
-        const piece = chunk.subarray(taken, taken + buffer.length - filled);
-        buffer.set(piece, filled);
-        filled += piece.length;
-        taken += piece.length;
-        drain(frames);
-      }
-      return frames;
-    },
-    get skippedBytes() {
-      return skippedBytes;
-    },
-  };
+function nameAt(buffer: Buffer, at: number): string {
+  return buffer.toString("latin1", at, at + 2);
 }
 
 function looksLikeFrame(payloadBytes: number, name: string): boolean {

@@ -1,13 +1,20 @@
-import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
+/**
+ * One run of fwup: its input in frames, its reports, its end. fwup takes no lock and handles no signal, so
+ * there is one at a time, in a process group that is killed whole. fwup's OK counts only together with the
+ * end of the input: a file whose end is wrong has otherwise been seen to finish.
+ */
+import type { ChildProcess } from "node:child_process";
+import { addAbortListener } from "node:events";
 import type { Writable } from "node:stream";
+import { signalGroup, spawnGroup } from "../platform/child.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { oneLine } from "../platform/text.ts";
-import { createFrameReader, END_OF_INPUT, frameHeader, type FwupFrame } from "./framing.ts";
+import { END_OF_INPUT, frameHeader, FrameReader, type FwupFrame } from "./framing.ts";
 
 /**
- * Bytes of an archive for fwup's stdin; a chunk need only stay as it is until the next but one is asked
- * for. The source ends, by throwing, soon after `signal`, which says that fwup has ended without success.
+ * Bytes of an archive for fwup's stdin. A chunk need only stay valid until the next but one is asked for.
+ * The source ends, by throwing, soon after `signal`, which is aborted when fwup has ended without success.
  */
 export type FwupSource = (signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
@@ -18,13 +25,13 @@ export interface FwupRun {
   /** Added to the agent's own environment; fwup puts it into the archive's `${NAME}`s. */
   readonly env?: Readonly<Record<string, string>>;
   readonly clock: Clock;
-  /** The longest that fwup may neither take a byte nor report progress while it has something to do. */
+  /** The longest time in which fwup may neither read a byte nor report progress while it has work. */
   readonly stallMs: number;
   /** Kills fwup. */
   readonly signal?: AbortSignal;
   /** Percentage from 0 to 100; 100 means written and closed, not yet on the disk. */
   readonly onProgress?: (percent: number) => void;
-  /** What the archive's `info()` and fwup's warnings say. */
+  /** Gets the texts of the archive's `info()` and of fwup's warnings. */
   readonly onWarning?: (text: string) => void;
 }
 
@@ -33,24 +40,22 @@ const FRAME_BYTES = 64 * 1024;
 const MAX_STDERR_CHARS = 8 * 1024;
 const MAX_REASON_CHARS = 1000;
 
-/** One fwup at a time: it takes no lock, and two on one device ruin the slot and both return 0. */
+/** One fwup at a time: two on one device ruin the slot, and both return 0. */
 let running = false;
 
 /**
  * Runs one framed fwup to its end; success is its OK frame and exit status 0, and `source` at its end.
- * fwup stops at the archive's directory: what it does not read is drawn all the same, so that checks in
- * `source` have the last word. When this settles, no process is left.
+ * fwup stops at the archive's directory. The bytes that it does not read are drawn all the same, so that
+ * checks in `source` have the last word. When this settles, no process is left.
  * @param source input for its stdin; without one its stdin is closed
  * @throws Failure `fwup_…`; what `source` throws (fwup is killed first); the signal's reason
  */
 export async function runFwup(run: FwupRun, source?: FwupSource): Promise<void> {
   run.signal?.throwIfAborted();
-  if (running) {
-    throw new Failure("fwup_busy", "fwup is already at work; try again when it has finished");
-  }
+  if (running) throw new Failure("fwup_busy", "fwup is already at work; try again when it has finished");
   running = true;
   try {
-    await supervise(run, source);
+    await new FwupProcess(run).supervise(source);
   } finally {
     running = false;
   }
@@ -63,84 +68,150 @@ interface Ending {
   readonly startError?: Error;
 }
 
-async function supervise(run: FwupRun, source: FwupSource | undefined): Promise<void> {
-  const child = spawn(run.fwup, ["--framing", ...run.args], {
-    detached: true, // a process group of its own, so that an execute() of the archive ends with it
-    env: { ...process.env, ...run.env },
-  });
-  const kill = (): void => {
-    if (child.exitCode === null && child.signalCode === null) killGroup(child);
-  };
-  const watch = createWatch(run.clock, run.stallMs, kill);
-  const said = listen(child, run, watch.touch);
-  run.signal?.addEventListener("abort", kill, { once: true });
-  const failed = new AbortController();
-  const feeding = feed(child.stdin, source?.(failed.signal), watch).then(
-    () => undefined,
-    (error: unknown) => {
-      if (failed.signal.aborted) return undefined; // it was told to end
-      kill();
-      return { error };
-    },
-  );
+class FwupProcess {
+  readonly #run: FwupRun;
+  readonly #child: ChildProcess;
+  readonly #watch: StallWatch;
+  #verdict: Extract<FwupFrame, { type: "ok" | "error" }> | undefined;
+  #lastWarning = "";
+  #stderr = "";
 
-  const ending = await endingOf(child);
-  watch.stop();
-  run.signal?.removeEventListener("abort", kill);
-  const verdict = said.verdict();
-  const ok = verdict?.type === "ok" && ending.exitCode === 0;
-  if (!ok) failed.abort(new Error("fwup has ended"));
-  const fault = await feeding;
+  constructor(run: FwupRun) {
+    this.#run = run;
+    this.#child = spawnGroup(run.fwup, ["--framing", ...run.args], { env: { ...process.env, ...run.env } });
+    this.#watch = new StallWatch(run.clock, run.stallMs, () => this.#kill());
+    this.#listen();
+  }
 
-  if (ok && fault === undefined) return;
-  if (ok) {
-    const why = messageOf(fault?.error);
-    throw new Failure("fwup_unproven", `fwup finished, but the rest of its input failed: ${why}`, {
-      cause: fault?.error,
+  async supervise(source: FwupSource | undefined): Promise<void> {
+    const { signal } = this.#run;
+    using _listener = signal && addAbortListener(signal, () => this.#kill());
+    const failed = new AbortController();
+    const feeding = this.#feed(source?.(failed.signal)).then(
+      () => undefined,
+      (error: unknown) => {
+        if (failed.signal.aborted) return undefined; // the source was ended because fwup had ended
+        this.#kill();
+        return { error };
+      },
+    );
+    const ending = await this.#ended();
+    this.#watch.stop();
+    const ok = this.#verdict?.type === "ok" && ending.exitCode === 0;
+    if (!ok) failed.abort(new Error("fwup has ended"));
+    const fault = await feeding;
+    if (!ok) {
+      if (ending.startError !== undefined) throw notStarted(this.#run.fwup, ending.startError);
+      if (fault !== undefined) throw fault.error;
+      signal?.throwIfAborted();
+      throw this.#failure(ending);
+    }
+    if (fault !== undefined) {
+      const text = `fwup finished, but the rest of its input failed: ${messageOf(fault.error)}`;
+      throw new Failure("fwup_unproven", text, { cause: fault.error });
+    }
+  }
+
+  /**
+   * Gives `source` to fwup; when fwup reads no more, draws it to its end. While fwup reads a chunk the next
+   * one is asked for: neither waits for the other.
+   */
+  async #feed(source: AsyncIterable<Uint8Array> | undefined): Promise<void> {
+    const { stdin } = this.#child;
+    stdin?.on("error", () => undefined); // EPIPE: fwup reads no further than it must; its verdict counts
+    let given: Promise<void> | undefined;
+    for await (const chunk of source ?? []) {
+      await given;
+      given = this.#giveInFrames(stdin, chunk);
+    }
+    await given;
+    this.#watch.start();
+    stdin?.end(source === undefined ? undefined : END_OF_INPUT);
+  }
+
+  /** Resolves when fwup has read the chunk or reads no more; one frame at a time. */
+  async #giveInFrames(stdin: Writable | null, chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.length; at += FRAME_BYTES) {
+      this.#watch.start();
+      if (await give(stdin, chunk.subarray(at, at + FRAME_BYTES))) this.#watch.pause(); // fwup waits for us now
+    }
+  }
+
+  /** Reads both outputs to their end: fwup dies of SIGPIPE when nobody does. */
+  #listen(): void {
+    const { stdout, stderr } = this.#child;
+    const reader = new FrameReader();
+    stdout?.on("data", (chunk: Buffer) => {
+      for (const frame of reader.read(chunk)) this.#onFrame(frame);
+    });
+    stdout?.on("end", () => {
+      const { skippedBytes } = reader;
+      if (skippedBytes > 0) this.#run.onWarning?.(`${skippedBytes} bytes beside fwup's own words`);
+    });
+    stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-MAX_STDERR_CHARS);
     });
   }
-  if (ending.startError !== undefined) throw notStarted(run.fwup, ending.startError);
-  if (fault !== undefined) throw fault.error;
-  run.signal?.throwIfAborted();
-  if (watch.stalled()) {
-    const seconds = Math.round(run.stallMs / 1000);
-    const text = `fwup took no byte and reported no progress for ${seconds} s and was ended`;
-    throw new Failure("fwup_stalled", text);
+
+  #onFrame(frame: FwupFrame): void {
+    const { onProgress, onWarning } = this.#run;
+    this.#watch.progressed();
+    switch (frame.type) {
+      case "progress":
+        onProgress?.(frame.percent);
+        break;
+      case "warning":
+        this.#lastWarning = frame.text;
+        onWarning?.(frame.text);
+        break;
+      case "unknown":
+        onWarning?.(`${frame.name}: ${frame.text}`);
+        break;
+      default:
+        this.#verdict = frame;
+    }
   }
-  if (verdict?.type === "error") throw new Failure("fwup_refused", reason(verdict.text, said.stderr()));
-  throw new Failure("fwup_crashed", `fwup ${howItEnded(ending)}${lastWords(said)}`);
+
+  async #ended(): Promise<Ending> {
+    const child = this.#child;
+    return new Promise((resolve) => {
+      child.once("error", (startError) => {
+        if (child.pid === undefined) resolve({ exitCode: null, signal: null, startError });
+      });
+      // A program that an execute() left running would hold the pipes open, and `close` would not come.
+      child.once("exit", () => signalGroup(child));
+      child.once("close", (exitCode: number | null, signal: NodeJS.Signals | null) => {
+        resolve({ exitCode, signal });
+      });
+    });
+  }
+
+  /** By SIGKILL, since fwup handles no signal anyway. */
+  #kill(): void {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) signalGroup(this.#child);
+  }
+
+  #failure(ending: Ending): Failure {
+    if (this.#watch.stalled) {
+      const seconds = Math.round(this.#run.stallMs / 1000);
+      const text = `fwup took no byte and reported no progress for ${seconds} s and was ended`;
+      return new Failure("fwup_stalled", text);
+    }
+    const details = lastLine(this.#stderr);
+    if (this.#verdict?.type === "error") {
+      // Standard error often says more: for an archive that needs a later fwup the frame says only
+      // "Unexpected error parsing meta.conf".
+      const reason = shortened(this.#verdict.text) || "fwup failed without a reason";
+      return new Failure("fwup_refused", details === "" ? reason : `${reason} (${details})`);
+    }
+    const words = details || shortened(this.#lastWarning);
+    return new Failure("fwup_crashed", `fwup ${howItEnded(ending)}${words === "" ? "" : `: ${words}`}`);
+  }
 }
 
-/**
- * Gives `source` to fwup; when fwup reads no more, draws it to its end. While fwup takes a chunk the next
- * one is asked for: neither waits for the other.
- */
-async function feed(
-  stdin: Writable,
-  source: AsyncIterable<Uint8Array> | undefined,
-  watch: Watch,
-): Promise<void> {
-  stdin.on("error", () => undefined); // EPIPE: fwup reads no further than it must; its verdict counts
-  let taken: Promise<void> | undefined;
-  for await (const chunk of source ?? []) {
-    await taken;
-    taken = giveInFrames(stdin, chunk, watch);
-  }
-  await taken;
-  watch.start();
-  stdin.end(source === undefined ? undefined : END_OF_INPUT);
-}
-
-/** Resolves when fwup took the chunk or reads no more; one frame at a time. */
-async function giveInFrames(stdin: Writable, chunk: Uint8Array, watch: Watch): Promise<void> {
-  for (let at = 0; at < chunk.length; at += FRAME_BYTES) {
-    watch.start();
-    if (await give(stdin, chunk.subarray(at, at + FRAME_BYTES))) watch.pause(); // it waits for us now
-  }
-}
-
-/** Resolves to true when fwup took the frame, to false when it reads no more. */
-async function give(stdin: Writable, payload: Uint8Array): Promise<boolean> {
+/** Resolves to true when fwup has read the frame, to false when it reads no more. */
+async function give(stdin: Writable | null, payload: Uint8Array): Promise<boolean> {
+  if (stdin === null) return false;
   return new Promise((resolve) => {
     stdin.cork();
     stdin.write(frameHeader(payload.length));
@@ -149,102 +220,51 @@ async function give(stdin: Writable, payload: Uint8Array): Promise<boolean> {
   });
 }
 
-interface Said {
-  verdict(): Extract<FwupFrame, { type: "ok" | "error" }> | undefined;
-  lastWarning(): string | undefined;
-  stderr(): string;
-}
+/** Tells a fwup that hangs from one that is slow. */
+class StallWatch {
+  readonly #clock: Clock;
+  readonly #stallMs: number;
+  readonly #onStall: () => void;
+  #cancel: Cancel | undefined;
+  #over = false;
+  #stalled = false;
 
-/** Reads both outputs to their end: fwup dies of SIGPIPE when nobody does. */
-function listen(child: ChildProcessWithoutNullStreams, run: FwupRun, onFrame: () => void): Said {
-  const reader = createFrameReader();
-  let verdict: Extract<FwupFrame, { type: "ok" | "error" }> | undefined;
-  let lastWarning: string | undefined;
-  let stderr = "";
-  child.stdout.on("data", (chunk: Buffer) => {
-    for (const frame of reader.read(chunk)) {
-      onFrame();
-      if (frame.type === "progress") run.onProgress?.(frame.percent);
-      if (frame.type === "ok" || frame.type === "error") verdict = frame;
-      if (frame.type === "warning") {
-        lastWarning = frame.text;
-        run.onWarning?.(frame.text);
-      }
-      if (frame.type === "unknown") run.onWarning?.(`${frame.name}: ${frame.text}`);
-    }
-  });
-  child.stdout.on("end", () => {
-    if (reader.skippedBytes > 0) run.onWarning?.(`${reader.skippedBytes} bytes beside fwup's own words`);
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr = (stderr + text).slice(-MAX_STDERR_CHARS);
-  });
-  return { verdict: () => verdict, lastWarning: () => lastWarning, stderr: () => stderr };
-}
-
-async function endingOf(child: ChildProcessWithoutNullStreams): Promise<Ending> {
-  return new Promise((resolve) => {
-    child.once("error", (startError) => {
-      if (child.pid === undefined) resolve({ exitCode: null, signal: null, startError });
-    });
-    // What an execute() left running would hold the pipes open, and so the end back.
-    child.once("exit", () => killGroup(child));
-    child.once("close", (exitCode: number | null, signal: NodeJS.Signals | null) => {
-      resolve({ exitCode, signal });
-    });
-  });
-}
-
-/** SIGKILL, since fwup handles no signal anyway. */
-function killGroup(child: ChildProcessWithoutNullStreams): void {
-  try {
-    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-  } catch (error) {
-    if (systemCode(error) !== "ESRCH") throw error; // ESRCH: nothing is left of it
+  constructor(clock: Clock, stallMs: number, onStall: () => void) {
+    this.#clock = clock;
+    this.#stallMs = stallMs;
+    this.#onStall = onStall;
   }
-}
 
-/** Tells a fwup that does nothing from one that is slow. */
-interface Watch {
-  /** fwup has something to do from now on. */
-  readonly start: () => void;
-  /** It showed a sign of life. */
-  readonly touch: () => void;
-  /** It has nothing to do. */
-  readonly pause: () => void;
-  /** It has ended. */
-  readonly stop: () => void;
-  readonly stalled: () => boolean;
-}
+  get stalled(): boolean {
+    return this.#stalled;
+  }
 
-function createWatch(clock: Clock, stallMs: number, onStall: () => void): Watch {
-  let cancel: Cancel | undefined;
-  let over = false;
-  let stalled = false;
-  const pause = (): void => {
-    cancel?.();
-    cancel = undefined;
-  };
-  const start = (): void => {
-    pause();
-    if (over) return;
-    cancel = clock.after(stallMs, () => {
-      stalled = true;
-      onStall();
+  /** fwup has work from now on. */
+  start(): void {
+    this.pause();
+    if (this.#over) return;
+    this.#cancel = this.#clock.after(this.#stallMs, () => {
+      this.#stalled = true;
+      this.#onStall();
     });
-  };
-  return {
-    start,
-    pause,
-    touch() {
-      if (cancel !== undefined) start();
-    },
-    stop() {
-      over = true;
-      pause();
-    },
-    stalled: () => stalled,
-  };
+  }
+
+  /** fwup reported something. */
+  progressed(): void {
+    if (this.#cancel !== undefined) this.start();
+  }
+
+  /** fwup waits for input. */
+  pause(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  /** fwup has ended. */
+  stop(): void {
+    this.#over = true;
+    this.pause();
+  }
 }
 
 function notStarted(fwup: string, error: Error): Failure {
@@ -253,24 +273,9 @@ function notStarted(fwup: string, error: Error): Failure {
   return new Failure("fwup_missing", `${fwup}: ${hint}`, { cause: error });
 }
 
-/**
- * fwup's reason; its standard error often says more: for an archive that needs a later fwup the frame
- * says only "Unexpected error parsing meta.conf".
- */
-function reason(text: string, stderr: string): string {
-  const more = lastLine(stderr);
-  const said = shortened(text) || "fwup failed without a reason";
-  return more === "" ? said : `${said} (${more})`;
-}
-
 function howItEnded({ exitCode, signal }: Ending): string {
   if (exitCode === null) return `was killed by ${signal ?? "a signal"}`;
   return exitCode === 0 ? "ended without saying OK" : `ended with exit status ${exitCode}`;
-}
-
-function lastWords(said: Said): string {
-  const words = lastLine(said.stderr()) || shortened(said.lastWarning() ?? "");
-  return words === "" ? "" : `: ${words}`;
 }
 
 function lastLine(text: string): string {

@@ -1,3 +1,8 @@
+/**
+ * What the agent has fwup do: install an archive, run a task of the board's own, answer a question. Nothing
+ * is installed without a key, because fwup without a key takes anything; and the disk is flushed afterwards,
+ * because fwup does not.
+ */
 import { access, constants, stat } from "node:fs/promises";
 import { syncPath } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -32,7 +37,7 @@ export interface ApplyOptions extends Omit<FwupRun, "args"> {
   readonly publicKeys: readonly string[];
 }
 
-/** The keys that fwup can read, each once: a single bad one would make it refuse every archive. */
+/** The keys that fwup can read, each once. A single bad key would make it refuse every archive. */
 export function usablePublicKeys(keys: readonly string[]): string[] {
   return [...new Set(keys.map((key) => key.trim()))].filter((key) => PUBLIC_KEY.test(key));
 }
@@ -42,7 +47,7 @@ export const KEYS_REMEDY = "set firmware.public_keys, or let the hub send its ke
 
 /**
  * The arguments by which fwup verifies signatures.
- * @throws Failure when no key can be used: fwup without a key takes anything
+ * @throws Failure when no key can be used: fwup without a key accepts any archive
  */
 export function keyArguments(keys: readonly string[]): string[] {
   const usable = usablePublicKeys(keys);
@@ -53,9 +58,9 @@ export function keyArguments(keys: readonly string[]): string[] {
 }
 
 /**
- * Streams an archive through fwup into the other slot, then flushes the device, which fwup doesn't.
- * What `source` withholds fwup can't act on, so a source that proves the file before it gives its end
- * away makes sure that no unproven file is finished.
+ * Streams an archive through fwup into the other slot, then flushes the device, which fwup does not.
+ * fwup can't act on bytes that `source` withholds, so a source that proves the file before it gives away the
+ * end makes sure that no unproven file is finished.
  * @throws Failure `fwup_…`; what `source` throws (fwup is killed first); the signal's reason; Failure when
  *   there is no usable key or `devpath` is nothing to write to
  */
@@ -84,7 +89,7 @@ export interface OpsTaskOptions {
 
 /**
  * Runs a task of the board's own ops file (validate, revert, invalidate) and flushes the device. No key:
- * the file is part of the running, verified firmware, and whoever can change it is root already.
+ * the file is part of the running, verified firmware, and only root can change it.
  * @throws Failure `fwup_…`; the signal's reason; Failure when the ops file is missing or `devpath` is nothing
  *   to write to
  */
@@ -107,7 +112,7 @@ export interface QueryOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What `fwup --version` says, such as `1.16.0`. */
+/** The version that `fwup --version` prints, such as `1.16.0`. */
 export async function fwupVersion(options: QueryOptions): Promise<string> {
   return (await queryFwup(options, ["--version"])).trim();
 }
@@ -158,7 +163,7 @@ export async function queryFwup(
 }
 
 /**
- * Refuses what fwup must not be pointed at: it would make a missing path a regular file and succeed.
+ * Refuses a path that is not a device or file: fwup would make a missing path a regular file and succeed.
  * @throws Failure
  */
 export async function checkDevpath(path: string): Promise<void> {
@@ -173,7 +178,7 @@ export async function checkDevpath(path: string): Promise<void> {
 }
 
 /**
- * Refuses what is not a file.
+ * Refuses a path that is not a file.
  * @param what what the file is to the user, such as `ops file`
  * @throws Failure
  */

@@ -1,3 +1,7 @@
+/**
+ * The metadata of a firmware archive, read by fwup from the first 64 KiB, so that an archive that is not the
+ * announced one is refused before the slot is cleared.
+ */
 import * as v from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts";
@@ -18,12 +22,12 @@ const Metadata = v.object({
   creationDate: Text,
 });
 
-/** What a firmware archive says of itself; fwup leaves out what is empty, but for the uuid. */
+/** The metadata of an archive; fwup leaves out empty values, except for the uuid. */
 export type FirmwareMetadata = v.InferOutput<typeof Metadata>;
 
 /**
- * So many first bytes always hold the metadata: fwup takes no meta.conf above 50 000 bytes, the signature
- * before it has 64, and headers and deflate's overhead are far from the rest.
+ * The first bytes of an archive that always hold its metadata: fwup refuses a meta.conf above 50 000 bytes, the
+ * signature before it has 64, and headers and deflate's overhead need far less than the rest.
  */
 export const METADATA_HEAD_BYTES = 64 * 1024;
 
@@ -46,7 +50,7 @@ export function parseMetadata(text: string): FirmwareMetadata {
   }
   const result = v.safeParse(Metadata, values);
   if (result.success) return result.output;
-  throw new Failure("failed", `the firmware's metadata has ${result.issues[0].message}`);
+  throw new Failure("metadata_invalid", `the firmware's metadata has ${result.issues[0].message}`);
 }
 
 export interface MetadataOptions extends QueryOptions {
@@ -82,7 +86,7 @@ export async function readMetadataFromHead(
     options.signal?.throwIfAborted();
     if (head.length >= METADATA_HEAD_BYTES) throw error;
     const text = `${messageOf(error)} (in the first ${head.length} bytes; up to ${METADATA_HEAD_BYTES} are needed)`;
-    throw new Failure("failed", text, { cause: error });
+    throw new Failure("metadata_invalid", text, { cause: error });
   }
 }
 
@@ -148,7 +152,7 @@ function replay(head: Uint8Array, iterator: AsyncIterator<Uint8Array, unknown>):
   };
 }
 
-/** What the hub said of the firmware; null and empty values say nothing. */
+/** The metadata that the hub announced; null and empty values are not compared. */
 export type AnnouncedMetadata = {
   readonly [key in (typeof COMPARED)[number]]?: string | null;
 };

@@ -1,3 +1,8 @@
+/**
+ * The changes to the boot loader's variables that mark a slot good, make one invalid, or go back to the other.
+ * Pure: board-firmware.ts reads and writes the variables. Each refuses a change that could leave the board
+ * without a slot to boot.
+ */
 import { Failure } from "../platform/failure.ts";
 import {
   type Changes,
@@ -17,7 +22,7 @@ import type { VariableChanges, Variables } from "./uboot-environment.ts";
  * The changes that mark the running firmware good and the one to boot: its flag, and the boot loader's
  * counts back at their start where it keeps any. `nerves_fw_booted` left at 1 would have a boot script
  * that counts by it leave the next update untried.
- * @throws Failure `unavailable` while an update waits for its reboot: the common flag is that one's
+ * @throws Failure `reboot_pending` while an update waits for its reboot: the common flag is that one's
  */
 export function validation(variables: Variables, running: RunningFirmware): VariableChanges {
   requireNotSwitched(variables, running);
@@ -56,13 +61,13 @@ export function invalidation(variables: Variables, running: RunningFirmware, slo
  * They reach a boot loader that picks the slot by the variables. They can't swap an MBR partition table
  * or rewrite a boot partition, as many layouts need: that is what the `revert` task of
  * `firmware.ops_file` is for, and these changes only for boards without one.
- * @throws Failure `unavailable` when there is no other slot, it holds no valid firmware, the boot
- *   loader gave up on it, or an update waits for its reboot
+ * @throws Failure `slots_unknown` when there is no other slot; `unavailable` when it holds no valid firmware or
+ *   the boot loader gave up on it; `reboot_pending` while an update waits for its reboot
  */
 export function reversion(variables: Variables, running: RunningFirmware): VariableChanges {
   requireNotSwitched(variables, running);
   if (running.slot === "") {
-    throw new Failure("unavailable", "it is not known which slot runs, so there is none to revert to");
+    throw new Failure("slots_unknown", "it is not known which slot runs, so there is none to revert to");
   }
   const slot = otherSlot(running.slot);
   const missing = missingFor(describeSlot(variables, slot), ["uuid", "platform", "architecture"]);

@@ -1,16 +1,21 @@
+/**
+ * Which slot runs, from the variables of the boot loader and the kernel's command line. Pure: read-slots.ts
+ * reads them. The boot script says which slot it booted; the variables may name another one, when the boot
+ * loader fell back or an update waits for its reboot.
+ */
 import { Failure } from "../platform/failure.ts";
 import type { VariableChanges, Variables } from "./uboot-environment.ts";
 
 export type Slot = "a" | "b";
 
-/** What the variables say of the firmware in a slot; undefined where they say nothing. */
+/** The firmware in a slot, by the variables; undefined where a variable is missing. */
 export interface FirmwareDescription {
   readonly uuid: string | undefined;
   readonly version: string | undefined;
   readonly product: string | undefined;
   readonly platform: string | undefined;
   readonly architecture: string | undefined;
-  /** All its `nerves_fw_*` values, without the slot's prefix: what the hub gets at the join. */
+  /** All its `nerves_fw_*` values, without the slot's prefix: sent to the hub at the join. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -26,7 +31,7 @@ export interface RunningFirmware extends FirmwareDescription {
   readonly rebootPending: boolean;
   /** The boot loader gave up on the firmware in the other slot. */
   readonly autoRevertDetected: boolean;
-  /** What the other slot holds, or held when it failed; missing without slots. */
+  /** The firmware in the other slot, or that was there when it failed; missing without slots. */
   readonly other?: FirmwareDescription;
   /**
    * The changes that make the variables true; empty when they are. To be written once
@@ -34,13 +39,13 @@ export interface RunningFirmware extends FirmwareDescription {
    * the slot to write by the variables, and would pick the running one.
    */
   readonly correction: VariableChanges;
-  /** What was ignored or is missing, one line each, for the log. */
+  /** One line for each value that was ignored or is missing, for the log. */
   readonly warnings: readonly string[];
 }
 
 export interface SlotEvidence {
   readonly variables: Variables;
-  /** The text of `/proc/cmdline`; `fw_slot=` and `fw_validated=` on it are the boot script's word. */
+  /** The text of `/proc/cmdline`; `fw_slot=` and `fw_validated=` on it come from the boot script. */
   readonly kernelCommandLine: string;
   /**
    * The slot that ran when an update was installed since the board booted, undefined when none was.
@@ -60,7 +65,7 @@ const BOARD_VARIABLES: ReadonlySet<string> = new Set([
   "nerves_fw_validated",
 ]);
 
-/** Works out which firmware runs. Never throws: what can't be used is ignored with a warning. */
+/** Works out which firmware runs. Never throws: a value that can't be used is ignored with a warning. */
 export function readSlots(evidence: SlotEvidence): RunningFirmware {
   const { variables, kernelCommandLine, installedFrom } = evidence;
   const warnings: string[] = [];
@@ -101,7 +106,7 @@ export function otherSlot(slot: Slot): Slot {
 
 /**
  * The slot that an update is written to; "" on a board without slots.
- * @throws Failure `unavailable` while an update waits for its reboot: fwup would take the running slot
+ * @throws Failure `reboot_pending` while an update waits for its reboot: fwup would take the running slot
  */
 export function targetSlot(running: RunningFirmware): Slot | "" {
   requireNoPendingReboot(running);
@@ -119,8 +124,8 @@ export function requireNoPendingReboot({ rebootPending }: Pick<RunningFirmware, 
 }
 
 /**
- * What the variables say of a slot's firmware. Where they know no slots, as in a metadata file that
- * belongs to the firmware itself, the unprefixed values are meant.
+ * Describes a slot's firmware. Where no variable has a slot's prefix, as in a metadata file that belongs to
+ * the firmware itself, the unprefixed values count.
  */
 export function describeSlot(variables: Variables, slot: Slot | ""): FirmwareDescription {
   const prefix = describesSlots(variables) ? `${slot}.` : "";
@@ -154,10 +159,10 @@ function describesSlots(variables: Variables): boolean {
 }
 
 /**
- * The boot script's word is as old as the boot. It decides, except that a "1" in variables that name
- * the same slot is newer: the firmware was validated since. Without that word the slot's own flag
- * decides, then the common one, then U-Boot's bootcount. Variables that name another slot speak of
- * that one; and who is fallen back to was validated before.
+ * Whether the running firmware is validated. fw_validated= on the command line is as old as the boot. It
+ * decides, except that a "1" in variables that name the same slot is newer: the firmware was validated since.
+ * Without it the slot's own flag decides, then the common one, then U-Boot's bootcount. Variables that name
+ * another slot say nothing about this one; and firmware that was fallen back to was validated before.
  */
 function isValidated(
   { variables, kernelCommandLine }: SlotEvidence,
@@ -233,7 +238,7 @@ export function unset(variables: Variables, changes: Changes, name: string): voi
   if (variables.has(name)) changes.set(name, null);
 }
 
-/** Starts over what boot loaders and boot scripts count the boots of firmware on trial in. */
+/** Sets the counters in which boot loaders and boot scripts count the boots of firmware on trial to 0. */
 export function resetCounts(variables: Variables, changes: Changes): void {
   for (const name of ["upgrade_available", "bootcount", "nerves_fw_booted"]) {
     setWhereKept(variables, changes, name, "0");

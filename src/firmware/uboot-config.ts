@@ -1,3 +1,7 @@
+/**
+ * fw_env.config: where the copies of the U-Boot environment are. The U-Boot tools read the same file, so its
+ * numbers are read as they read them.
+ */
 import { Failure } from "../platform/failure.ts";
 
 /** Where one copy of the U-Boot environment is stored. */

@@ -1,3 +1,8 @@
+/**
+ * Reading and writing U-Boot's variables. A redundant environment is replaced one copy at a time, the obsolete
+ * one first, so that a power cut leaves the old or the new variables. Accesses of this process take turns: two
+ * writers would each replace the same copy.
+ */
 import { open, readFile, stat, type FileHandle } from "node:fs/promises";
 import { Failure, fileFailure } from "../platform/failure.ts";
 import {
@@ -61,7 +66,7 @@ export async function writeVariables(configPath: string, changes: VariableChange
 
 async function inTurn<T>(access: () => Promise<T>): Promise<T> {
   const result = lastAccess.then(access);
-  lastAccess = result.catch(() => undefined); // its own caller hears of it; the next one starts afresh
+  lastAccess = result.catch(() => undefined); // its own caller gets the error; the next access is not concerned
   return await result;
 }
 
@@ -101,7 +106,7 @@ async function readCopy(location: EnvironmentLocation): Promise<Uint8Array> {
       );
       if (bytesRead === 0) {
         throw new Failure(
-          "io",
+          "environment_damaged",
           `U-Boot environment device ${device} ends before the ${sizeBytes} bytes at ${hex(offsetBytes)}; correct fw_env.config`,
         );
       }
@@ -143,7 +148,7 @@ async function withDevice<T>(
   }
 }
 
-/** Looks before opening: opening a pipe or a terminal could wait for ever. */
+/** Checks the kind of file before it is opened: opening a pipe or a terminal could wait for ever. */
 async function requireStorage(device: string): Promise<void> {
   const status = await stat(device);
   if (status.isFile() || status.isBlockDevice()) return;

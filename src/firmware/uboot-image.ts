@@ -1,6 +1,3 @@
-import { crc32 } from "node:zlib";
-import { Failure } from "../platform/failure.ts";
-
 /**
  * The bytes of a U-Boot environment: CRC32 (little endian) of what follows it or its flag byte, in a
  * redundant environment one flag byte, then `name=value` strings that each end with a NUL, an empty
@@ -9,6 +6,8 @@ import { Failure } from "../platform/failure.ts";
  * Names and values are byte strings here (latin1): whatever bytes a variable holds come back unchanged
  * when another one is written.
  */
+import { crc32 } from "node:zlib";
+import { Failure } from "../platform/failure.ts";
 
 /** The bytes of one copy, and what to call it in a message: its device and offset. */
 export interface StoredCopy {
@@ -16,7 +15,7 @@ export interface StoredCopy {
   readonly name: string;
 }
 
-/** What one or two copies amount to. */
+/** The variables that one or two copies hold. */
 export interface StoredEnvironment {
   readonly variables: ReadonlyMap<string, string>;
   /** The index of the copy that was read: the newest good one. */
@@ -33,7 +32,7 @@ const REDUNDANT_HEADER_BYTES = 5;
  * Reads the newest good copy.
  * @param copies one, or two of a redundant environment
  * @param configPath the fw_env.config that led there, for the message
- * @throws Failure `io` when no copy is good; it tells a blank environment from a damaged one
+ * @throws Failure `environment_damaged` when no copy is good; the message tells a blank one from a damaged one
  */
 export function decodeEnvironment(copies: readonly StoredCopy[], configPath: string): StoredEnvironment {
   const redundant = copies.length > 1;
@@ -48,12 +47,12 @@ export function decodeEnvironment(copies: readonly StoredCopy[], configPath: str
   const names = copies.map(({ name }) => name).join(" and ");
   if (copies.every(({ bytes }) => isBlank(bytes))) {
     throw new Failure(
-      "io",
+      "environment_damaged",
       `the U-Boot environment of ${names} is blank; install the firmware's complete task or write it with fw_setenv, or correct ${configPath}`,
     );
   }
   throw new Failure(
-    "io",
+    "environment_damaged",
     `the U-Boot environment of ${names} is damaged (wrong CRC); correct device, offset, size and number of copies in ${configPath}, or write it anew`,
   );
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import {
-  createFrameReader,
+  FrameReader,
   END_OF_INPUT,
   frameHeader,
   MAX_PAYLOAD_BYTES,
@@ -11,7 +11,7 @@ import {
 import { frameBytes, type SaidFrame } from "./frame-bytes.ts";
 
 function read(...chunks: Uint8Array[]): { frames: FwupFrame[]; skippedBytes: number } {
-  const reader = createFrameReader();
+  const reader = new FrameReader();
   const frames = chunks.flatMap((chunk) => reader.read(chunk));
   return { frames, skippedBytes: reader.skippedBytes };
 }
@@ -115,7 +115,7 @@ describe("fwup's framing", () => {
     );
     fc.assert(
       fc.property(fc.array(nasty, { maxLength: 10 }), (chunks) => {
-        const reader = createFrameReader();
+        const reader = new FrameReader();
         for (const chunk of chunks) reader.read(chunk);
         // What is still held is at most one frame, so that so much more makes it known or skipped.
         const more = Buffer.concat([Buffer.alloc(2048, "-"), frameBytes(["OK", 0, ""])]);

@@ -65,7 +65,7 @@ describe("what fwup -m prints", () => {
   it("must name the firmware", () => {
     assert.throws(
       () => parseMetadata("meta-product=demo\n"),
-      new Failure("failed", "the firmware's metadata has no meta-uuid"),
+      new Failure("metadata_invalid", "the firmware's metadata has no meta-uuid"),
     );
     assert.throws(() => parseMetadata('meta-uuid=""\n'), /has no meta-uuid/);
   });
