@@ -7,7 +7,7 @@ import { availableParallelism } from "node:os";
 import { relative } from "node:path";
 import { stdout } from "node:process";
 import { closingLines, fileLine } from "./testing/closing-lines.ts";
-import { orderOf } from "./testing/order.ts";
+import { longestFirst } from "./testing/order.ts";
 import { runFile, type FileResult } from "./testing/run-file.ts";
 
 const AT_ONCE = availableParallelism() + 1;
@@ -23,8 +23,8 @@ for (const [signal, code] of [
   });
 
 const startMs = performance.now();
-const { together, alone } = orderOf(process.argv.slice(2).map((file) => relative("", file)));
-const first = [...(await runAll(together, AT_ONCE)), ...(await runAll(alone, 1))];
+const files = process.argv.slice(2).map((file) => relative("", file));
+const first = await runAll(longestFirst(files), AT_ONCE);
 const failing = first.filter(failed);
 if (failing.length > 0) say(`\nOnce more, alone: ${failing.map(({ file }) => file).join(" ")}`);
 const second = await runAll(

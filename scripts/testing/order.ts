@@ -1,31 +1,34 @@
-/** In which order files of tests run, and which of them side by side. */
+/**
+ * In which order files of tests run: the longest first. Started last, one of them would run by itself while
+ * the other processor idles. None needs the machine for itself: those that watch /tmp, /dev/shm or a port
+ * look at their own only.
+ */
 
-/** The longest, longest first: started last, one of them would run alone while the other processor idles. */
-const LONGEST: readonly string[] = [
-  "test/torture/power.test.ts",
-  "test/torture/network.test.ts",
-  "test/torture/mixed.test.ts",
-  "test/torture/disk.test.ts",
-];
+/** The longest, longest first, without `test/` and `.test.ts`. */
+const LONGEST = [
+  "torture/power",
+  "torture/mixed",
+  "torture/network",
+  "torture/disk",
+  "cli/start-stop",
+  "cli/killed",
+  "agent/boots",
+  "package/reproducible",
+  "cli/check",
+  "cli/apply",
+  "fwup/stand-in",
+  "agent/refusals",
+  "cli/run",
+  "agent/update",
+  "agent/decisions",
+  "cli/slots",
+  "agent/archives",
+  "cli/identity",
+  "identity/credentials-fuzz",
+  "hub/fuzz",
+].map((name) => `test/${name}.test.ts`);
 
-/** Those that need the machine for themselves, and why. */
-const ALONE: Readonly<Record<string, string>> = {};
-
-export interface Order {
-  /** Side by side, in this order. */
-  readonly together: readonly string[];
-  /** One after the other, when the others have ended. */
-  readonly alone: readonly string[];
-}
-
-export function orderOf(files: readonly string[]): Order {
-  const rank = (file: string): number => {
-    const index = LONGEST.indexOf(file);
-    return index === -1 ? LONGEST.length : index;
-  };
-  const sorted = files.toSorted((a, b) => rank(a) - rank(b) || a.localeCompare(b));
-  return {
-    together: sorted.filter((file) => !(file in ALONE)),
-    alone: sorted.filter((file) => file in ALONE),
-  };
+export function longestFirst(files: readonly string[]): readonly string[] {
+  const rank = (file: string): number => (LONGEST.includes(file) ? LONGEST.indexOf(file) : LONGEST.length);
+  return files.toSorted((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }

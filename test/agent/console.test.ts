@@ -127,7 +127,8 @@ describe("the hub's console", () => {
     type(
       "printf 'gr\\303'; sleep 0.3; printf '\\274n \\360\\237\\230'; sleep 0.3; printf '\\200 \\377\\n'\r",
     );
-    await shows(/grün 😀 \ufffd\r/);
+    // Typed ahead of its prompt, the next line's output would stand behind it.
+    await shows(/grün 😀 \ufffd\r[^]*[#$] $/);
     type("echo 'Größe: 😀'\r");
     await shows(/^Größe: 😀\r/m);
   });

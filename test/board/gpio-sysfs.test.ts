@@ -8,6 +8,7 @@ import { findLine, type FoundLine } from "../../src/board/gpio-line.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { PATIENCE_MS } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
+import { cannotUnshare } from "../namespaces.ts";
 import { testWorld } from "../platform/world.ts";
 
 describe("a GPIO line in sysfs", () => {
@@ -102,10 +103,7 @@ while n=$(cat unexport); do rm -r "gpio$n"; done &
 cd "$OLDPWD"
 "$@"
 `;
-const cannot =
-  spawnSync("unshare", ["-m", "mount", "-t", "tmpfs", "none", "/sys/class"]).status === 0
-    ? false
-    : "only root can mount";
+const cannot = cannotUnshare("-m", "mount", "-t", "tmpfs", "none", "/sys/class");
 
 describe("an external watchdog on a line that onoff drives", { skip: cannot }, () => {
   const drive = (args: readonly string[], env: Readonly<Record<string, string>> = {}): string[] => {

@@ -1,8 +1,8 @@
 /** A board with the agent as a program, for tests that start it through an init system. */
-import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { bundle } from "../../scripts/bundle.ts";
+import { cannotUnshare } from "../namespaces.ts";
 import { setUpBoard, type TestBoard } from "../agent/board.ts";
 
 /** Buildroot's package of the agent, with its init scripts. */
@@ -12,8 +12,7 @@ export const PACKAGE = join(import.meta.dirname, "../../buildroot/package/hublin
 export const isolated = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
 /** For node:test's `skip`: why there can be no namespace; false when there can. */
-export const cannotIsolate =
-  spawnSync("unshare", [...isolated, "true"]).status === 0 ? false : "only root can make namespaces";
+export const cannotIsolate = cannotUnshare(...isolated, "true");
 
 export interface Installed {
   readonly board: TestBoard;

@@ -1,6 +1,5 @@
 /** `hublink run`: signals, a changed configuration, and its place on the control socket. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,6 +7,7 @@ import { afterEach, describe, it } from "node:test";
 import { holdAfter } from "../agent/held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "../agent/board.ts";
 import { resetAfter } from "../hub/faults.ts";
+import { cannotUnshare } from "../namespaces.ts";
 import { end, hublink, startDaemon, type Program } from "./program.ts";
 
 /** Keeps tests from rebooting this machine: in here, an empty file is in the place of the kernel's sysrq trigger. */
@@ -16,10 +16,7 @@ const withoutSysrq = [
   'if [ -e /proc/sysrq-trigger ]; then mount --bind /dev/null /proc/sysrq-trigger; fi; exec "$@"',
   "sh",
 ];
-const cannotHideSysrq =
-  spawnSync("unshare", [...withoutSysrq.slice(1), "true"]).status === 0
-    ? false
-    : "only root can make namespaces";
+const cannotHideSysrq = cannotUnshare(...withoutSysrq.slice(1), "true");
 
 describe("hublink run", () => {
   let board: TestBoard;

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,7 +8,15 @@ const MODULE = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN = "135799";
 
 /** Why tests with a token are skipped; false when they run. */
-export const tokenMissing = missing("softhsm2-util", "pkcs11-tool", "stunnel", "openssl");
+export const tokenMissing =
+  missing("softhsm2-util", "pkcs11-tool", "stunnel", "openssl") ||
+  (hasEngine() ? false : "needs libp11's engine");
+
+/** Whether OpenSSL, and with it stunnel, has the engine that reaches a token. */
+function hasEngine(): boolean {
+  const { stdout } = spawnSync("openssl", ["engine", "pkcs11"], { encoding: "utf8" });
+  return stdout.startsWith("(pkcs11)");
+}
 
 /** A SoftHSM token with one key pair, made in it and never to leave it. */
 export interface SoftToken {
