@@ -94,12 +94,12 @@ export async function constructParts({ config, board, world, log, logging }: Par
     config: config.app,
     ...{ application, clock, log: log.scope("reboot") },
   });
-  const decider = new Approval({
+  const approval = new Approval({
     ...{ config, firmware, history, application, validation, rebooter, rebootIntoUpdate, link, world },
   });
   const updater = new Updater({
     settings: fwupSettings(config),
-    ...{ firmware, keys, decider, history, cache: fetching.cache, clock, log: log.scope("update") },
+    ...{ firmware, keys, approval, history, cache: fetching.cache, clock, log: log.scope("update") },
   });
   const report = new UpdateReport(updater, device, control);
   const reschedule = new Reschedule({ journal, updater, link, world });

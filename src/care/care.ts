@@ -35,19 +35,15 @@ export class BoardCare {
   readonly #updateStallMs: number;
 
   constructor({ config, boot, firmware, journal, hub, world, log }: BoardCareOptions) {
-    const scope = (name: string): { readonly world: World; readonly log: Log } => ({
-      world,
-      log: log.scope(name),
-    });
     const watchdogs = new Watchdogs(config.watchdog, world, log.scope("watchdog"));
     const rebooter = new Rebooter({
-      ...{ config: config.reboot, boot, firmware, hub, watchdogs },
-      ...scope("reboot"),
+      ...{ config: config.reboot, boot, firmware, hub, watchdogs, world },
+      log: log.scope("reboot"),
     });
     const validation = new Validation(config.validation, firmware, world, log.scope("validation"));
     const connectivity = new Connectivity({
-      ...{ config: config.connectivity, journal, validation },
-      ...scope("connectivity"),
+      ...{ config: config.connectivity, journal, validation, world },
+      log: log.scope("connectivity"),
     });
     validation.on("validated", () => hub.send({ event: "firmware_validated", payload: {} }));
     validation.on("expired", () => rebooter.reboot("the running firmware was not marked good in time"));

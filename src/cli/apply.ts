@@ -112,7 +112,7 @@ async function applyDirectly(
       settings: fwupSettings(config),
       firmware,
       keys: { usable: () => publicKeys },
-      decider: {
+      approval: {
         decide: (candidate) =>
           decide(candidate, {
             firmware,

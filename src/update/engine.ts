@@ -53,7 +53,7 @@ export interface UpdateOptions {
   /** The keys of this moment, Base64 Ed25519; the hub's may come late. */
   readonly keys: { readonly usable: () => readonly string[] };
   /** May take as long as people take; the signal ends it. */
-  readonly decider: { decide(offer: Offer, signal: AbortSignal): Decision | Promise<Decision> };
+  readonly approval: { decide(offer: Offer, signal: AbortSignal): Decision | Promise<Decision> };
   /** Remembers how the hub's offers ended. */
   readonly history?: UpdateHistory;
   /** Loses the file of a firmware that is installed. */
@@ -122,11 +122,11 @@ export class Update {
   }
 
   async #install(): Promise<Outcome> {
-    const { decider, firmware, cache } = this.#options;
+    const { approval, firmware, cache } = this.#options;
     if (usablePublicKeys(this.#options.keys.usable()).length === 0) {
       throw new Failure("no_public_key", `no usable public key to verify firmware with: ${KEYS_REMEDY}`);
     }
-    const decision = await decider.decide(this.offer, this.#stop);
+    const decision = await approval.decide(this.offer, this.#stop);
     if (decision.action === "ignore") return { result: "ignored", reason: decision.reason };
     if (decision.action === "reschedule") return { ...decision, result: "rescheduled" };
     this.#move("accepted");
