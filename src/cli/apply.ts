@@ -17,6 +17,7 @@ import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
+import { FAILURES } from "../platform/failures.ts";
 import { isHttpUrl } from "../platform/text.ts";
 import { decide } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
@@ -136,7 +137,9 @@ async function applyDirectly(
     const outcome = await updater.apply(offer);
     if (outcome.result === "installed") return nameOf(outcome.firmware);
     interrupted.throwIfAborted();
-    throw new Failure("failed", outcome.reason);
+    // An update that fails ends with exit code 1, with a daemon and without.
+    const isOther = outcome.result === "failed" && FAILURES[outcome.failure].kind === "other";
+    throw new Failure(isOther ? outcome.failure : "failed", outcome.reason);
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the agent needs of the board itself. Nothing is opened: opening a watchdog would arm it, and requesting
+ * Checks the board itself. Nothing is opened: opening a watchdog would arm it, and requesting
  * a GPIO line would drive it.
  */
 import { findLine } from "../board/gpio-line.ts";

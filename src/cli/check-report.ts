@@ -1,4 +1,4 @@
-/** What `hublink check` prints, and which of its findings decides the exit code. */
+/** Prints the findings of `hublink check`; the first failure decides the exit code. */
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { FailureCode } from "../platform/failures.ts";
 import { columnsOf, type CommandContext, type Output, wrap } from "./terminal.ts";

@@ -10,16 +10,16 @@ import type { Arguments, CommandContext } from "./terminal.ts";
 type Run<Option extends string> = (context: CommandContext, args: Arguments<Option>) => Promise<void>;
 
 interface Command<Option extends string = string> {
-  /** What it takes after its name, in capitals. */
+  /** The word that follows the command, in capitals. */
   readonly operand?: string;
   /** Options that it has besides those of all commands, without the dashes. */
   readonly options?: readonly Option[];
-  /** What --help says, one item for each line. */
+  /** The text of --help, one item for each line. */
   readonly about: readonly string[];
   readonly load: () => Promise<Run<NoInfer<Option>>>;
 }
 
-/** In the order of --help. */
+/** All commands, in the order of --help. */
 const COMMANDS: ReadonlyMap<string, Command> = new Map(
   Object.entries({
     run: command({

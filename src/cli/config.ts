@@ -1,4 +1,4 @@
-/** What commands share: the configuration, the log on stderr, and the way to the daemon. */
+/** The things that commands share: the configuration, the log on stderr, and the way to the daemon. */
 import type { Checked } from "../config/check.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";

@@ -1,5 +1,5 @@
 /**
- * From the command line to the exit code. Each error ends here as one line on stderr; an error that is not a
+ * Runs one command line and gives its exit code. Each error ends here as one line on stderr; an error that is not a
  * Failure is a defect of hublink, and the line says so.
  */
 import { ConfigFailure } from "../config/check.ts";

@@ -98,7 +98,7 @@ class Signals {
     return this.#stopping;
   }
 
-  /** What to do next. A stop comes before a reload, and several SIGHUPs before this call count once. */
+  /** The next thing to do. A stop comes before a reload, and several SIGHUPs before this call count once. */
   async next(): Promise<"stop" | "reload"> {
     if (!this.#stopping && !this.#reload) await new Promise<void>((resolve) => (this.#wake = resolve));
     if (this.#stopping) return "stop";

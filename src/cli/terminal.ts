@@ -1,6 +1,6 @@
-/** What a command gets, and how it lays out text: within the columns of a terminal, and whole on a pipe. */
+/** The inputs of a command, and the layout of its text: within the columns of a terminal, and unbroken on a pipe. */
 
-/** What a command needs of stdout or stderr. */
+/** Stdout or stderr, as far as a command needs it. */
 export interface Output {
   readonly isTTY?: boolean;
   /** The width of a terminal. */
@@ -9,14 +9,14 @@ export interface Output {
   on(event: "error", listener: () => void): unknown;
 }
 
-/** Where a command reads and writes. */
+/** The streams that a command reads and writes. */
 export interface Terminal {
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: Output;
   readonly stderr: Output;
 }
 
-/** What every command gets. */
+/** The context that every command gets. */
 export interface CommandContext {
   readonly terminal: Terminal;
   readonly env: NodeJS.ProcessEnv;
@@ -25,7 +25,7 @@ export interface CommandContext {
   readonly verbose: boolean;
 }
 
-/** What was given to one command. */
+/** The operand and options of one call. */
 export interface Arguments<Option extends string = never> {
   /** The word after the command; empty for a command that takes none. */
   readonly operand: string;

@@ -1,5 +1,5 @@
 /**
- * From a parsed file and the environment to `Config`. All mistakes are found at once: an engineer who gets them one
+ * Makes `Config` from a parsed file and the environment. All mistakes are found at once: an engineer who gets them one
  * at a time reboots a board for each. No message shows a secret.
  */
 import * as v from "valibot";

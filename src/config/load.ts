@@ -12,7 +12,7 @@ import type { Table } from "./setting.ts";
 
 const DEFAULT_PATH = "/etc/hublink/config.toml";
 
-/** Where the configuration comes from. */
+/** The file and the variables of a configuration. */
 export interface ConfigSource {
   /** A file that must be there. Default: /etc/hublink/config.toml, if it is there. */
   readonly path?: string | undefined;

@@ -1,5 +1,5 @@
 /**
- * What the check of single settings can't see: settings that need each other (errors), and settings that are allowed
+ * Checks that span several settings: settings that need each other (errors), and settings that are allowed
  * but do harm (warnings).
  */
 import { isLoopback } from "../platform/proxy.ts";

@@ -1,11 +1,11 @@
 /**
- * What the configuration's table in schema.ts is made of: sections, which hold settings and sections, and
+ * The parts of the configuration's table in schema.ts: sections, which hold settings and sections, and
  * settings, which have a kind (kinds.ts), a default and a text for the documentation. The type of `Config`
  * and the names in it follow from the table, so that a setting is written down once.
  */
 import type * as v from "valibot";
 
-/** What values a setting takes: how they are checked, and the words for them. */
+/** The values that a setting takes: how they are checked, and the words for them. */
 export interface Kind<T> {
   readonly schema: v.GenericSchema<unknown, T>;
   /** Follows "expected" in an error and stands in the reference: `a number of seconds from 1 to 60`. */
@@ -24,14 +24,14 @@ type ValueOf<K> = K extends Kind<infer T> ? T : never;
 /** One key of the configuration. */
 export interface Setting<K extends Kind<unknown> = Kind<unknown>> extends SettingNotes {
   readonly kind: K;
-  /** In the file's unit. */
+  /** The default, in the file's unit. */
   readonly initial: ValueOf<K>;
   /** One or two sentences for the engineer who sets it. */
   readonly about: string;
 }
 
 interface SettingNotes {
-  /** What config.example.toml sets it to, for a key that has no useful default. */
+  /** The value in config.example.toml, for a key that has no useful default. */
   readonly example?: string;
   /** Its value is never shown. */
   readonly secret?: true;
@@ -43,10 +43,10 @@ export interface Section<E extends Entries = Entries> {
   readonly entries: E;
 }
 
-/** What stands under one key. */
+/** The entry under one key. */
 export type Entry = Setting | Section;
 
-/** What a section holds, by the keys of the file. */
+/** The entries of a section, by the keys of the file. */
 export interface Entries {
   readonly [key: string]: Entry;
 }

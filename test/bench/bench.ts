@@ -1,4 +1,4 @@
-/** What all measurements share: a hub, a file server in a process of its own, firmware, and new boards. */
+/** The things that all measurements share: a hub, a file server in a process of its own, firmware, and new boards. */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,10 +1,10 @@
-/** What must be true after every life of an agent, and at the end of a round. */
+/** Checks of what must be true after every life of an agent, and at the end of a round. */
 import type { DeviceRecord } from "../hub/device-record.ts";
 import { boot, firmwareIn, type Boot } from "./boot-loader.ts";
 import type { Model } from "./world.ts";
 
 /**
- * What a round can find wrong.
+ * The faults that a round can find.
  *
  * - `bad boot`: the board does not boot, or boots the wrong firmware
  * - `wrong bytes`: a slot holds other bytes than were sent
@@ -19,7 +19,7 @@ export interface Problem {
   readonly text: string;
 }
 
-/** What a life of an agent has left behind. */
+/** The results of one life of an agent. */
 interface Left {
   readonly model: Model;
   readonly disk: Buffer;

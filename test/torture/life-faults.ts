@@ -1,7 +1,7 @@
 /** Faults of the board itself, handed to preload/ in shared memory: preload.h has the same struct. */
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 
-/** What goes wrong with the board during one life of the agent. */
+/** The faults of the board during one life of the agent. */
 export interface LifeFaults {
   /** The power fails at this change of the medium, counted from 1. */
   readonly cutAt?: number;

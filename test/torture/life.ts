@@ -16,7 +16,7 @@ export interface LifeOptions {
   readonly model: Model;
   /** An empty folder for all of this life. */
   readonly dir: string;
-  /** What is on the medium at the boot. */
+  /** The medium at the boot. */
   readonly medium: Medium;
   readonly boot: Boot;
   /** Whether the boot script passes the slot to the kernel. */
@@ -41,7 +41,7 @@ export interface Life {
   /** All changes of the medium so far. */
   readonly changes: number;
   readonly log: string;
-  /** What each thread of the agent and of its children does in the kernel. */
+  /** Tells what each thread of the agent and of its children does in the kernel. */
   threads(): string;
   /** Makes the power fail now. */
   cutPower(): void;
@@ -76,14 +76,14 @@ export function startLife(options: LifeOptions): Life {
     },
   });
   let log = "";
-  let told = false;
+  let asked = false;
   child.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
   const ended = new Promise<Ending>((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code) => {
       if (readLifeState(state).isCut) resolve("cut");
       else if (existsSync(rebooted)) resolve("rebooted");
-      else resolve(told && code === 0 ? "stopped" : "crashed");
+      else resolve(asked && code === 0 ? "stopped" : "crashed");
     });
   });
   return {
@@ -100,7 +100,7 @@ export function startLife(options: LifeOptions): Life {
       child.kill("SIGKILL");
     },
     async stop() {
-      told = true;
+      asked = true;
       child.kill("SIGTERM");
       await ended;
     },
@@ -116,7 +116,7 @@ export function startLife(options: LifeOptions): Life {
 }
 
 /**
- * Where a board's parts are in the folder of a life. Commands beside the daemon use the same configuration.
+ * The configuration of a board in the folder of a life. Commands beside the daemon use the same configuration.
  */
 export function configOf(
   { world, model, dir, hubUrl, config }: LifeOptions,

@@ -23,7 +23,7 @@ export type Medium = ReadonlyMap<string, Buffer>;
 export const DISK = "disk.img";
 
 /**
- * What a power cut leaves of the changes since the last flush.
+ * Which changes survive a power cut, of those since the last flush.
  *
  * - `nothing`: all changes are lost
  * - `all`: all changes survive

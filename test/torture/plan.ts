@@ -8,9 +8,9 @@ import { createRandom, type Random } from "./random.ts";
 import type { ModelName } from "./world.ts";
 
 /**
- * What fails in a round: the power, the network, the disk, or the power and the network at once. `transfer` is
- * a long download that the line interrupts ten times and the agent's end ten times, to see how many bytes are
- * downloaded again.
+ * The thing that fails in a round: the power, the network, the disk, or the power and the network at once.
+ * `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how
+ * many bytes are downloaded again.
  */
 export const KINDS = ["power", "network", "disk", "mixed", "transfer"] as const;
 export type Kind = (typeof KINDS)[number];

@@ -8,7 +8,7 @@ export interface Played {
   readonly kind: Kind;
   readonly seed: number;
   readonly plan: string;
-  /** What failed in it, by name. */
+  /** The names of what failed in it. */
   readonly faults: readonly string[];
   readonly outcome: Outcome;
 }

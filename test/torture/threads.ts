@@ -1,4 +1,4 @@
-/** What a process that hangs is doing, from /proc: it is the only trace when a round stands still. */
+/** Shows what a process that hangs is doing, from /proc: this is the only trace when a round stands still. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
