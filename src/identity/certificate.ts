@@ -1,3 +1,7 @@
+/**
+ * X.509 certificates: read from PEM or DER, and what people ask about them. A wrong date is a warning and never an
+ * error: the board may have no clock, and the hub is the judge.
+ */
 import { X509Certificate } from "node:crypto";
 import * as v from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
@@ -6,7 +10,7 @@ import { readPublicFile } from "./secret-file.ts";
 /** Certificates in the order of their file; the first is the device's own, the rest are its issuers. */
 export type CertificateChain = readonly [X509Certificate, ...X509Certificate[]];
 
-/** What people look at in a certificate. */
+/** A certificate as people compare it. */
 export interface CertificateFacts {
   /** One line, such as `O=Example, CN=dev-1`. */
   readonly subject: string;
@@ -78,7 +82,7 @@ export function certificateFacts(certificate: X509Certificate): CertificateFacts
   };
 }
 
-/** Node's types promise a text, but it gives undefined for an empty subject. */
+/** Node's types promise a text, but for an empty subject it is undefined. */
 const Name = v.optional(v.string(), "");
 
 /** Node's types promise one text; a subject may have several common names, or none. */
@@ -101,7 +105,7 @@ export function commonName(certificate: X509Certificate): string | undefined {
 export type Validity = "valid" | "expiring" | "expired" | "not-yet-valid";
 
 const DAY_MS = 86_400_000;
-/** Before its end a certificate is expiring for so long, or for the last third of a shorter life. */
+/** A certificate is expiring in its last 30 days, or in the last third of a shorter life. */
 const EXPIRING_MS = 30 * DAY_MS;
 
 /** How a certificate stands at `nowMs`, the board's clock in ms since 1970. */
@@ -146,11 +150,12 @@ export function pemBlocks(content: Uint8Array): PemBlock[] {
   return [...blocks].map(([block, label = ""]) => ({ label, text: `${block}\n` }));
 }
 
-/** What PEM blocks hold, for an error message: `; it holds a PRIVATE KEY`. */
+/** Lists what PEM blocks hold, for an error message: `; it holds: PRIVATE KEY`. */
 export function heldInstead(blocks: readonly PemBlock[]): string {
   return blocks.length === 0 ? "" : `; it holds: ${blocks.map((block) => block.label).join(", ")}`;
 }
 
+/** A certificate chain and where it came from. */
 export interface SourcedCertificate {
   readonly chain: CertificateChain;
   /** For people: `/etc/hublink/cert.pem`. */

@@ -1,3 +1,7 @@
+/**
+ * Where certificate and key come from: `credentialSource` chooses by `identity.source`. Files and variables are
+ * here; each kind of chip has a file of its own (pkcs11-source.ts, tpm2-source.ts, otp-source.ts).
+ */
 import type { Config } from "../config/schema.ts";
 import { Failure } from "../platform/failure.ts";
 import { parseCertificates, readCertificateFile } from "./certificate.ts";
@@ -10,8 +14,8 @@ import { tpm2Source } from "./tpm2-source.ts";
 
 /**
  * Certificate and key in variables.
- * @param kind whose variables: `environment` or `U-Boot`
- * @param read the value of one, as it is now
+ * @param kind which variables: those of the `environment` or of `U-Boot`
+ * @param read gives the present value of a variable
  */
 export function variableSource(
   kind: "environment" | "U-Boot",
@@ -68,8 +72,8 @@ export function fileSource(config: Config["identity"]["file"]): CredentialSource
 /**
  * The bytes of a certificate or key kept as one line of text, as in a variable: PEM, also with its line
  * breaks lost or written as `\n`; base64 of such PEM; base64 of DER.
- * @param name what it is to the user, such as `certificate variable DEVICE_CERT`
- * @throws Failure `no-input` when it is none of them
+ * @param name how failures name it, such as `certificate variable DEVICE_CERT`
+ * @throws Failure `no-input` when it is in none of these forms
  */
 function decodeStored(text: string, name: string): Buffer {
   if (text.includes("-----BEGIN")) return Buffer.from(withLineBreaks(text));
@@ -81,14 +85,14 @@ function decodeStored(text: string, name: string): Buffer {
   return bytes.includes("-----BEGIN") ? Buffer.from(withLineBreaks(bytes.toString("latin1"))) : bytes;
 }
 
-/** OpenSSL takes PEM only in lines. */
+/** OpenSSL reads PEM only in lines. */
 function withLineBreaks(pem: string): string {
   return pem
     .replaceAll("\\n", "\n")
     .replace(
       /-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g,
       (block, label: string, body: string) => {
-        if (body.includes(":")) return block; // headers, whose lines can't be told apart once they are lost
+        if (body.includes(":")) return block; // headers: lost line breaks between them can't be restored
         const lines = body.replace(/\s+/g, "").match(/.{1,64}/g) ?? [];
         return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
       },

@@ -1,3 +1,7 @@
+/**
+ * Certificate requests (PKCS#10, RFC 2986) for the device's own key, wherever that lives. Only `hublink identity
+ * --csr` loads this file: its ASN.1 library would cost the daemon memory.
+ */
 import { CertificationRequest, CertificationRequestInfo } from "@peculiar/asn1-csr";
 import { AsnConvert, AsnNullConverter } from "@peculiar/asn1-schema";
 import {
@@ -52,7 +56,7 @@ async function presentName(source: CredentialSource): Promise<string | undefined
 const COMMON_NAME = "2.5.4.3";
 const ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
 const RSA_WITH_SHA256 = "1.2.840.113549.1.1.11";
-/** X.520's upper bound of a common name, which authorities hold to. */
+/** X.520's upper bound of a common name; authorities refuse longer ones. */
 const MAX_COMMON_NAME = 64;
 
 /**

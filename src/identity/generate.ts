@@ -1,3 +1,7 @@
+/**
+ * Making the device's key, or saying how it is made where hublink can't. A key that exists is never replaced: with it
+ * the board would lose its name at the hub.
+ */
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { link, mkdir, open, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -9,7 +13,7 @@ import { keygenCommand } from "./pkcs11-source.ts";
 import { makeTpm2Key } from "./tpm2-source.ts";
 
 /**
- * Makes the device's key (EC P-256) where the configuration says it is to live; never over one that is there.
+ * Makes the device's key (EC P-256) where the configuration says; never over a key that exists.
  * @returns what was made, for people
  * @throws Failure when there is a key, or none can be made there by hublink
  */
@@ -54,7 +58,7 @@ async function writeNewFile(path: string, content: string | Buffer): Promise<voi
       await file.close();
     }
     try {
-      await link(beside, path); // unlike rename, it takes no other file's place
+      await link(beside, path); // unlike rename, it never replaces a file
     } finally {
       await unlink(beside);
     }

@@ -1,3 +1,7 @@
+/**
+ * The name by which the hub knows the device: configured, else the certificate's common name, else the board's
+ * serial number.
+ */
 import type { Clock } from "../platform/clock.ts";
 import { failedEnd, runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
@@ -6,6 +10,7 @@ import { readPublicFile } from "./secret-file.ts";
 const MAX_BYTES = 255;
 const COMMAND_TIMEOUT_MS = 10_000;
 
+/** Where a name may come from when none is configured. */
 export interface IdentifierSources {
   readonly clock: Clock;
   /** The certificate's common name, which comes first when nothing is configured. */
@@ -18,7 +23,7 @@ export interface IdentifierSources {
  * The name by which the hub knows the device.
  * @param setting `identity.identifier`: `file:PATH`, `command:LINE`, the text itself, or empty for the
  *   board's own
- * @throws Failure `config` when there is none or it can't be a name; the file's or the command's failure
+ * @throws Failure `config` when there is none or it can't be a name; or the failure of the file or command
  */
 export async function resolveIdentifier(setting: string, sources: IdentifierSources): Promise<string> {
   const [, scheme, rest = ""] = /^(file|command):(.*)$/s.exec(setting) ?? [];

@@ -1,3 +1,7 @@
+/**
+ * The words of an identity: who the board is, its key in its several places, and what TLS gets of it. Secrets never
+ * leave through `describe()`, which status and logs show.
+ */
 import type { KeyObject } from "node:crypto";
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
@@ -6,7 +10,7 @@ import type { Pin } from "./pin.ts";
 
 /** How the TLS handshake proves who the board is. */
 export type TlsCredentials =
-  /** No client certificate: something else does, such as a signature in the headers. */
+  /** Without a client certificate: something else proves it, such as a signature in the headers. */
   | { readonly kind: "none" }
   /** This process has the key. Certificate with its issuers and key, both PEM. */
   | { readonly kind: "direct"; readonly cert: string; readonly key: string }
@@ -15,10 +19,10 @@ export type TlsCredentials =
   /** OpenSSL's PKCS#11 engine signs in this process. */
   | { readonly kind: "engine"; readonly cert: string; readonly key: Pkcs11Key };
 
-/** A key as a child that does TLS is given it. */
+/** A key in the form that a child which does TLS gets. */
 export type HelperKey = { readonly kind: "pem"; readonly pem: string } | TokenKey;
 
-/** What one attempt to connect needs from the device's identity. */
+/** Everything that one attempt to connect needs of the identity. */
 export interface ConnectionCredentials {
   /** The endpoint that serves this way of authenticating, for a hub URL that names none. */
   readonly path: "/socket/websocket" | "/device-socket/websocket";
@@ -27,7 +31,7 @@ export interface ConnectionCredentials {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** What people ask about an identity; holds no secret. */
+/** An identity as people see it; it holds no secret. */
 export interface IdentityFacts {
   /** Where the credentials come from, such as `file /etc/hublink/key.pem`. */
   readonly source: string;
@@ -43,7 +47,7 @@ export interface Identity {
   readonly identifier: string;
   describe(): IdentityFacts;
   /**
-   * Credentials for one attempt, made anew for each: a signature ages, and files may have been replaced.
+   * Credentials for one attempt. Each attempt gets its own: a signature ages, and files may have been replaced.
    * @param timeS the time to sign with, in seconds since 1970
    * @throws Failure when there are none that may be tried, such as after a refused PIN
    */
@@ -56,7 +60,7 @@ export interface IdentityDeps {
   readonly log: Log;
   /** The root folder, `/` on a board: where the kernel's files are read. */
   readonly root: string;
-  /** Takes a variable out of the environment, which children would inherit; gives it again when asked again. */
+  /** Removes a variable from the environment, since children would inherit it; remembers it for the next call. */
   readonly takeVariable: (name: string) => string | undefined;
   /** The board's serial number: its name when neither the configuration nor a certificate gives one. */
   readonly serialNumber: () => Promise<string | undefined>;
@@ -90,7 +94,7 @@ export interface Tpm2Key {
   readonly kind: "tpm2";
   /** For people: the file. */
   readonly origin: string;
-  /** `BEGIN TSS2 PRIVATE KEY`: of no use without its TPM. */
+  /** `BEGIN TSS2 PRIVATE KEY`: useless without its TPM. */
   readonly pem: string;
   /** How the TPM is reached, such as `device:/dev/tpmrm0`. */
   readonly tcti: string;
@@ -106,7 +110,7 @@ export type DeviceKey = ReadableKey | TokenKey;
 export interface CredentialSource {
   /** For people, such as `file /etc/hublink/key.pem`. */
   readonly name: string;
-  /** Files to look at before each connection; when one is replaced, both are read again. */
+  /** Files that are checked before each connection: when one is replaced, certificate and key are read again. */
   readonly files: readonly string[];
   certificate(): Promise<SourcedCertificate>;
   key(): Promise<DeviceKey>;

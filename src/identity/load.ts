@@ -1,3 +1,8 @@
+/**
+ * Loads the identity that the configuration names. Certificate and key are checked against each other here, before
+ * the first connection, and read again when their files change; while new files can't be used, the old ones stay in
+ * use, since a half-finished renewal must not cut the board off.
+ */
 import { createSecureContext } from "node:tls";
 import type { Config } from "../config/schema.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
@@ -21,7 +26,7 @@ import type {
   TlsCredentials,
 } from "./identity.ts";
 import { keyToPem } from "./private-key.ts";
-import { reloaded } from "./reload.ts";
+import { Reloaded } from "./reload.ts";
 import { sharedSecretIdentity } from "./shared-secret.ts";
 
 /**
@@ -47,7 +52,7 @@ async function certificateIdentity(
   deps: IdentityDeps,
 ): Promise<Identity> {
   const { clock, log } = deps;
-  const credentials = await reloaded(source.files, async () => {
+  const credentials = await Reloaded.open(source.files, async () => {
     const certificate = await source.certificate();
     const key = await source.key();
     const [own] = certificate.chain;
@@ -96,8 +101,8 @@ async function certificateIdentity(
 }
 
 /**
- * Puts certificate and key into the hands of whoever does TLS with them.
- * @throws Failure `config` when key and certificate don't belong together, or the route has no way to the key
+ * Certificate and key in the form that `identity.tls` needs.
+ * @throws Failure `config` when key and certificate don't belong together, or that route can't use the key
  */
 function tlsCredentials(
   route: Config["identity"]["tls"],
@@ -118,7 +123,7 @@ function tlsCredentials(
   try {
     createSecureContext({ cert, key: pem });
   } catch (error) {
-    // Such as a key too short for OpenSSL's security level.
+    // An example is a key too short for OpenSSL's security level.
     throw new Failure(
       "key_unsupported",
       `TLS does not take certificate ${origin} with ${key.origin}: ${messageOf(error)}`,

@@ -1,3 +1,7 @@
+/**
+ * The key in a Raspberry Pi's OTP memory: the number of a P-256 private key, in its eight private rows as the tool
+ * rpi-otp-private-key writes them. OTP is written once, so every state it can be in has a message of its own.
+ */
 import { createECDH, createPrivateKey, type KeyObject } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,8 +16,7 @@ const NAMES = /^(nvmem_priv|rpi-otp-private)/;
 const KEY_BYTES = 32;
 
 /**
- * The key in a Raspberry Pi's OTP memory: the number of a P-256 private key, in its eight private rows as
- * the tool rpi-otp-private-key writes them.
+ * The key in OTP memory, with its certificate in a file.
  * @param root the root folder, `/` on a board
  */
 export function otpSource(config: Config["identity"]["rpiOtp"], root: string): CredentialSource {
@@ -68,7 +71,7 @@ function keyOf(content: Buffer, path: string): KeyObject {
       `OTP memory ${path} holds no key yet: all rows are zero; write one with rpi-otp-private-key, once and for ever`,
     );
   }
-  // What the driver's buffer holds when the firmware did not answer.
+  // The driver leaves its buffer like this when the firmware did not answer.
   if (scalar.every((byte) => byte === 0xee)) {
     throw new Failure(
       "io",

@@ -1,3 +1,7 @@
+/**
+ * TLS with a key in a token by OpenSSL's PKCS#11 engine, in this process (`identity.tls = "engine"`). The PIN
+ * goes through a file without a name: the engine would print a PIN that is in the URI when it fails.
+ */
 import { closeSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
@@ -6,17 +10,16 @@ import { openMemoryFile } from "../platform/memory-file.ts";
 import type { Pkcs11Key } from "./identity.ts";
 import { tokenProblem } from "./token-problem.ts";
 
-/** Where distributions put OpenSSL 3's engines, and Buildroot does. */
+/** Where distributions and Buildroot put OpenSSL 3's engines. */
 const ENGINE_FOLDERS = ["/usr/lib/engines-3", ...libraryFolders().map((folder) => join(folder, "engines-3"))];
 
 /**
- * TLS with a key in a token, by OpenSSL's PKCS#11 engine in this process. The engine reads the PIN from a
- * file without a name: it would print one that is in the URI when it fails, and it takes the line break at
- * the end of the PIN's own file for a part of it.
+ * A TLS context whose key stays in its token. The PIN's own file can't be named to the engine, which takes the
+ * line break at its end for a part of the PIN.
  * @throws Failure that names key, module or PIN file
  */
 export function engineContext(key: Pkcs11Key, options: SecureContextOptions): SecureContext {
-  process.env["PKCS11_MODULE_PATH"] = key.module; // libp11 has no other way to be told
+  process.env["PKCS11_MODULE_PATH"] = key.module; // libp11 reads it only from here
   const pin = key.pin && openMemoryFile(key.pin.text);
   const source = pin === undefined ? "" : `?pin-source=file:/dev/fd/${pin}`;
   try {
@@ -47,7 +50,7 @@ function enginePath(): string {
   return path.find((file) => file.endsWith("/pkcs11.so")) ?? "pkcs11";
 }
 
-/** Debian's, one for each architecture. */
+/** Debian has one for each architecture. */
 function libraryFolders(): string[] {
   return filesIn("/usr/lib")
     .filter((name) => name.includes("-linux-"))
@@ -58,6 +61,6 @@ function filesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch {
-    return []; // it is not there: that is all we want to know
+    return []; // there is no such folder
   }
 }

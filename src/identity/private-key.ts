@@ -1,3 +1,7 @@
+/**
+ * Reading a private key in any form in which tools write one. A failure says which form was found instead, since a
+ * certificate in the key's place is the usual mistake.
+ */
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { Failure, systemCode } from "../platform/failure.ts";
 import { heldInstead, type PemBlock, pemBlocks } from "./certificate.ts";
@@ -11,7 +15,7 @@ const CURVES: readonly (string | undefined)[] = ["prime256v1", "secp384r1"];
  * Reads a private key: PEM or DER; PKCS#8, SEC1 or PKCS#1; encrypted or not.
  * @param path names the file in failures
  * @param passphrase of an encrypted key; ignored for one that is not
- * @param passphraseSetting where a missing passphrase is to be put; empty: nowhere
+ * @param passphraseSetting the setting for a passphrase, which failures name; empty: there is none
  * @throws Failure `no-input` when it holds no private key; `config` when the passphrase is missing or
  *   wrong, or the key is neither RSA nor EC on P-256 or P-384
  */
@@ -38,7 +42,7 @@ export function parsePrivateKey(
   );
 }
 
-/** The form that node:tls takes: PKCS#8 PEM, not encrypted. */
+/** PKCS#8 PEM, not encrypted, as node:tls reads it. */
 export function keyToPem(key: KeyObject): string {
   return key.export({ format: "pem", type: "pkcs8" }).toString();
 }
@@ -49,7 +53,7 @@ interface Passphrase {
 }
 
 function readPem(block: PemBlock, path: string, passphrase: Passphrase): KeyObject {
-  // The second is OpenSSL's old way to encrypt SEC1 and PKCS#1 (RFC 1421's header).
+  // The header of RFC 1421 is OpenSSL's old way to encrypt SEC1 and PKCS#1.
   const encrypted = block.label.startsWith("ENCRYPTED") || block.text.includes("Proc-Type: 4,ENCRYPTED");
   if (encrypted && passphrase.text === undefined) throw passphraseMissing(path, passphrase);
   try {
@@ -63,7 +67,7 @@ function readPem(block: PemBlock, path: string, passphrase: Passphrase): KeyObje
   }
 }
 
-/** DER does not say what it holds, so each form is tried. Undefined when it is none of them. */
+/** DER does not say what it holds, so each form is tried. Undefined when it is in none of them. */
 function readDer(key: Buffer, path: string, passphrase: Passphrase): KeyObject | undefined {
   const unlocking = passphrase.text === undefined ? {} : { passphrase: passphrase.text };
   for (const type of ["pkcs8", "sec1", "pkcs1"] as const) {

@@ -1,48 +1,57 @@
+/**
+ * A value derived from files, and recomputed when one of them changes: certificates and secrets are renewed while the
+ * agent runs. While the new files can't be used, the old value stays.
+ */
 import { stat } from "node:fs/promises";
 import { systemCode } from "../platform/failure.ts";
 
-/** Something made from files, made again when one of them has changed. */
-export interface Reloaded<T> {
-  /** As last made. */
-  readonly value: T;
-  /** Why the files as they are now could not be used; `value` is then still from before. */
-  readonly broken: unknown;
-  /**
-   * Looks at the files, and makes the value again when they have changed; never throws.
-   * @returns whether they have changed, to good or to bad
-   */
-  refresh(): Promise<boolean>;
-}
+export class Reloaded<T> {
+  readonly #paths: readonly string[];
+  readonly #read: () => Promise<T>;
+  #stamp: string;
+  #value: T;
+  #broken: unknown;
 
-/**
- * Makes a value from files, now and at each `refresh` that finds one of them replaced.
- * @throws what `make` throws the first time
- */
-export async function reloaded<T>(paths: readonly string[], make: () => Promise<T>): Promise<Reloaded<T>> {
-  // Taken before the files are read: a change in between is then seen at the next refresh.
-  let seen = await stampOf(paths);
-  let value = await make();
-  let broken: unknown;
-  return {
-    get value() {
-      return value;
-    },
-    get broken() {
-      return broken;
-    },
-    async refresh() {
-      const now = await stampOf(paths);
-      if (now === seen) return false;
-      seen = now;
-      try {
-        value = await make();
-        broken = undefined;
-      } catch (error) {
-        broken = error;
-      }
-      return true;
-    },
-  };
+  private constructor(paths: readonly string[], read: () => Promise<T>, stamp: string, value: T) {
+    this.#paths = paths;
+    this.#read = read;
+    this.#stamp = stamp;
+    this.#value = value;
+  }
+
+  /** Reads the value the first time. @throws what `read` throws */
+  static async open<T>(paths: readonly string[], read: () => Promise<T>): Promise<Reloaded<T>> {
+    // The stamp comes before the value: a change in between is then seen at the next refresh.
+    const stamp = await stampOf(paths);
+    return new Reloaded(paths, read, stamp, await read());
+  }
+
+  /** As last read. */
+  get value(): T {
+    return this.#value;
+  }
+
+  /** Why the present files could not be used; `value` is then from before. */
+  get broken(): unknown {
+    return this.#broken;
+  }
+
+  /**
+   * Reads the value again if a file has changed; never throws.
+   * @returns whether one has changed, for better or worse
+   */
+  async refresh(): Promise<boolean> {
+    const stamp = await stampOf(this.#paths);
+    if (stamp === this.#stamp) return false;
+    this.#stamp = stamp;
+    try {
+      this.#value = await this.#read();
+      this.#broken = undefined;
+    } catch (error) {
+      this.#broken = error;
+    }
+    return true;
+  }
 }
 
 /** Differs after any change: ctime moves with content and mode, the inode with a replacement. */

@@ -1,12 +1,16 @@
+/**
+ * An identity by shared secret: no certificate, but a signature in the headers of each connection, which NervesHub
+ * accepts for 90 s. The secret comes from a file or the U-Boot environment.
+ */
 import { createHmac, pbkdf2Sync } from "node:crypto";
 import type { Config } from "../config/schema.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { Identity, IdentityDeps } from "./identity.ts";
-import { reloaded, type Reloaded } from "./reload.ts";
+import { Reloaded } from "./reload.ts";
 import { readSecretFile } from "./secret-file.ts";
 
-/** As nerves_hub_link names them: a device's own key comes before its product's. */
+/** Named as in nerves_hub_link: a device's own key comes before its product's. */
 const UBOOT_VARIABLES = [
   ["nh_shared_key", "nh_shared_secret"],
   ["nh_shared_product_key", "nh_shared_product_secret"],
@@ -64,7 +68,7 @@ async function loadSecret(
 ): Promise<LoadedSecret> {
   const { key, secretFile: path } = config;
   if (key !== "" && path !== "") {
-    return { key, source: path, secret: await reloaded([path], async () => readSecret(path)) };
+    return { key, source: path, secret: await Reloaded.open([path], async () => readSecret(path)) };
   }
   if (key !== "")
     throw new Failure("secret_missing", "identity.shared_secret.secret_file is not set, but key is");
@@ -75,7 +79,11 @@ async function loadSecret(
     const found = { key: variables.get(keyName) ?? "", secret: variables.get(secretName) ?? "" };
     if (found.key === "" || found.secret === "") continue;
     const source = `the U-Boot variables ${keyName} and ${secretName}`;
-    return { key: found.key, source, secret: await reloaded([], async () => Promise.resolve(found.secret)) };
+    return {
+      key: found.key,
+      source,
+      secret: await Reloaded.open([], async () => Promise.resolve(found.secret)),
+    };
   }
   throw new Failure(
     "secret_missing",
@@ -89,24 +97,25 @@ async function readSecret(path: string): Promise<string> {
   return secret;
 }
 
-// The way that nerves_hub_link signs (lib/nerves_hub_link/configurator/shared_secret.ex) and
+// This is how nerves_hub_link signs (lib/nerves_hub_link/configurator/shared_secret.ex) and
 // nerves_hub_web checks (lib/nerves_hub_web/channels/device_link/authentication.ex): a Plug.Crypto token
 // (plug_crypto 2.1.1, lib/plug/crypto.ex and message_verifier.ex) over the identifier.
 const DIGEST = "sha256";
 const ITERATIONS = 1000;
 const KEY_BYTES = 32;
 const ALGORITHM = `NH1-HMAC-${DIGEST}-${ITERATIONS}-${KEY_BYTES}`;
-/** Plug.Crypto's default; NervesHub itself takes 90 s. */
+/** Plug.Crypto's default; NervesHub itself accepts 90 s. */
 const MAX_AGE_S = 86_400;
 /** Base64url of `HS256`: Plug.Crypto.sign/4 uses it whatever the key was derived with. */
 const TOKEN_HEADER = "SFMyNTY";
 
+/** Everything that the signature of one connection covers or needs. */
 export interface ConnectClaim {
   /** The shared key's name, such as `nhp_…`; sent as it is. */
   readonly key: string;
   readonly secret: string;
   readonly identifier: string;
-  /** Seconds since 1970. NervesHub refuses what is 90 s old, or 1 s in its future. */
+  /** Seconds since 1970. NervesHub refuses a signature that is 90 s old, or 1 s in its future. */
   readonly timeS: number;
 }
 

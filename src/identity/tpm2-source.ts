@@ -1,3 +1,6 @@
+/**
+ * A key that only the board's TPM 2.0 can use: a file that is useless elsewhere, in the format of tpm2-openssl.
+ */
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";

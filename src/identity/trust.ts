@@ -1,3 +1,7 @@
+/**
+ * Which hubs the board trusts: the configured CA file alone, else the system's store, else the one built into Node.
+ * A configured file that can't be read never falls back to the others: that would trust strangers.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
@@ -5,7 +9,7 @@ import { systemCode } from "../platform/failure.ts";
 import { parseCertificates, pemBlocks } from "./certificate.ts";
 import { readPublicFile } from "./secret-file.ts";
 
-/** The CA certificates by which the hub's certificate is judged. */
+/** The CA certificates that the hub's certificate is verified with. */
 export interface Trust {
   /** PEM. */
   readonly ca: readonly string[];
@@ -41,13 +45,13 @@ export async function loadTrust(caFile: string, root: string): Promise<Trust> {
   return { ca: rootCertificates, source: "built-in" };
 }
 
-/** Not parsed here: it takes a Pi Zero long, and OpenSSL will parse them again anyway. */
+/** Not parsed here: a Pi Zero needs seconds for it, and OpenSSL parses them again anyway. */
 async function storedCertificates(path: string): Promise<string[]> {
   try {
     const blocks = pemBlocks(await readFile(path));
     return blocks.filter((block) => block.label === "CERTIFICATE").map((block) => block.text);
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
-    return []; // missing or unreadable: the next one, at last the built-in store
+    return []; // missing or unreadable: the next store is tried
   }
 }
