@@ -1,3 +1,4 @@
+/** Time on a board that starts in 1970. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,7 +14,7 @@ const HOUR_MS = 3_600_000;
 const YEAR_MS = 365 * 86_400_000;
 const BUILT_MS = Date.UTC(2026, 5, 1);
 
-/** A board that starts in 1970, and what became of its clock. */
+/** A board that starts in 1970, and what happens to its clock. */
 class Board {
   clock = new FakeClock(0);
   enabled = true;
@@ -61,7 +62,7 @@ class Board {
     return guard;
   }
 
-  /** The agent stops, and the board starts anew in 1970. */
+  /** The agent stops, and the board starts in 1970 again. */
   async restart(): Promise<ClockGuard> {
     await this.stop();
     this.clock = new FakeClock(0);
@@ -108,7 +109,7 @@ describe("a board without a clock", () => {
     });
   }
 
-  it("starts at the last time the hub told, and what passed since", async () => {
+  it("starts at the last time of the hub plus the time that passed since", async () => {
     const guard = await board.start();
     guard.noteHubTime(BUILT_MS + YEAR_MS);
     await board.clock.advance(5 * HOUR_MS);
@@ -170,7 +171,7 @@ describe("a board without a clock", () => {
     );
   });
 
-  it("says so while its clock is only the last time known, until it is set or the hub tells", async () => {
+  it("says so while its clock is only the last time known, until it is set or the hub gives the time", async () => {
     let guard = await board.start();
     assert.match(guard.doubt ?? "", /says 2026-06-01\S+, which is only the last time it knew$/);
     guard.noteHubTime(BUILT_MS + 1000);
@@ -183,12 +184,12 @@ describe("a board without a clock", () => {
     board.clock.jump(HOUR_MS); // NTP
     await board.clock.advance(5000);
     assert.equal(guard.doubt, undefined);
-    assert.equal(board.sets, 1, "who waits for the clock is told");
+    assert.equal(board.sets, 1, "the callback is called once");
     await board.clock.advance(10 * HOUR_MS);
     assert.equal(board.sets, 1);
   });
 
-  it("is none where the clock is right: nothing is set, nothing doubted", async () => {
+  it("sets nothing and doubts nothing where the clock is right", async () => {
     board.clock.jump(BUILT_MS + YEAR_MS);
     const guard = await board.start();
     assert.deepEqual([board.commands, board.lines, guard.doubt], [[], [], undefined]);

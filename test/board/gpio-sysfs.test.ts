@@ -1,3 +1,4 @@
+/** A GPIO line through sysfs, and the external watchdog on it. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -61,7 +62,7 @@ describe("a GPIO line in sysfs", () => {
     );
   });
 
-  it("wants its chip's label where it could be on several", async () => {
+  it("needs its chip's label where several chips could have it", async () => {
     await chip("209c000.gpio", 0, 32);
     await chip("20a0000.gpio", 32, 32);
     await assert.rejects(

@@ -1,3 +1,4 @@
+/** A GPIO line through libgpiod's tools, whose two versions are played by scripts. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -86,7 +87,7 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
       line = undefined;
     });
 
-    it("is tried again after it was busy, which is said", async () => {
+    it("is tried again after it was busy, and the failure says that it was", async () => {
       await writeFile(join(dir, "busy"), "");
       line = await (await find()).open(false);
       const set = (): string => {
@@ -106,7 +107,7 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
       }, "the level");
     });
 
-    it("is named when the tools refuse", async () => {
+    it("is refused with the words of the tools", async () => {
       await writeFile(join(dir, "gpiodetect"), "#!/bin/sh\necho 'no permission' >&2; exit 1\n");
       await assert.rejects(find(), failure("unavailable", "gpiodetect: no permission"));
     });

@@ -1,3 +1,4 @@
+/** The kernel's watchdog; a named pipe stands for the device. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync } from "node:fs";
@@ -47,7 +48,7 @@ describe("the kernel's watchdog", () => {
       world: testWorld({ root, clock }),
       log: recordingLog(lines),
     });
-  /** What was written since the last look; `undefined`: nothing, and it is still open. */
+  /** The bytes that were written since the last call; `undefined`: nothing, and it is still open. */
   const written = (): string | undefined => {
     const buffer = Buffer.alloc(100);
     try {
@@ -136,7 +137,7 @@ describe("the kernel's watchdog", () => {
     reader = openSync(device, constants.O_RDONLY | constants.O_NONBLOCK);
   });
 
-  it("is named when it is missing, is no device, or has no driver", async () => {
+  it("is named in the failure when it is missing, is not a device, or has no driver", async () => {
     await assert.rejects(open(join(root, "nothing")), failure("no-input", "nothing does not exist"));
     await writeFile(join(root, "file"), "");
     await assert.rejects(open(join(root, "file")), failure("config", "file is not a device"));

@@ -1,3 +1,4 @@
+/** An LED that blinks, in a folder that stands for sysfs. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -28,7 +29,7 @@ describe("an LED", () => {
   };
   const open = async (name = "ACT"): Promise<Led> => Led.open(name, testWorld({ root, clock }));
 
-  it("blinks twice a second for as long as was said, and has its brightness back", async () => {
+  it("blinks twice a second for the time it is given, then has its brightness back", async () => {
     await led({ brightness: "40\n", trigger: "[none] mmc0 timer\n" });
     const blinking = (await open()).blink(2000, new AbortController().signal);
     const seen: string[] = [];
@@ -60,7 +61,7 @@ describe("an LED", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("that is not there is named, with the ones that are", async () => {
+  it("that is not there is named in the failure, with those that are there", async () => {
     await assert.rejects(open("PWR"), failure("config", "no LED PWR; this kernel shows none"));
     await led({ brightness: "0\n", trigger: "[none]\n" });
     await assert.rejects(open("PWR"), failure("config", "no LED PWR; there are: ACT"));

@@ -1,3 +1,4 @@
+/** The network interface that traffic uses. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";

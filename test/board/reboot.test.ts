@@ -1,3 +1,4 @@
+/** A reboot from the first report to the last method, on a board on which nothing real happens. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";

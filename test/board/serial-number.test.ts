@@ -1,3 +1,4 @@
+/** The board's own serial number, from each source in its order. */
 import assert from "node:assert/strict";
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+/** A certificate authority in memory, for tests. */
 import "reflect-metadata";
 import { createHash, KeyObject, webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";

@@ -1,3 +1,4 @@
+/** A folder with a device's credentials, for tests of the identity. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

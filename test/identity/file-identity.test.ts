@@ -1,3 +1,4 @@
+/** An identity in files: what it says, which files are refused and why, and what happens when they are replaced. */
 import assert from "node:assert/strict";
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { chmod, mkdir, rename, rm } from "node:fs/promises";

@@ -1,3 +1,4 @@
+/** Every form of key and certificate file, shown to a real TLS server that demands a client certificate. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";

@@ -1,3 +1,4 @@
+/** Where the device's name comes from, and which names are refused. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

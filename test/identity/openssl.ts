@@ -1,3 +1,4 @@
+/** Programs that tests need, and certificates by the openssl program. */
 import { execFile } from "node:child_process";
 import { accessSync } from "node:fs";
 import { delimiter, join } from "node:path";

@@ -1,3 +1,4 @@
+/** The key in a Raspberry Pi's OTP memory, in every state that the memory can be in. */
 import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";

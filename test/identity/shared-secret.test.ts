@@ -1,3 +1,4 @@
+/** An identity by shared secret, from a file or the U-Boot environment. */
 import assert from "node:assert/strict";
 import { chmod, rm } from "node:fs/promises";
 import { describe, it } from "node:test";

@@ -1,3 +1,4 @@
+/** A TPM 2.0 in software (swtpm). */
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";

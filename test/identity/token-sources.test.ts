@@ -1,3 +1,4 @@
+/** Keys in a token or TPM, up to the point where the chip is opened; and how certificates near their end are reported. */
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import type { Config } from "../../src/config/schema.ts";
@@ -52,7 +53,7 @@ describe("an identity whose key stays in a PKCS#11 token", () => {
     assert.equal(tls.key.pin?.text, "13 57");
   });
 
-  it("shows its PIN to nobody who asks", async () => {
+  it("never shows its PIN", async () => {
     await using device = await deviceWithCertificate();
     await device.write(device.secretFile, "135799");
     const identity = await load(device);
@@ -80,7 +81,7 @@ describe("an identity whose key stays in a PKCS#11 token", () => {
     });
   }
 
-  it("is refused with a library that is no full path, or would be more than one line", async () => {
+  it("is refused with a library that is not a full path, or is more than one line", async () => {
     await using device = await deviceWithCertificate();
     for (const module of ["", "cryptoauth.so", "/lib/x.so\nengineCtrl = PIN:1"]) {
       await assert.rejects(load(device, { module }), failure("config", "identity.pkcs11.module"));
@@ -157,7 +158,7 @@ describe("a certificate's last days", () => {
     return { validity, warning: warnings.join() };
   };
 
-  it("are told of, as an alarm", async () => {
+  it("are reported as an alarm", async () => {
     const long = ["2030-01-01T00:00:00Z", "2040-01-01T00:00:00Z"] as const;
     assert.deepEqual(await at(31, ...long), { validity: "valid", warning: "" });
     const soon = await at(29.5, ...long);

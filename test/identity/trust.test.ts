@@ -1,3 +1,4 @@
+/** Which CA certificates the hub is verified with. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

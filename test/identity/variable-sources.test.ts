@@ -1,3 +1,4 @@
+/** Certificate and key in variables, in every form in which people put lines into one. */
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import { type Authority, createAuthority, type Issued } from "./authority.ts";
