@@ -1,3 +1,7 @@
+/**
+ * How the bytes of a firmware reach fwup: straight from the server, or through the cache. A cache that fails
+ * must not cost the update, so the rest is then streamed.
+ */
 import { failedWith } from "../platform/failure.ts";
 import { type FirmwareCache, isCacheable } from "./cache.ts";
 import type { CachedFile } from "./cached-file.ts";
@@ -46,7 +50,7 @@ export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint
     await fill(file, options);
     yield* throughCache(file, verifier, options);
   } catch (error) {
-    // Wrong though each part was right, or wrong as a whole: nothing of it is of use.
+    // The file is wrong although each part was right, or wrong as a whole: no byte of it can be used.
     if (error instanceof VerificationFailure) await discard(file, options);
     throw error;
   } finally {
@@ -54,7 +58,7 @@ export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint
   }
 }
 
-/** Undefined when it has to go without; the log says why. */
+/** Undefined when the cache can't be used; the log says why. */
 async function openCache(options: FetchOptions, expected: CacheableFile): Promise<CachedFile | undefined> {
   try {
     return await options.cache.open(options.uuid, expected);
@@ -113,7 +117,7 @@ async function* throughCache(
   yield* verifier.end();
 }
 
-/** A disk that can't be read any more is one that holds nothing. */
+/** Nothing, too, from a disk that can no longer be read: those bytes are fetched again. */
 async function readOrNothing(file: CachedFile, offset: number): Promise<Uint8Array> {
   try {
     return await file.read(offset, READ_BYTES);

@@ -1,3 +1,8 @@
+/**
+ * Fetching what is missing of a cached file, over several connections where the server gives ranges and parts
+ * are announced. A server without ranges would send the whole file over each of them.
+ */
+import { addAbortListener } from "node:events";
 import { Failure } from "../platform/failure.ts";
 import { type CachedFile, CHANGED } from "./cached-file.ts";
 import type { Stretch } from "./coverage.ts";
@@ -17,7 +22,7 @@ export interface PartsDownloadOptions extends Omit<DownloadOptions, "verifier" |
   readonly onBytes?: (bytes: number) => void;
 }
 
-/** With several connections, each fetches so many parts at a time at most. */
+/** With several connections, each fetches at most this many parts at a time. */
 const STRETCH_PARTS = 8;
 
 /**
@@ -62,8 +67,8 @@ async function fetchOver(options: PartsDownloadOptions, connections: number): Pr
   if (stretches.length === 0) return;
   // What ends one connection for good ends them all.
   const over = new AbortController();
-  const onAbort = (): void => over.abort(options.signal?.reason);
-  options.signal?.addEventListener("abort", onAbort, { once: true });
+  const { signal } = options;
+  using _listener = signal && addAbortListener(signal, () => over.abort(signal.reason));
   const shared = { ...options, signal: over.signal };
   const retries = createRetries(shared, options.url, file.bytes);
   const http = await openHttp({ ...options, connections });
@@ -86,7 +91,6 @@ async function fetchOver(options: PartsDownloadOptions, connections: number): Pr
     const ends = await Promise.allSettled(workers);
     if (ends.some(({ status }) => status === "rejected")) throw over.signal.reason as Error;
   } finally {
-    options.signal?.removeEventListener("abort", onAbort);
     await http.close();
   }
 }

@@ -1,3 +1,8 @@
+/**
+ * One request for a stretch of a file: its bytes as they come, and a watch over their pace. A line that is
+ * silent, or too slow to ever finish, is given up, so that the next request can try another connection.
+ */
+import { addAbortListener } from "node:events";
 import type { Readable } from "node:stream";
 import { type Cancel, type Clock, sleep } from "../platform/clock.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
@@ -40,8 +45,7 @@ export async function* requestBytes(line: Line, request: BytesRequest): AsyncGen
   const { clock, retry, signal, retries } = line;
   signal?.throwIfAborted();
   const abort = new AbortController();
-  const onAbort = (): void => abort.abort(signal?.reason);
-  signal?.addEventListener("abort", onAbort, { once: true });
+  using _listener = signal && addAbortListener(signal, () => abort.abort(signal.reason));
   const pace = createPace(clock, {
     idleMs: retry.idleTimeoutMs,
     minRateBytesS: retry.minRateBytesS,
@@ -56,7 +60,6 @@ export async function* requestBytes(line: Line, request: BytesRequest): AsyncGen
     throw error;
   } finally {
     pace.stop();
-    signal?.removeEventListener("abort", onAbort);
   }
 }
 
@@ -74,7 +77,7 @@ async function* readBytes(
     const reader = readBody(body);
     const wantedFrom = await accept(version, start);
     const next = async (): Promise<Buffer | null> => {
-      signal.throwIfAborted(); // what came ahead of it is of no use any more
+      signal.throwIfAborted(); // bytes that came before it are no longer wanted
       return wait(reader.next(), (chunk) => chunk?.length ?? 0);
     };
     for (let chunk = await next(); chunk !== null; chunk = await next()) {
@@ -101,12 +104,12 @@ export interface BodyReader {
   next(): Promise<Buffer | null>;
 }
 
-/** So much is taken from the line ahead of the consumer at most, besides the sockets' own buffers. */
+/** At most this much is buffered ahead of the consumer, besides the sockets' own buffers. */
 const AHEAD_BYTES = 1024 * 1024;
 
 /**
  * A broken stream drops what is in its buffers, and its own iterator leaves bytes there. On a line that breaks often
- * these are fetched again and again: so they are taken out as soon as they come.
+ * those bytes would be fetched again and again, so they are taken out as soon as they come.
  */
 export function readBody(body: Readable): BodyReader {
   const chunks: Buffer[] = [];
@@ -165,7 +168,7 @@ export interface Pace {
   readonly stop: () => void;
 }
 
-/** Rates are taken over so much time spent waiting. */
+/** Rates are measured over this much time spent waiting. */
 const WINDOW_MS = 60_000;
 
 function createPace(clock: Clock, options: PaceOptions): Pace {

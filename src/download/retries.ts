@@ -1,3 +1,8 @@
+/**
+ * How a download goes on after a fault: when the next attempt is due, with which URL, and when to give up.
+ * Attempts are counted in a row without a new byte, so that a bad line that still brings bytes is never given up.
+ */
+import { addAbortListener } from "node:events";
 import { Backoff } from "../platform/backoff.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, failedWith, messageOf, systemCode } from "../platform/failure.ts";
@@ -55,7 +60,7 @@ const MAX_DELAY_MS = 10 * 60_000;
 const MAX_RETRY_AFTER_MS = 60 * 60_000;
 /** A part that is wrong this often is wrong on the server. */
 const MAX_PART_FETCHES = 3;
-/** So many fresh URLs in a row that bring no new byte lead nowhere. */
+/** After this many fresh URLs in a row without a new byte, another one would not help. */
 const MAX_RENEWALS = 3;
 const JITTER = 0.5;
 
@@ -116,16 +121,14 @@ export function createRetries(options: RetryOptions, url: string, bytes: number)
     if (options.renewUrl === undefined || renewals > MAX_RENEWALS) throw expired;
     log.info(`asking the hub for a fresh URL: ${expired.message}`, { bytes: reached });
     const call = new AbortController();
-    const onAbort = (): void => call.abort(signal?.reason);
+    using _listener = signal && addAbortListener(signal, () => call.abort(signal.reason));
     const cancel = clock.after(deadlineMs - clock.monotonic(), () =>
       call.abort(timedOut("no fresh URL came")),
     );
-    signal?.addEventListener("abort", onAbort, { once: true });
     try {
       current = parseUrl(await options.renewUrl(call.signal));
     } finally {
       cancel();
-      signal?.removeEventListener("abort", onAbort);
     }
   };
 

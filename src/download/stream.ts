@@ -1,3 +1,7 @@
+/**
+ * A file over HTTP, straight to its consumer. It goes on where it was after a fault; bytes that were handed out
+ * can't be taken back, so a file that changes on the server after that fails with `file_changed`.
+ */
 import { Failure } from "../platform/failure.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
@@ -66,7 +70,7 @@ function isComplete({ verifier, version, end }: Fetching): boolean {
 async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Array, void> {
   const { verifier } = fetching;
   const { offset } = verifier;
-  // Proven bytes are those announced, whatever has become of the file on the server.
+  // Proven bytes are those announced, even if the file on the server has changed.
   const allProven = verifier.expected.parts !== null && offset === verifier.verifiedBytes;
   if (allProven) fetching.version = null;
   const request = {
@@ -89,7 +93,7 @@ async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Arr
   }
 }
 
-/** From where on the bytes to come are wanted, so that they continue those that came. */
+/** The position from which the bytes to come are wanted, so that they continue those that came. */
 function goOnWith(fetching: Fetching, start: number, version: FileVersion): number {
   const { verifier } = fetching;
   const changed = fetching.version !== null && isAnother(version, fetching.version);
