@@ -5,7 +5,7 @@
  */
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
-import { createLogging } from "../extensions/logging.ts";
+import { Logging } from "../extensions/logging.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
 import { type Log, tappedLog } from "../platform/log.ts";
@@ -40,10 +40,11 @@ const FINISH_GRACE_MS = 6000;
  */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { config, random, root } = options;
-  const logging = config.extensions.logging
-    ? createLogging({ ...config.logging, clock: options.clock })
-    : undefined;
-  const log = logging === undefined ? options.log : tappedLog(options.log, config.log.level, logging.add);
+  const logging = config.extensions.logging ? new Logging(config.logging, options.clock) : undefined;
+  const log =
+    logging === undefined
+      ? options.log
+      : tappedLog(options.log, config.log.level, (line) => logging.add(line));
   const board = await openBoard({ ...options, log });
   const world = { clock: board.clock, random, root, run: runCommand };
   const parts = await constructParts({ config, board, world, log, logging });

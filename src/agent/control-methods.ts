@@ -14,7 +14,7 @@ import {
   UploadParams,
 } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";
-import type { ApplicationMetrics } from "../extensions/health.ts";
+import type { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { Failure } from "../platform/failure.ts";
 import type { ConsoleTopic } from "../remote/console.ts";

@@ -5,11 +5,11 @@
 import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
 import type { Extension } from "../extensions/extension.ts";
-import { createGeo } from "../extensions/geo.ts";
-import { createMetrics, type Metrics } from "../extensions/health-metrics.ts";
-import { boardMetadata, createHealth, type HealthFacts } from "../extensions/health.ts";
+import { Geo } from "../extensions/geo.ts";
+import { BoardMetrics, type Metrics } from "../extensions/health-metrics.ts";
+import { boardMetadata, Health, type HealthFacts } from "../extensions/health.ts";
 import type { Logging } from "../extensions/logging.ts";
-import { createNetworkIdentity } from "../extensions/network-identity.ts";
+import { NetworkIdentity } from "../extensions/network-identity.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import type { Clock } from "../platform/clock.ts";
 
@@ -29,20 +29,21 @@ export interface ExtensionSources {
 export function boardExtensions(config: Config, sources: ExtensionSources): Extension[] {
   const { clock, root, logging, localShell } = sources;
   const { health, geo, networkIdentity } = config.extensions;
+  const metrics = new BoardMetrics({ root, diskPath: config.state.dir });
   return [
     ...(health
       ? [
-          createHealth({
+          new Health({
             ...sources,
-            metrics: createMetrics({ root, diskPath: config.state.dir }),
+            metrics: async () => metrics.read(),
             boardMetadata: async () => boardMetadata(root),
           }),
         ]
       : []),
-    ...(geo ? [createGeo({ source: config.geo.source, clock })] : []),
-    ...(logging === undefined ? [] : [logging.extension]),
+    ...(geo ? [new Geo(config.geo.source, clock)] : []),
+    ...(logging === undefined ? [] : [logging]),
     ...(localShell === undefined ? [] : [localShell]),
-    ...(networkIdentity ? [createNetworkIdentity({ ...config.networkIdentity, clock })] : []),
+    ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),
   ];
 }
 

@@ -9,8 +9,8 @@ import { RebootIntoUpdate } from "../care/reboot-into-update.ts";
 import type { Config } from "../config/schema.ts";
 import { ControlServer } from "../control/server.ts";
 import { FirmwareCache } from "../download/cache.ts";
-import { createExtensionsTopic } from "../extensions/extensions-topic.ts";
-import { createApplicationMetrics } from "../extensions/health.ts";
+import { ExtensionsTopic } from "../extensions/extensions-topic.ts";
+import { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { Logging } from "../extensions/logging.ts";
 import { hubRequests } from "../hub/connect-request.ts";
 import { DeviceTopic } from "../hub/device-topic.ts";
@@ -116,8 +116,8 @@ export async function constructParts({ config, board, world, log, logging }: Par
     ...{ config, identity, firmware, fwup, boot, link, device, updater, report, validation },
     ...{ rebootIntoUpdate, watchdogs, console, archives, world, startedMs: clock.monotonic() },
   };
-  const applicationMetrics = createApplicationMetrics();
-  const extensions = createExtensionsTopic({
+  const applicationMetrics = new ApplicationMetrics();
+  const extensions = new ExtensionsTopic({
     link,
     extensions: boardExtensions(config, {
       facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),

@@ -1,133 +1,165 @@
-import { within, type Cancel, type Clock } from "../platform/clock.ts";
-import { messageOf } from "../platform/failure.ts";
+/**
+ * The wall around one extension, from its attachment to its end. An extension that throws, hangs or floods the
+ * line is detached and reported to the hub, and nothing else is disturbed: updates must go on when a hook of the
+ * geo extension hangs.
+ */
+import { type Cancel, type Clock, within } from "../platform/clock.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { TokenBucket } from "../platform/token-bucket.ts";
-import { MAX_PUSHES, SETTLE_MS, STOP_MS, type Extension, type RunningExtension } from "./extension.ts";
+import {
+  type Extension,
+  type ExtensionContext,
+  MAX_PUSHES,
+  type RunningExtension,
+  SETTLE_MS,
+  STOP_MS,
+} from "./extension.ts";
 
 export interface AttachmentOptions {
   readonly extension: Extension;
   readonly push: (event: string, payload: unknown) => boolean;
   readonly onStarted: () => void;
-  /** It threw, hung or flooded, and is being ended; at most once, and not after `end`. */
+  /** Called when the extension failed and is being ended: at most once, and not after `end`. */
   readonly onFailed: (reason: string) => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** One extension from attach to detach, kept from hurting anything else. */
-export interface Attachment {
-  receive(event: string, payload: unknown): void;
-  /** Resolves when it has stopped, or has had its time to. */
-  end(): Promise<void>;
-}
-
-/** More messages than this that are still worked on means that it can't follow; the next ones are dropped. */
+/** Messages that the extension works on at once; further ones are dropped. */
 const MAX_PENDING = 16;
 const LATE: unique symbol = Symbol("late");
 
-export function attach(options: AttachmentOptions): Attachment {
-  const { extension, log } = options;
-  const ending = new AbortController();
-  const clock = guardedClock(options.clock, (error) => fail(error));
-  const pushes = new TokenBucket(MAX_PUSHES, options.clock);
-  let running: RunningExtension | undefined;
-  const pending = new Set<Promise<void>>();
-  let ended: Promise<void> | undefined;
+export class Attachment {
+  readonly #options: AttachmentOptions;
+  readonly #ending = new AbortController();
+  readonly #clock: GuardedClock;
+  readonly #pushes: TokenBucket;
+  readonly #pending = new Set<Promise<void>>();
+  readonly #starting: Promise<RunningExtension>;
+  #running: RunningExtension | undefined;
+  #ended: Promise<void> | undefined;
 
-  const bounded = async <T>(what: string, limitMs: number, work: () => T | Promise<T>): Promise<T> => {
-    const result = await within(options.clock, limitMs, (async () => work())(), LATE);
-    if (result === LATE) throw new Error(`${what} takes longer than ${limitMs / 1000} s`);
-    return result;
-  };
+  /** Starts the extension. */
+  constructor(options: AttachmentOptions) {
+    this.#options = options;
+    this.#clock = new GuardedClock(options.clock, (error) => this.#fail(error));
+    this.#pushes = new TokenBucket(MAX_PUSHES, options.clock);
+    this.#starting = (async () => options.extension.start(this.#context()))();
+    this.#limited("starting", SETTLE_MS, async () => this.#starting)
+      .then((running) => {
+        if (this.#ended !== undefined) return;
+        this.#running = running;
+        options.onStarted();
+      })
+      .catch((error: unknown) => this.#fail(error));
+  }
 
-  const stop = async (): Promise<void> => {
-    ending.abort(new Error(`${extension.name} is detached`));
-    clock.end();
+  /** Passes a message of the hub to the extension. */
+  receive(event: string, payload: unknown): void {
+    const running = this.#running;
+    if (running === undefined || this.#ended !== undefined) return;
+    if (this.#pending.size === MAX_PENDING) {
+      this.#options.log.debug(`dropped the hub's ${event}: too many at once`);
+      return;
+    }
+    const work = this.#limited(event, SETTLE_MS, async () => running.onMessage(event, payload))
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => this.#pending.delete(work));
+    this.#pending.add(work);
+  }
+
+  /** Resolves when the extension has stopped, or its time to stop is over. Never rejects. */
+  async end(): Promise<void> {
+    await (this.#ended ??= this.#stop());
+  }
+
+  #context(): ExtensionContext {
+    return {
+      clock: this.#clock,
+      log: this.#options.log,
+      signal: this.#ending.signal,
+      fail: (error) => this.#fail(error),
+      push: (event, payload) => this.#push(event, payload),
+    };
+  }
+
+  #push(event: string, payload: unknown): boolean {
+    if (this.#running === undefined || this.#ended !== undefined) return false;
+    if (this.#pushes.take()) return this.#options.push(event, payload);
+    this.#fail(new Failure("failed", `more than ${MAX_PUSHES.perSecond} messages a second`));
+    return false;
+  }
+
+  #fail(error: unknown): void {
+    if (this.#ended !== undefined) return;
+    void this.end(); // never rejects
+    const reason = messageOf(error);
+    this.#options.log.error(`detached: ${reason}`);
+    this.#options.onFailed(reason);
+  }
+
+  async #stop(): Promise<void> {
+    const { extension, log } = this.#options;
+    this.#ending.abort(new Error(`${extension.name} is detached`));
+    this.#clock.end();
     try {
-      await bounded("stopping", STOP_MS, async () => {
-        await (await starting).stop?.();
-        await Promise.all(pending);
+      await this.#limited("stopping", STOP_MS, async () => {
+        await (await this.#starting).stop?.();
+        await Promise.all(this.#pending);
       });
     } catch (error) {
       log.warn(`stopping: ${messageOf(error)}`);
     }
-  };
-  const end = async (): Promise<void> => (ended ??= stop());
+  }
 
-  const fail = (error: unknown): void => {
-    if (ended !== undefined) return;
-    void end(); // never rejects
-    const reason = messageOf(error);
-    log.error(`detached: ${reason}`);
-    options.onFailed(reason);
-  };
-
-  const context = {
-    clock,
-    log,
-    signal: ending.signal,
-    fail,
-    push(event: string, payload: unknown): boolean {
-      if (running === undefined || ended !== undefined) return false;
-      if (pushes.take()) return options.push(event, payload);
-      fail(new Error(`more than ${MAX_PUSHES.perSecond} messages a second`));
-      return false;
-    },
-  };
-
-  const starting = (async () => extension.start(context))();
-  bounded("starting", SETTLE_MS, async () => starting)
-    .then((started) => {
-      if (ended !== undefined) return;
-      running = started;
-      options.onStarted();
-    })
-    .catch(fail);
-
-  return {
-    receive(event, payload) {
-      const current = running;
-      if (current === undefined || ended !== undefined) return;
-      if (pending.size === MAX_PENDING) {
-        log.debug(`dropped the hub's ${event}: too many at once`);
-        return;
-      }
-      const work = bounded(event, SETTLE_MS, async () => current.onMessage(event, payload))
-        .catch(fail)
-        .finally(() => pending.delete(work));
-      pending.add(work);
-    },
-    end,
-  };
+  async #limited<T>(what: string, limitMs: number, work: () => Promise<T>): Promise<T> {
+    const result = await within(this.#options.clock, limitMs, work(), LATE);
+    if (result === LATE) throw new Failure("failed", `${what} takes longer than ${limitMs / 1000} s`);
+    return result;
+  }
 }
 
-/** A clock whose timers hurt no one but their owner, and end with it. */
-function guardedClock(clock: Clock, onError: (error: unknown) => void): Clock & { end(): void } {
-  const timers = new Set<Cancel>();
-  let ended = false;
-  return {
-    now: () => clock.now(),
-    monotonic: () => clock.monotonic(),
-    after(delayMs, task) {
-      if (ended) return () => undefined;
-      const cancel = clock.after(delayMs, () => {
-        timers.delete(cancel);
-        try {
-          task();
-        } catch (error) {
-          onError(error);
-        }
-      });
-      timers.add(cancel);
-      return () => {
-        timers.delete(cancel);
-        cancel();
-      };
-    },
-    end() {
-      ended = true;
-      for (const cancel of timers) cancel();
-      timers.clear();
-    },
-  };
+/** A clock whose timers end with the attachment. An error in one fails the extension and not the process. */
+class GuardedClock implements Clock {
+  readonly #clock: Clock;
+  readonly #onError: (error: unknown) => void;
+  readonly #timers = new Set<Cancel>();
+  #ended = false;
+
+  constructor(clock: Clock, onError: (error: unknown) => void) {
+    this.#clock = clock;
+    this.#onError = onError;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  monotonic(): number {
+    return this.#clock.monotonic();
+  }
+
+  after(delayMs: number, task: () => void): Cancel {
+    if (this.#ended) return () => undefined;
+    const cancel = this.#clock.after(delayMs, () => {
+      this.#timers.delete(cancel);
+      try {
+        task();
+      } catch (error) {
+        this.#onError(error);
+      }
+    });
+    this.#timers.add(cancel);
+    return () => {
+      this.#timers.delete(cancel);
+      cancel();
+    };
+  }
+
+  end(): void {
+    this.#ended = true;
+    for (const cancel of this.#timers) cancel();
+    this.#timers.clear();
+  }
 }

@@ -1,46 +1,50 @@
+/**
+ * What an extension is, and what it may use and take while it is attached. The limits are enforced by the
+ * attachment, so an extension holds no code for them.
+ */
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
 
 /** One of NervesHub's extensions (protocol §6). Each attachment gets an instance of its own. */
 export interface Extension {
   readonly name: string;
-  /** The version of its messages; the hub attaches those that it knows. */
+  /** The version of its messages; the hub attaches only versions that it knows. */
   readonly version: string;
-  /** Begins when the hub attaches it; it has {@link SETTLE_MS} for that. What it throws detaches it again. */
+  /** Called when the hub attaches it; has {@link SETTLE_MS} to resolve. An error detaches it again. */
   readonly start: (context: ExtensionContext) => RunningExtension | Promise<RunningExtension>;
 }
 
 /** An attached extension. */
 export interface RunningExtension {
   /**
-   * Takes `EVENT` of the hub's `NAME:EVENT`. Messages come in their order, the next one before the promise of
-   * the last has settled; one that does not settle within {@link SETTLE_MS}, or fails, detaches the extension.
+   * Handles `EVENT` of the hub's `NAME:EVENT`. Messages come in order, but the next one may come before the
+   * promise of the last has settled. One that fails or takes longer than {@link SETTLE_MS} detaches the extension.
    */
   onMessage(event: string, payload: unknown): void | Promise<void>;
-  /** Ends what `context.signal` and `context.clock` don't; it has {@link STOP_MS}. */
+  /** Ends everything that `context.signal` and `context.clock` do not end; has {@link STOP_MS} to resolve. */
   stop?(): void | Promise<void>;
 }
 
 /** What an extension may use while it is attached. */
 export interface ExtensionContext {
   /**
-   * Sends `NAME:EVENT`. False when the line did not take it: not attached (any more), or too slow. An extension
-   * that tries more often than {@link MAX_PUSHES} allows is detached.
+   * Sends `NAME:EVENT`. False when it was not sent: the extension is not attached, or the line is too slow. An
+   * extension that sends more often than {@link MAX_PUSHES} allows is detached.
    */
   readonly push: (event: string, payload: unknown) => boolean;
-  /** Timers of this clock end with the attachment; what one throws detaches the extension. */
+  /** Timers of this clock end with the attachment; an error in one detaches the extension. */
   readonly clock: Clock;
   /** Its lines carry the extension's name. */
   readonly log: Log;
   /** Aborted when the extension is detached: for children, requests and waits. */
   readonly signal: AbortSignal;
-  /** Detaches the extension: for what goes wrong where nobody catches it, such as in a listener. */
+  /** Detaches the extension: for errors in a listener or a promise that nobody awaits. */
   readonly fail: (error: unknown) => void;
 }
 
-/** What an extension's start and each of its messages may take. */
+/** Limit for an extension's start and for each of its messages. */
 export const SETTLE_MS = 30_000;
-/** Well below the 10 s in which the agent itself has to end. */
+/** Well below the 10 s within which the agent has to end. */
 export const STOP_MS = 3000;
-/** More than a busy shell's output in batches, less than what would keep the line from the update's messages. */
+/** More than a busy shell sends (40 batches a second); fewer than would hold up the messages of an update. */
 export const MAX_PUSHES = { perSecond: 50, burst: 200 };

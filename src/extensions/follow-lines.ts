@@ -1,17 +1,22 @@
-import { spawn, type SpawnOptions } from "node:child_process";
+/**
+ * A command whose output is read line by line for as long as it runs, such as `logread -f`. It is read in steps: a
+ * command that floods then waits in its pipe instead of using the board's only core.
+ */
+import { addAbortListener } from "node:events";
+import { signalGroup, spawnGroup } from "../platform/child.ts";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { LineSplitter } from "../platform/text.ts";
 
 /** A longer line ends the command. */
 const MAX_LINE_BYTES = 64 * 1024;
-/** So long after each piece (64 KiB at most) nothing is read: a flood costs little, and waits in the pipe. */
+/** Pause after each chunk (64 KiB at most). */
 const PAUSE_MS = 100;
 
 /**
- * Runs a line for the shell and hands over its output line by line, until it ends; in a process group of its
- * own, which `signal` kills.
- * @throws Failure when it can't be started, ends with an error, or writes a line without an end
+ * Runs a shell command line and passes on its output line by line, until it ends. `signal` kills it with
+ * everything it started.
+ * @throws Failure `command_failed` when it can't be started, ends with an error, or writes a line without an end
  */
 export async function followLines(
   command: string,
@@ -19,24 +24,22 @@ export async function followLines(
   signal: AbortSignal,
   onLine: (line: string) => void,
 ): Promise<void> {
-  // Not typed as one with streams: when no file descriptor is free, Node makes none.
-  const options: SpawnOptions = { detached: true, stdio: ["ignore", "pipe", "ignore"] };
-  const child = spawn("/bin/sh", ["-c", command], options);
+  const child = spawnGroup("/bin/sh", ["-c", command], { stdio: ["ignore", "pipe", "ignore"] });
   const { stdout } = child;
+  let cancelPause = (): void => undefined;
+  let fail: (problem: string) => void = () => undefined;
   const kill = (): void => {
     try {
-      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-    } catch {
-      // it has just ended by itself
+      signalGroup(child);
+    } catch (error) {
+      fail(messageOf(error)); // EPERM: it has changed its user
     }
     stdout?.destroy(); // a daemon that has left the group may hold it open for ever
   };
-  let cancelPause = (): void => undefined;
-  signal.addEventListener("abort", kill, { once: true });
-  if (signal.aborted) kill();
+  using _listener = addAbortListener(signal, kill);
   try {
     await new Promise<void>((resolve, reject) => {
-      const fail = (problem: string): void => reject(new Failure("unavailable", problem));
+      fail = (problem) => reject(new Failure("command_failed", problem));
       const lines = new LineSplitter(MAX_LINE_BYTES, onLine, () => {
         fail("it writes a line without an end");
         kill();
@@ -54,6 +57,5 @@ export async function followLines(
     });
   } finally {
     cancelPause();
-    signal.removeEventListener("abort", kill);
   }
 }

@@ -1,15 +1,13 @@
+/**
+ * The extension `geo`: reports where the board is when the hub asks. The place is fixed in the configuration, or
+ * comes from a command or a web service; both may hang or answer without end, so time and size are limited.
+ */
 import * as v from "valibot";
 import { cached, type Clock } from "../platform/clock.ts";
 import { commandOutput } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { isHttpUrl, parseJson } from "../platform/text.ts";
-import type { Extension } from "./extension.ts";
-
-export interface GeoOptions {
-  /** "LATITUDE,LONGITUDE", "command:COMMAND", or the http(s) URL of a service that answers with JSON. */
-  readonly source: string;
-  readonly clock: Clock;
-}
+import type { Extension, ExtensionContext, RunningExtension } from "./extension.ts";
 
 interface Location {
   readonly latitude: number;
@@ -18,30 +16,40 @@ interface Location {
   readonly accuracy?: number;
 }
 
-/** A board that moves is no reason to ask a service more often. */
+/** The service is asked no more often than this, even for a board that moves. */
 const MAX_AGE_MS = 60_000;
 const HTTP_TIMEOUT_MS = 20_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-/** Tells where the board is when the hub asks. */
-export function createGeo({ source, clock }: GeoOptions): Extension {
-  return {
-    name: "geo",
-    version: "0.0.1",
-    start({ push, signal }) {
-      const locate = cached(clock, MAX_AGE_MS, async () => findLocation(source, clock, signal));
-      return {
-        async onMessage(event) {
-          if (event !== "location:request") return;
-          try {
-            push("location:update", await locate());
-          } catch (error) {
-            push("location:update", { error_code: "unavailable", error_description: messageOf(error) });
-          }
-        },
-      };
-    },
-  };
+export class Geo implements Extension {
+  readonly name = "geo";
+  readonly version = "0.0.1";
+  readonly #source: string;
+  readonly #clock: Clock;
+
+  /**
+   * @param source "LATITUDE,LONGITUDE", "command:COMMAND", or the http(s) URL of a service that answers with JSON
+   */
+  constructor(source: string, clock: Clock) {
+    this.#source = source;
+    this.#clock = clock;
+  }
+
+  start({ push, signal }: ExtensionContext): RunningExtension {
+    const locate = cached(this.#clock, MAX_AGE_MS, async () =>
+      findLocation(this.#source, this.#clock, signal),
+    );
+    return {
+      async onMessage(event) {
+        if (event !== "location:request") return;
+        try {
+          push("location:update", await locate());
+        } catch (error) {
+          push("location:update", { error_code: "unavailable", error_description: messageOf(error) });
+        }
+      },
+    };
+  }
 }
 
 async function findLocation(
@@ -58,7 +66,7 @@ async function findLocation(
 }
 
 async function fetchText(url: string, signal: AbortSignal): Promise<string> {
-  const { request } = await import("undici"); // some MB, and most boards never ask
+  const { request } = await import("undici"); // loaded only here: it takes some MB, and most boards never use it
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(HTTP_TIMEOUT_MS)]);
   const { statusCode, body } = await request(url, {
     signal: deadline,
@@ -66,7 +74,7 @@ async function fetchText(url: string, signal: AbortSignal): Promise<string> {
   });
   let text = "";
   for await (const chunk of body) {
-    text += (chunk as Buffer).toString("utf8"); // no encoding is set, so no strings
+    text += (chunk as Buffer).toString("utf8"); // a Buffer, because no encoding is set
     if (text.length > MAX_ANSWER_BYTES) throw new Failure("unavailable", "geo.source answers with too much");
   }
   if (statusCode !== 200) throw new Failure("unavailable", `geo.source answers with ${statusCode}`);
@@ -84,7 +92,7 @@ const Latitude = Degrees(90);
 const Longitude = Degrees(180);
 const Accuracy = v.optional(v.pipe(v.number(), v.minValue(0)));
 
-/** As services word it. */
+/** The spellings that services use. */
 const Answer = v.union([
   v.object({ latitude: Latitude, longitude: Longitude, accuracy: Accuracy }),
   v.pipe(

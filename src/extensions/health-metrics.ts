@@ -1,50 +1,46 @@
-import { readFile, statfs } from "node:fs/promises";
+/**
+ * The numbers of the health report: the board's own, from the kernel's files, and those that an application
+ * publishes. Reading them starts no child and takes next to no time. A number that can't be read is left out.
+ */
+import { statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { readIfThere } from "../platform/files.ts";
 
-/** By the names that NervesHub draws graphs of (protocol §6). */
+/** Keyed by the names for which NervesHub draws graphs (protocol §6). */
 export type Metrics = Readonly<Record<string, number>>;
 
 export interface MetricSources {
   /** The root folder, `/` on a board: where `proc` and `sys` are. */
   readonly root: string;
-  /** A path on the file system that may fill up; where it does not exist, the root's is measured. */
+  /** A path on the file system that is measured; the root file system is measured where it does not exist. */
   readonly diskPath: string;
 }
 
-/** A board may have as many interfaces as it has containers; the hub draws none of those. */
+/** A board with many containers has as many interfaces, and the hub draws none of them. */
 const MAX_INTERFACES = 8;
 
-/**
- * Reads the board's metrics from the kernel's files, which costs no child and next to no time. What a file
- * does not say is left out. CPU usage is that since the last reading; at first, since the board started.
- */
-export function createMetrics({ root, diskPath }: MetricSources): () => Promise<Metrics> {
-  let cpuBefore: CpuTime = { busy: 0, total: 0 };
-  const read = async (path: string): Promise<string> => {
-    try {
-      return await readFile(join(root, path), "utf8");
-    } catch {
-      return ""; // not on this kernel: its metrics are left out
-    }
-  };
+export class BoardMetrics {
+  readonly #sources: MetricSources;
+  #cpuBefore: CpuTime = { busy: 0, total: 0 };
 
-  return async () => {
+  constructor(sources: MetricSources) {
+    this.#sources = sources;
+  }
+
+  /** CPU usage is that since the last reading; in the first reading, since the board started. */
+  async read(): Promise<Metrics> {
     const [stat, loadavg, meminfo, temperature, netDev, disk] = await Promise.all([
-      read("proc/stat"),
-      read("proc/loadavg"),
-      read("proc/meminfo"),
-      read("sys/class/thermal/thermal_zone0/temp"),
-      read("proc/net/dev"),
-      diskMetrics(diskPath),
+      this.#file("proc/stat"),
+      this.#file("proc/loadavg"),
+      this.#file("proc/meminfo"),
+      this.#file("sys/class/thermal/thermal_zone0/temp"),
+      this.#file("proc/net/dev"),
+      diskMetrics(this.#sources.diskPath),
     ]);
-    const cpu = cpuTime(stat);
-    const usage =
-      cpu === undefined ? NaN : ((cpu.busy - cpuBefore.busy) / (cpu.total - cpuBefore.total)) * 100;
-    cpuBefore = cpu ?? cpuBefore;
     const [load1, load5, load15] = loadavg.split(" ").map(Number.parseFloat);
     return known({
       cpu_temp: Number.parseInt(temperature, 10) / 1000,
-      cpu_usage_percent: usage,
+      cpu_usage_percent: this.#cpuUsage(stat),
       load_1min: load1,
       load_5min: load5,
       load_15min: load15,
@@ -52,7 +48,20 @@ export function createMetrics({ root, diskPath }: MetricSources): () => Promise<
       ...disk,
       ...interfaceMetrics(netDev),
     });
-  };
+  }
+
+  /** Empty for a file that this kernel does not have. */
+  async #file(path: string): Promise<string> {
+    return (await readIfThere(join(this.#sources.root, path))) ?? "";
+  }
+
+  #cpuUsage(stat: string): number | undefined {
+    const cpu = cpuTime(stat);
+    if (cpu === undefined) return undefined;
+    const before = this.#cpuBefore;
+    this.#cpuBefore = cpu;
+    return ((cpu.busy - before.busy) / (cpu.total - before.total)) * 100;
+  }
 }
 
 interface CpuTime {
@@ -83,7 +92,7 @@ function memoryMetrics(meminfo: string): Record<string, number> {
 async function diskMetrics(path: string): Promise<Record<string, number>> {
   const stats = await statfs(path).catch(async () => statfs("/"));
   const kib = (blocks: number): number => Math.round((blocks * stats.bsize) / 1024);
-  const usable = stats.blocks - stats.bfree + stats.bavail; // as df does: without what only root may use
+  const usable = stats.blocks - stats.bfree + stats.bavail; // as df counts: without the blocks reserved for root
   return {
     disk_total_kb: kib(stats.blocks),
     disk_available_kb: kib(stats.bavail),
@@ -106,11 +115,35 @@ function interfaceMetrics(netDev: string): Record<string, number> {
   );
 }
 
-/** Those that could be read, with no more digits than they are worth. */
+/** The numbers that could be read, rounded to two digits. */
 function known(metrics: Readonly<Record<string, number | undefined>>): Metrics {
   return Object.fromEntries(
     Object.entries(metrics).flatMap(([name, value]) =>
       value === undefined || !Number.isFinite(value) ? [] : [[name, Math.round(value * 100) / 100]],
     ),
   );
+}
+
+const MAX_NAMES = 64;
+const NAME = /^[A-Za-z0-9_.:-]{1,64}$/;
+
+/** Numbers that an application publishes for the health report; each name keeps its last value. */
+export class ApplicationMetrics {
+  #values: Metrics = {};
+
+  get values(): Metrics {
+    return this.#values;
+  }
+
+  /** @returns the problem with one of the values, in which case all of them are ignored */
+  merge(added: Metrics): string | undefined {
+    for (const [name, value] of Object.entries(added)) {
+      if (!NAME.test(name)) return "a metric's name has 1 to 64 letters, digits, or any of _ . : -";
+      if (!Number.isFinite(value)) return `${name} is not a finite number`;
+    }
+    const merged = { ...this.#values, ...added };
+    if (Object.keys(merged).length > MAX_NAMES) return `more than ${MAX_NAMES} metrics`;
+    this.#values = merged;
+    return undefined;
+  }
 }

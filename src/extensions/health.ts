@@ -1,17 +1,38 @@
-import { readFile } from "node:fs/promises";
+/**
+ * The extension `health`: a report of metrics, alarms and checks, made when the hub asks for it. In between it
+ * does nothing: NervesHub asks once an hour, and people when they press a button.
+ */
 import { release } from "node:os";
 import { join } from "node:path";
 import { cached, type Clock, within } from "../platform/clock.ts";
-import { messageOf, systemCode } from "../platform/failure.ts";
+import { messageOf } from "../platform/failure.ts";
+import { readIfThere } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
-import type { Extension } from "./extension.ts";
+import type { Extension, ExtensionContext, RunningExtension } from "./extension.ts";
 import type { Metrics } from "./health-metrics.ts";
+
+/** The state of the agent and its firmware at the time of a report. */
+export interface HealthFacts {
+  /** Facts about the running firmware and the agent, shown unchanged. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The number of connections to the hub that have ended since the agent started. */
+  readonly connectionsLost: number;
+  /** Why the last one ended. */
+  readonly lastLoss: string | undefined;
+  readonly update: { readonly stage: string; readonly percent: number } | undefined;
+  readonly pendingValidation: boolean;
+  readonly reverted: boolean;
+  /** Why no update can be installed. */
+  readonly firmwareProblem: string | undefined;
+  /** Wall-clock ms. */
+  readonly certificateEndsMs: number | undefined;
+}
 
 export interface HealthOptions {
   readonly facts: () => HealthFacts;
   readonly metrics: () => Promise<Metrics>;
   readonly applicationMetrics: () => Metrics;
-  /** What the board is made of; asked once. */
+  /** Facts about the board that do not change; called once. */
   readonly boardMetadata: () => Promise<Readonly<Record<string, string>>>;
   readonly clock: Clock;
 }
@@ -21,49 +42,55 @@ interface Check {
   readonly note: string;
 }
 
-/** NervesHub asks each hour, and people when they press a button: sooner than this, the last report will do. */
+/** A report that is younger than this is sent again instead of a new one. */
 const MAX_AGE_MS = 10_000;
 const METADATA_TIMEOUT_MS = 10_000;
 
-/** Reports load, memory, disk, temperature, traffic and alarms when the hub asks, and does nothing in between. */
-export function createHealth(options: HealthOptions): Extension {
-  const { clock } = options;
-  let before: HealthFacts | undefined;
-  let metadata: Promise<Readonly<Record<string, string>>> | undefined;
+export class Health implements Extension {
+  readonly name = "health";
+  readonly version = "0.0.1";
+  readonly #options: HealthOptions;
+  /** The facts of the last report. */
+  #before: HealthFacts | undefined;
+  #metadata: Promise<Readonly<Record<string, string>>> | undefined;
 
-  const aboutBoard = async (log: Log): Promise<Readonly<Record<string, string>>> => {
-    metadata ??= options.boardMetadata().catch((error: unknown) => {
+  constructor(options: HealthOptions) {
+    this.#options = options;
+  }
+
+  start({ push, log }: ExtensionContext): RunningExtension {
+    const report = cached(this.#options.clock, MAX_AGE_MS, async () => this.#report(log));
+    return {
+      async onMessage(event) {
+        if (event === "check") push("report", { value: await report() });
+      },
+    };
+  }
+
+  async #report(log: Log): Promise<object> {
+    const { metrics: readMetrics, applicationMetrics, clock } = this.#options;
+    const [metrics, board] = await Promise.all([readMetrics(), this.#boardMetadata(log)]);
+    const facts = this.#options.facts();
+    const alarms = alarmsOf(facts, this.#before, metrics, clock.now());
+    this.#before = facts;
+    return {
+      timestamp: new Date(clock.now()).toISOString(),
+      metadata: { ...board, ...facts.metadata },
+      alarms,
+      metrics: { ...applicationMetrics(), ...metrics },
+      checks: checksOf(facts),
+      connectivity: {},
+    };
+  }
+
+  /** Empty when it takes too long: a report without it is better than none. */
+  async #boardMetadata(log: Log): Promise<Readonly<Record<string, string>>> {
+    this.#metadata ??= this.#options.boardMetadata().catch((error: unknown) => {
       log.warn(`what the board is made of is not known: ${messageOf(error)}`);
       return {};
     });
-    return await within(clock, METADATA_TIMEOUT_MS, metadata, {});
-  };
-
-  return {
-    name: "health",
-    version: "0.0.1",
-    start({ push, log }) {
-      const report = cached(clock, MAX_AGE_MS, async () => {
-        const [metrics, board] = await Promise.all([options.metrics(), aboutBoard(log)]);
-        const facts = options.facts();
-        const alarms = alarmsOf(facts, before, metrics, clock.now());
-        before = facts;
-        return {
-          timestamp: new Date(clock.now()).toISOString(),
-          metadata: { ...board, ...facts.metadata },
-          alarms,
-          metrics: { ...options.applicationMetrics(), ...metrics },
-          checks: checksOf(facts),
-          connectivity: {},
-        };
-      });
-      return {
-        async onMessage(event) {
-          if (event === "check") push("report", { value: await report() });
-        },
-      };
-    },
-  };
+    return await within(this.#options.clock, METADATA_TIMEOUT_MS, this.#metadata, {});
+  }
 }
 
 function checksOf(facts: HealthFacts): Record<string, Check> {
@@ -77,30 +104,13 @@ function checksOf(facts: HealthFacts): Record<string, Check> {
   };
 }
 
-/** What the agent knows of itself and its firmware, at the time of a report. */
-export interface HealthFacts {
-  /** Of the running firmware and the agent; shown as they are. */
-  readonly metadata: Readonly<Record<string, string>>;
-  /** Connections to the hub that have ended since the agent started. */
-  readonly connectionsLost: number;
-  /** Why the last one ended. */
-  readonly lastLoss: string | undefined;
-  readonly update: { readonly stage: string; readonly percent: number } | undefined;
-  readonly pendingValidation: boolean;
-  readonly reverted: boolean;
-  /** Why no update can be installed. */
-  readonly firmwareProblem: string | undefined;
-  /** Wall-clock ms. */
-  readonly certificateEndsMs: number | undefined;
-}
-
 const DAY_MS = 86_400_000;
-/** Time enough to replace certificates in the field by hand. */
+/** Enough time to replace certificates in the field by hand. */
 const CERTIFICATE_WARNING_MS = 30 * DAY_MS;
 const FULL_PERCENT = 90;
 
 /**
- * What somebody should know of, by name.
+ * The conditions that a person should look at, by name.
  * @param before the facts of the last report, if there was one
  */
 export function alarmsOf(
@@ -136,37 +146,9 @@ export function alarmsOf(
   return alarms;
 }
 
-/** Numbers that an application publishes for the health report; the last value of each counts. */
-export interface ApplicationMetrics {
-  readonly values: Metrics;
-  /** @returns what is wrong with them; then none is taken */
-  merge(values: Metrics): string | undefined;
-}
-
-const MAX_NAMES = 64;
-const NAME = /^[A-Za-z0-9_.:-]{1,64}$/;
-
-export function createApplicationMetrics(): ApplicationMetrics {
-  let values: Metrics = {};
-  return {
-    get values() {
-      return values;
-    },
-    merge(added) {
-      for (const [name, value] of Object.entries(added)) {
-        if (!NAME.test(name)) return "a metric's name has 1 to 64 letters, digits, or any of _ . : -";
-        if (!Number.isFinite(value)) return `${name} is not a finite number`;
-      }
-      const merged = { ...values, ...added };
-      if (Object.keys(merged).length > MAX_NAMES) return `more than ${MAX_NAMES} metrics`;
-      values = merged;
-      return undefined;
-    },
-  };
-}
-
 /**
- * What a board is made of, which does not change while it runs: asked once. Left out is what nobody says.
+ * Board model, operating system and kernel, which do not change while the board runs. A fact that can't be read
+ * is left out.
  * @param root the root folder, `/` on a board
  */
 export async function boardMetadata(root: string): Promise<Record<string, string>> {
@@ -178,14 +160,14 @@ export async function boardMetadata(root: string): Promise<Record<string, string
   return Object.fromEntries(Object.entries(facts).filter(([, text]) => text !== ""));
 }
 
-/** Every ARM board has one. Its texts end with a NUL. */
+/** Every ARM board has a device tree. Its texts end with a NUL. */
 async function deviceTreeModel(root: string): Promise<string> {
   return (await read(join(root, "proc/device-tree/model"))).replaceAll("\0", "").trim();
 }
 
 /**
- * Only for computers without a device tree: systeminformation takes some MB, starts a dozen children, and
- * waits for some of them with the whole process.
+ * Used only on computers without a device tree: systeminformation takes some MB, starts a dozen children, and
+ * blocks the whole process while it waits for some of them.
  */
 async function desktopModel(): Promise<string> {
   const { system } = await import("systeminformation");
@@ -193,17 +175,12 @@ async function desktopModel(): Promise<string> {
   return [manufacturer, model].filter((text) => text !== "").join(" ");
 }
 
-/** os-release(5): the name for people. */
+/** The PRETTY_NAME of os-release(5). */
 async function systemName(root: string): Promise<string> {
   const text = (await read(join(root, "etc/os-release"))) || (await read(join(root, "usr/lib/os-release")));
   return /^PRETTY_NAME=(["']?)(.*)\1$/m.exec(text)?.[2] ?? "";
 }
 
 async function read(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error;
-    return "";
-  }
+  return (await readIfThere(path)) ?? "";
 }

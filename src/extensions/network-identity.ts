@@ -1,18 +1,14 @@
+/**
+ * The extension `network_identity`: reports the names under which the board is found in its VPNs, when the hub
+ * asks and when one has changed. A name that can't be read is left out, and the log says why.
+ */
 import { isDeepStrictEqual } from "node:util";
+import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { commandOutput } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { parseJson } from "../platform/text.ts";
-import type { Extension, ExtensionContext } from "./extension.ts";
-
-export interface NetworkIdentityOptions {
-  /**
-   * By `SERVICE` or `SERVICE/INSTANCE`: the identifier itself, "command:COMMAND" for the first line that it
-   * prints, or "json:POINTER COMMAND" for what is at that JSON pointer in its output.
-   */
-  readonly services: Readonly<Record<string, string>>;
-  readonly clock: Clock;
-}
+import type { Extension, ExtensionContext, RunningExtension } from "./extension.ts";
 
 interface Identity {
   readonly service: string;
@@ -20,57 +16,64 @@ interface Identity {
   readonly instance?: string;
 }
 
-/** NervesHub takes no more. */
+/** NervesHub's own limits. */
 const MAX_IDENTITIES = 10;
 const MAX_LENGTH = 1024;
-const LOOK_AGAIN_MS = 300_000;
+const POLL_MS = 300_000;
 
-/** Tells under which names the board is found in its VPNs: when the hub asks, and when one has changed. */
-export function createNetworkIdentity({ services, clock }: NetworkIdentityOptions): Extension {
-  return {
-    name: "network_identity",
-    version: "0.0.1",
-    start(context) {
-      let told: readonly Identity[] | undefined;
-      const tell = async (evenUnchanged: boolean): Promise<void> => {
-        const identities = await readIdentities(services, clock, context);
-        if (!evenUnchanged && isDeepStrictEqual(identities, told)) return;
-        if (context.push("report", { identities })) told = identities;
-      };
-      const lookAgain = (): void => {
-        context.clock.after(LOOK_AGAIN_MS, () => {
-          tell(false).then(lookAgain, (error: unknown) => context.fail(error));
-        });
-      };
-      lookAgain();
-      return {
-        async onMessage(event) {
-          if (event === "request") await tell(true);
-        },
-      };
-    },
-  };
-}
+export class NetworkIdentity implements Extension {
+  readonly name = "network_identity";
+  readonly version = "0.0.1";
+  readonly #services: Config["networkIdentity"]["services"];
+  readonly #clock: Clock;
 
-/** Those that can be read; what is wrong with the others is logged. */
-async function readIdentities(
-  services: Readonly<Record<string, string>>,
-  clock: Clock,
-  { signal, log }: ExtensionContext,
-): Promise<Identity[]> {
-  const read = Object.entries(services)
-    .slice(0, MAX_IDENTITIES)
-    .map(async ([key, source]) => {
-      const [service = "", instance] = key.split("/");
-      try {
-        const identifier = await readIdentifier(source, `network_identity.services.${key}`, clock, signal);
-        return [{ service, identifier, ...(instance !== undefined && { instance }) }];
-      } catch (error) {
-        if (!signal.aborted) log.warn(messageOf(error));
-        return [];
-      }
-    });
-  return (await Promise.all(read)).flat();
+  /**
+   * @param config whose `services` are keyed by `SERVICE` or `SERVICE/INSTANCE`. Each is the identifier itself,
+   *   "command:COMMAND" for the first line of its output, or "json:POINTER COMMAND" for a value in its output
+   * @param clock limits the time of the commands
+   */
+  constructor({ services }: Config["networkIdentity"], clock: Clock) {
+    this.#services = services;
+    this.#clock = clock;
+  }
+
+  start(context: ExtensionContext): RunningExtension {
+    let reported: readonly Identity[] | undefined;
+    const report = async (evenUnchanged: boolean): Promise<void> => {
+      const identities = await this.#readAll(context);
+      if (!evenUnchanged && isDeepStrictEqual(identities, reported)) return;
+      if (context.push("report", { identities })) reported = identities;
+    };
+    const poll = (): void => {
+      context.clock.after(POLL_MS, () => {
+        report(false).then(poll, (error: unknown) => context.fail(error));
+      });
+    };
+    poll();
+    return {
+      async onMessage(event) {
+        if (event === "request") await report(true);
+      },
+    };
+  }
+
+  /** The identities that can be read. */
+  async #readAll({ signal, log }: ExtensionContext): Promise<Identity[]> {
+    const identities = Object.entries(this.#services)
+      .slice(0, MAX_IDENTITIES)
+      .map(async ([key, source]) => {
+        const [service = "", instance] = key.split("/");
+        const setting = `network_identity.services.${key}`;
+        try {
+          const identifier = await readIdentifier(source, setting, this.#clock, signal);
+          return [{ service, identifier, ...(instance !== undefined && { instance }) }];
+        } catch (error) {
+          if (!signal.aborted) log.warn(messageOf(error));
+          return [];
+        }
+      });
+    return (await Promise.all(identities)).flat();
+  }
 }
 
 async function readIdentifier(
@@ -86,7 +89,7 @@ async function readIdentifier(
   const text = typeof found === "string" || typeof found === "number" ? String(found).trim() : "";
   if (text === "" || text.length > MAX_LENGTH) {
     throw new Failure(
-      "unavailable",
+      "command_failed",
       `${setting}: no identifier${pointer === undefined ? "" : ` at ${pointer}`}`,
     );
   }
@@ -94,7 +97,7 @@ async function readIdentifier(
 }
 
 /**
- * What a JSON pointer (RFC 6901) leads to in a JSON text; undefined when it leads nowhere or the text is no JSON.
+ * The value at a JSON pointer (RFC 6901) in a JSON text; undefined when there is none or the text is not JSON.
  * @param pointer such as `/Self/ID`
  */
 function jsonPointer(text: string, pointer: string): unknown {

@@ -1,7 +1,7 @@
 /** How much CPU time a health report takes, compared with hashing 1 MiB. */
 import { createHash } from "node:crypto";
-import { createHealth } from "../../src/extensions/health.ts";
-import { createMetrics } from "../../src/extensions/health-metrics.ts";
+import { Health } from "../../src/extensions/health.ts";
+import { BoardMetrics } from "../../src/extensions/health-metrics.ts";
 import type { RunningExtension } from "../../src/extensions/extension.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
@@ -16,7 +16,7 @@ const MEBIBYTE = Buffer.alloc(1024 * 1024, 1);
 /** Measures the CPU time of a health report; the hub asks for one an hour. */
 export async function measureHealth(rounds: number): Promise<Row[]> {
   const clock = new FakeClock();
-  const health = await startHealth(clock);
+  const health = startHealth(clock);
   const report = async (): Promise<void> => {
     await clock.advance(APART_MS);
     await health.onMessage("check", {});
@@ -35,8 +35,9 @@ export async function measureHealth(rounds: number): Promise<Row[]> {
   ];
 }
 
-async function startHealth(clock: FakeClock): Promise<RunningExtension> {
-  return await createHealth({
+function startHealth(clock: FakeClock): RunningExtension {
+  const metrics = new BoardMetrics({ root: "/", diskPath: "/" });
+  return new Health({
     facts: () => ({
       metadata: { version: "1.0.0" },
       connectionsLost: 0,
@@ -47,7 +48,7 @@ async function startHealth(clock: FakeClock): Promise<RunningExtension> {
       firmwareProblem: undefined,
       certificateEndsMs: undefined,
     }),
-    metrics: createMetrics({ root: "/", diskPath: "/" }),
+    metrics: async () => metrics.read(),
     applicationMetrics: () => ({}),
     boardMetadata: async () => Promise.resolve({ board: "Raspberry Pi Zero W Rev 1.1" }),
     clock,

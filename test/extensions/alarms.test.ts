@@ -16,7 +16,7 @@ const WELL: HealthFacts = {
 };
 
 describe("alarms", () => {
-  it("there are none when all is well", () => {
+  it("are empty when all is well", () => {
     assert.deepEqual(
       alarmsOf(WELL, undefined, { disk_used_percentage: 89.9, mem_used_percent: 50 }, NOW),
       {},
@@ -61,7 +61,7 @@ describe("alarms", () => {
     });
   }
 
-  it("a lost connection is told once", () => {
+  it("report a lost connection once", () => {
     const facts = { ...WELL, connectionsLost: 2 };
     assert.deepEqual(alarmsOf(facts, facts, {}, NOW), {});
   });

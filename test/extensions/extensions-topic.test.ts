@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Extension, ExtensionContext, RunningExtension } from "../../src/extensions/extension.ts";
-import { createExtensionsTopic, type ExtensionsTopic } from "../../src/extensions/extensions-topic.ts";
+import { ExtensionsTopic } from "../../src/extensions/extensions-topic.ts";
 import { createBench, type Bench, type Peer, type TestLink, type WireFrame } from "../link/bench.ts";
 
-/** An extension that does as the test says, and its context of the last attachment. */
+/** An extension whose behaviour the test gives, with the context of its last attachment. */
 interface Probe extends Extension {
-  readonly heard: unknown[];
+  readonly received: unknown[];
   readonly stops: number;
   readonly context: ExtensionContext;
 }
@@ -25,12 +25,12 @@ describe("the board's side of topic extensions", () => {
   const setUp = async (...extensions: readonly Extension[]): Promise<void> => {
     const server = await bench.serve({ joins: false });
     link = bench.link(server.url);
-    topic = createExtensionsTopic({ link, extensions, clock: bench.clock, log: bench.log });
+    topic = new ExtensionsTopic({ link, extensions, clock: bench.clock, log: bench.log });
     link.start();
     peer = await bench.until(() => server.peers[0]);
     await bench.connected(link);
   };
-  /** All that was sent so far has been handled, on both sides. */
+  /** Resolves when both sides have handled everything that was sent so far. */
   const settled = async (): Promise<void> => {
     for (let there = 0; there < 2; there += 1) assert.equal(await link.confirm(1000), true);
   };
@@ -43,24 +43,24 @@ describe("the board's side of topic extensions", () => {
     topic.join();
     await answerJoin(names);
   };
-  const tell = async (event: string, payload: unknown = {}): Promise<void> => {
+  const send = async (event: string, payload: unknown = {}): Promise<void> => {
     peer.send(peer.frames.findLast(isOurJoin)?.[0] ?? null, null, "extensions", event, payload);
     await settled();
   };
-  /** What the hub heard, but joins. */
-  const heard = (): unknown[][] =>
+  /** The messages that the hub received, without joins. */
+  const received = (): unknown[][] =>
     peer.frames.filter(([, , , event]) => event !== "phx_join").map((frame) => frame.slice(3));
   const probe = (
     name: string,
     running: Partial<RunningExtension> & { start?: (context: ExtensionContext) => void | Promise<void> } = {},
   ): Probe => {
-    const heard: unknown[] = [];
+    const received: unknown[] = [];
     let stops = 0;
     let last: ExtensionContext | undefined;
     return {
       name,
       version: "0.0.1",
-      heard,
+      received,
       get stops() {
         return stops;
       },
@@ -73,7 +73,7 @@ describe("the board's side of topic extensions", () => {
         await running.start?.(context);
         return {
           async onMessage(event, payload) {
-            heard.push([event, payload]);
+            received.push([event, payload]);
             await running.onMessage?.(event, payload);
           },
           async stop() {
@@ -98,54 +98,54 @@ describe("the board's side of topic extensions", () => {
     );
   });
 
-  it("stays away when there is nothing to offer", async () => {
+  it("does not join when no extension is enabled", async () => {
     await setUp();
     topic.join();
     await settled();
     assert.deepEqual(peer.frames, []);
   });
 
-  it("attaches those that the hub names, and no others", async () => {
+  it("attaches only the extensions that the hub names", async () => {
     const health = probe("health");
     await setUp(probe("geo"), health);
     await join(["health", "unheard_of"]);
-    assert.deepEqual(heard(), [["health:attached", {}]]);
+    assert.deepEqual(received(), [["health:attached", {}]]);
     assert.deepEqual(topic.attached, ["health"]);
-    await tell("health:check", { a: 1 });
-    await tell("geo:location:request");
-    assert.deepEqual(health.heard, [["check", { a: 1 }]]);
+    await send("health:check", { a: 1 });
+    await send("geo:location:request");
+    assert.deepEqual(health.received, [["check", { a: 1 }]]);
     health.context.push("report", { value: 1 });
     await settled();
-    assert.deepEqual(heard().at(-1), ["health:report", { value: 1 }]);
+    assert.deepEqual(received().at(-1), ["health:report", { value: 1 }]);
   });
 
-  it("hands over what follows the first colon", async () => {
+  it("passes on the part of the event after the first colon", async () => {
     const geo = probe("geo");
     await setUp(geo);
     await join(["geo"]);
-    await tell("geo:location:request");
-    assert.deepEqual(geo.heard, [["location:request", {}]]);
+    await send("geo:location:request");
+    assert.deepEqual(geo.received, [["location:request", {}]]);
   });
 
-  it("attaches and detaches later as the hub says, one by one or all", async () => {
+  it("attaches and detaches later when the hub says so, one by one or all", async () => {
     const [geo, health] = [probe("geo"), probe("health")];
     await setUp(geo, health);
     await join([]);
-    await tell("attach", { extensions: ["geo"] });
-    await tell("attach", { extensions: "all" });
-    await tell("detach", { extensions: ["health", "nonsense"] });
-    await tell("detach", { extensions: "all" });
-    await tell("attach", { extensions: 7 });
+    await send("attach", { extensions: ["geo"] });
+    await send("attach", { extensions: "all" });
+    await send("detach", { extensions: ["health", "nonsense"] });
+    await send("detach", { extensions: "all" });
+    await send("attach", { extensions: 7 });
     await settled();
     assert.deepEqual(
-      heard().map(([event]) => event),
+      received().map(([event]) => event),
       ["geo:attached", "health:attached", "health:detached", "geo:detached"],
     );
     assert.deepEqual([geo.stops, health.stops], [1, 1]);
     assert.deepEqual(topic.attached, []);
   });
 
-  it("stops them all when the connection ends, and waits to be asked again", async () => {
+  it("stops all extensions when the connection ends, and waits for the hub to ask again", async () => {
     const health = probe("health");
     await setUp(health);
     await join(["health"]);
@@ -158,23 +158,23 @@ describe("the board's side of topic extensions", () => {
     assert.deepEqual(topic.attached, []);
   });
 
-  it("attaches them anew after the hub's channel crashed", async () => {
+  it("attaches them again after the hub's channel crashed", async () => {
     const health = probe("health");
     await setUp(health);
     await join(["health"]);
-    await tell("phx_error", { reason: "channel_crash" });
+    await send("phx_error", { reason: "channel_crash" });
     await bench.until(() => health.stops === 1);
     await bench.advance(1000);
     await answerJoin(["health"]);
     assert.deepEqual(
-      heard().map(([event]) => event),
+      received().map(([event]) => event),
       ["health:attached", "health:attached"],
     );
   });
 
   const failures: readonly (readonly [what: string, probe: () => Probe, reason: RegExp])[] = [
     ["throws when it starts", () => probe("bad", { start: () => oops() }), /oops/],
-    ["never finishes to start", () => probe("bad", { start: never }), /starting takes longer than 30 s/],
+    ["never finishes starting", () => probe("bad", { start: never }), /starting takes longer than 30 s/],
     ["throws at a message", () => probe("bad", { onMessage: () => oops() }), /oops/],
     [
       "rejects at a message",
@@ -187,7 +187,7 @@ describe("the board's side of topic extensions", () => {
       /hello takes longer than 30 s/,
     ],
     [
-      "sends what can't be sent",
+      "sends a value that JSON can't hold",
       () => {
         const bad = probe("bad", { onMessage: () => void bad.context.push("x", { n: 1n }) });
         return bad;
@@ -225,22 +225,22 @@ describe("the board's side of topic extensions", () => {
       const [bad, good] = [makeBad(), probe("good")];
       await setUp(bad, good);
       await join(["bad", "good"]);
-      await tell("bad:hello");
-      await bench.advance(33_000); // and the 3 s that stopping may take
+      await send("bad:hello");
+      await bench.advance(33_000); // and the 3 s for stopping
       await settled();
-      const [, payload] = heard().find(([event]) => event === "bad:error") ?? [];
+      const [, payload] = received().find(([event]) => event === "bad:error") ?? [];
       assert.match((payload as { reason: string }).reason, reason);
       assert.deepEqual(topic.attached, ["good"]);
-      assert.ok(!heard().some(([event]) => event === "bad:detached"));
-      assert.ok(heard().length < 210, "the flood is cut short");
-      await tell("good:hello");
-      assert.deepEqual(good.heard, [["hello", {}]]);
-      await tell("bad:hello");
-      assert.ok(bad.heard.length <= 1, "nothing is heard any more");
+      assert.ok(!received().some(([event]) => event === "bad:detached"));
+      assert.ok(received().length < 210, "the flood is cut off");
+      await send("good:hello");
+      assert.deepEqual(good.received, [["hello", {}]]);
+      await send("bad:hello");
+      assert.ok(bad.received.length <= 1, "a detached extension receives nothing");
     });
   }
 
-  it("one that never stops does not hold up the end, and its timers are gone", async () => {
+  it("one that never stops does not hold up the end, and its timers never fire", async () => {
     const bad = probe("bad", { stop: never, start: (context) => void context.clock.after(60_000, oops) });
     await setUp(bad);
     await join(["bad"]);
@@ -252,22 +252,22 @@ describe("the board's side of topic extensions", () => {
     await bench.advance(60_000);
   });
 
-  it("messages beyond sixteen that are still worked on are dropped", async () => {
+  it("drops messages for an extension that still works on sixteen", async () => {
     const release: (() => void)[] = [];
     const slow = probe("slow", { onMessage: async () => new Promise((resolve) => release.push(resolve)) });
     await setUp(slow);
     await join(["slow"]);
-    for (let n = 0; n < 40; n += 1) await tell("slow:check");
-    assert.equal(slow.heard.length, 16);
+    for (let n = 0; n < 40; n += 1) await send("slow:check");
+    assert.equal(slow.received.length, 16);
     release.forEach((resolve) => resolve());
     await settled();
-    await tell("slow:check");
-    assert.equal(slow.heard.length, 17);
+    await send("slow:check");
+    assert.equal(slow.received.length, 17);
     release.at(-1)?.();
     await settled();
   });
 
-  it("a slow line refuses what extensions send, and keeps the rest of its buffer for the update", async () => {
+  it("refuses messages of extensions on a slow line, and keeps room for those of an update", async () => {
     const chatty = probe("chatty");
     await setUp(chatty);
     const device = link.channel("device", {
@@ -283,7 +283,7 @@ describe("the board's side of topic extensions", () => {
     const data = "x".repeat(512 * 1024);
     let taken = 0;
     while (taken < 190 && chatty.context.push("output", { data })) taken += 1;
-    assert.ok(taken < 190, "refused at last");
+    assert.ok(taken < 190, "the line refuses at some point");
     assert.equal(device.push("status_update", { status: "completed" }), true);
     peer.webSocket.resume();
     await settled();

@@ -18,7 +18,7 @@ describe("a command that is followed", () => {
         const before = bytes;
         if (pieces.length > 0) await clock.advance(STEP_MS);
         await eventually(() => clock.pending === 1, "a piece, and the pause after it");
-        for (let turn = 0; turn < 20; turn += 1) await clock.advance(0); // more would come, were it read
+        for (let turn = 0; turn < 20; turn += 1) await clock.advance(0); // if it were read on, more would come
         pieces.push(bytes - before);
       }
     } finally {
@@ -32,7 +32,7 @@ describe("a command that is followed", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("hands over all of its lines, also those of its last breath", async () => {
+  it("passes on all lines, including those before its end", async () => {
     const lines: string[] = [];
     const clock = new FakeClock();
     const followed = followLines(
@@ -47,7 +47,7 @@ describe("a command that is followed", () => {
     assert.deepEqual(lines, ["one", "two", "three"]);
   });
 
-  it("is ended when it writes a line without an end", async () => {
+  it("is killed when it writes a line without an end", async () => {
     const clock = new FakeClock();
     const followed = followLines("exec tr '\\0' x </dev/zero", clock, new AbortController().signal, () => {
       assert.fail("there is no line");

@@ -49,7 +49,7 @@ describe("the extension local_shell", () => {
     return messages("shell_exited")[0];
   };
 
-  it("is not even offered unless the configuration turns it on", async () => {
+  it("is not offered unless the configuration enables it", async () => {
     from = board.hub.device(IDENTIFIER).received.length;
     agent = await board.start();
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
@@ -59,7 +59,7 @@ describe("the extension local_shell", () => {
     assert.deepEqual([...messages("attached"), ...messages("request_status")], []);
   });
 
-  it("is a shell on a terminal, whichever way its size is spelt", async () => {
+  it("is a shell on a terminal, and accepts both spellings of its size", async () => {
     await start();
     for (const [size, shownSize] of [
       [{ rows: 40, cols: 120 }, "40 120"],
@@ -71,7 +71,7 @@ describe("the extension local_shell", () => {
     }
   });
 
-  it("tells with which code the shell has ended, and starts another when it is requested", async () => {
+  it("reports the shell's exit code, and starts another on request", async () => {
     await start();
     type("exit 3\r");
     assert.deepEqual(await exited(), { exit_code: 3 });
@@ -85,7 +85,7 @@ describe("the extension local_shell", () => {
     await shows(/again-42/);
   });
 
-  it("interrupts, or ends the shell and all that it runs", async () => {
+  it("is interrupted by SIGINT, and ended with everything in it by default", async () => {
     await start();
     const nap = `sleep 12${process.pid}`;
     type(`sh -c 'echo na$((1))p; exec ${nap}'; echo interrup$((1))ted\r`);
@@ -100,7 +100,7 @@ describe("the extension local_shell", () => {
     await untilGone(nap);
   });
 
-  it("ends with its attachment", async () => {
+  it("ends when it is detached", async () => {
     await start();
     const nap = `sleep 13${process.pid}`;
     type(`${nap}\r`);

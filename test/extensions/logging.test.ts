@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { ExtensionContext } from "../../src/extensions/extension.ts";
-import { createLogging, type Logging } from "../../src/extensions/logging.ts";
+import { Logging } from "../../src/extensions/logging.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
@@ -10,13 +10,13 @@ interface Sent {
   readonly message: string;
 }
 
-describe("what the logging extension sends", () => {
+describe("the logging extension", () => {
   const setUp = (command = "") => {
     const clock = new FakeClock();
-    const logging = createLogging({ command, clock });
+    const logging = new Logging({ command }, clock);
     const sent: Sent[] = [];
     const line = { open: true };
-    const attach = async () => {
+    const attach = () => {
       const ending = new AbortController();
       const context: ExtensionContext = {
         clock,
@@ -29,7 +29,7 @@ describe("what the logging extension sends", () => {
           return line.open;
         },
       };
-      const running = await logging.extension.start(context);
+      const running = logging.start(context);
       return async () => {
         ending.abort();
         await running.stop?.();
@@ -43,9 +43,9 @@ describe("what the logging extension sends", () => {
     }
   };
 
-  it("no more than the hub takes: ten at once, then five a second", async () => {
+  it("sends at the hub's pace: ten lines at once, then five a second", async () => {
     const { clock, logging, sent, attach } = setUp();
-    await attach();
+    attach();
     add(logging, 100);
     await clock.advance(0);
     assert.equal(sent.length, 10);
@@ -53,15 +53,15 @@ describe("what the logging extension sends", () => {
     assert.equal(sent.length, 20);
     await clock.advance(16_000);
     assert.equal(sent.length, 100);
-    assert.equal(clock.pending, 0, "and then there is nothing to do");
+    assert.equal(clock.pending, 0, "no timer runs while nothing waits");
     add(logging, 1);
     await clock.advance(200);
     assert.equal(sent.length, 101);
   });
 
-  it("a flood costs bounded memory; what is dropped is counted, and the hub is told", async () => {
+  it("keeps 200 lines of a flood, and sends the number of those it dropped", async () => {
     const { clock, logging, sent, attach } = setUp();
-    await attach();
+    attach();
     add(logging, 10_000);
     await clock.advance(60_000);
     assert.deepEqual(sent[0], {
@@ -73,16 +73,16 @@ describe("what the logging extension sends", () => {
     assert.equal(sent.length, 201);
   });
 
-  it("keeps the newest lines while there is no hub, and those that a slow line does not take", async () => {
+  it("keeps lines while it is detached, and while the line is full", async () => {
     const { clock, logging, sent, line, attach } = setUp();
-    const detach = await attach();
+    const detach = attach();
     await clock.advance(0);
     await detach();
     add(logging, 5);
     await clock.advance(1000);
     assert.equal(sent.length, 0);
     line.open = false;
-    await attach();
+    attach();
     await clock.advance(1000);
     line.open = true;
     await clock.advance(1000);
@@ -92,18 +92,18 @@ describe("what the logging extension sends", () => {
     );
   });
 
-  it("none of its own, for each would make the next", async () => {
+  it("never sends lines about sending, since each would cause the next", async () => {
     const { clock, logging, sent, attach } = setUp();
-    await attach();
+    attach();
     logging.add({ level: "warn", scope: "logging", message: "the line is slow", fields: {} });
     logging.add({ level: "warn", scope: "hub", message: "extensions: ignored a reply", fields: {} });
     await clock.advance(1000);
     assert.deepEqual(sent, []);
   });
 
-  it("with Elixir's words for the levels", async () => {
+  it("sends Elixir's names of the levels", async () => {
     const { clock, logging, sent, attach } = setUp();
-    await attach();
+    attach();
     for (const level of ["error", "warn", "info", "debug"] as const) {
       logging.add({ level, scope: "hub", message: level, fields: {} });
     }

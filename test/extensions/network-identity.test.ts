@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { RunningExtension } from "../../src/extensions/extension.ts";
-import { createNetworkIdentity } from "../../src/extensions/network-identity.ts";
+import { NetworkIdentity } from "../../src/extensions/network-identity.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { eventually } from "../eventually.ts";
@@ -12,13 +12,13 @@ import { FakeClock } from "../platform/fake-clock.ts";
 
 const FIVE_MINUTES = 300_000;
 
-describe("what network_identity tells by itself", () => {
+describe("the extension network_identity", () => {
   let dir: string;
   let file: string;
   let clock: FakeClock;
   let lines: string[];
-  let told: unknown[];
-  /** The line takes what is sent. */
+  let sent: unknown[];
+  /** Whether the line accepts messages. */
   let open: boolean;
   let running: RunningExtension;
   const detached = new AbortController();
@@ -27,15 +27,14 @@ describe("what network_identity tells by itself", () => {
     file = join(dir, "address");
     clock = new FakeClock();
     lines = [];
-    told = [];
+    sent = [];
     open = true;
     await writeFile(file, "100.64.0.7\n");
-    running = await createNetworkIdentity({
-      services: { tailscale: `command:cat ${file}`, "wireguard/wg0": "literal" },
-      clock: systemClock, // of the commands, which are real processes
-    }).start({
+    const services = { tailscale: `command:cat ${file}`, "wireguard/wg0": "literal" };
+    // The commands are real processes, so their limits run on the real clock.
+    running = new NetworkIdentity({ services }, systemClock).start({
       push(event, payload) {
-        if (open) told.push([event, payload]);
+        if (open) sent.push([event, payload]);
         return open;
       },
       clock,
@@ -46,9 +45,9 @@ describe("what network_identity tells by itself", () => {
   });
   afterEach(async () => rm(dir, { recursive: true }));
 
-  const look = async (): Promise<void> => {
+  const poll = async (): Promise<void> => {
     await clock.advance(FIVE_MINUTES);
-    await eventually(() => clock.pending === 1, "it has looked and waits for the next time");
+    await eventually(() => clock.pending === 1, "the end of the poll");
   };
   const report = (address: string): unknown => [
     "report",
@@ -60,43 +59,43 @@ describe("what network_identity tells by itself", () => {
     },
   ];
 
-  it("is told once, each five minutes looked at, and told again when it has changed", async () => {
+  it("polls every five minutes, and reports only when a name has changed", async () => {
     await clock.advance(FIVE_MINUTES - 1);
-    assert.deepEqual(told, []);
+    assert.deepEqual(sent, []);
     await clock.advance(1);
-    await eventually(() => clock.pending === 1, "it has looked");
-    await look();
-    assert.deepEqual(told, [report("100.64.0.7")]);
+    await eventually(() => clock.pending === 1, "the end of the poll");
+    await poll();
+    assert.deepEqual(sent, [report("100.64.0.7")]);
     await writeFile(file, "100.64.0.8\n");
-    await look();
-    await look();
-    assert.deepEqual(told, [report("100.64.0.7"), report("100.64.0.8")]);
+    await poll();
+    await poll();
+    assert.deepEqual(sent, [report("100.64.0.7"), report("100.64.0.8")]);
   });
 
-  it("is told to a hub that asks, changed or not, and counts as told", async () => {
+  it("reports each time the hub asks, and counts that as reported", async () => {
     await running.onMessage("request", {});
     await running.onMessage("request", {});
-    await look();
-    assert.deepEqual(told, [report("100.64.0.7"), report("100.64.0.7")]);
+    await poll();
+    assert.deepEqual(sent, [report("100.64.0.7"), report("100.64.0.7")]);
   });
 
-  it("is told the next time when the line did not take it", async () => {
+  it("reports at the next poll when the line was full", async () => {
     open = false;
-    await look();
+    await poll();
     open = true;
-    await look();
-    assert.deepEqual(told, [report("100.64.0.7")]);
+    await poll();
+    assert.deepEqual(sent, [report("100.64.0.7")]);
   });
 
-  it("goes on when a command fails, and without what it would have said", async () => {
+  it("reports the other names when a command fails", async () => {
     await rm(file);
-    await look();
-    assert.deepEqual(told, [
+    await poll();
+    assert.deepEqual(sent, [
       ["report", { identities: [{ service: "wireguard", identifier: "literal", instance: "wg0" }] }],
     ]);
     assert.match(lines.join("\n"), /warn network_identity\.services\.tailscale: .*address/);
     await writeFile(file, "100.64.0.7\n");
-    await look();
-    assert.deepEqual(told.at(-1), report("100.64.0.7"));
+    await poll();
+    assert.deepEqual(sent.at(-1), report("100.64.0.7"));
   });
 });

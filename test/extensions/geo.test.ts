@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { Geo } from "../../src/extensions/geo.ts";
+import { systemClock } from "../../src/platform/clock.ts";
+import { silentLog } from "../../src/platform/log.ts";
+
+describe("the answer of a geo service", () => {
+  let server: Server;
+  let answer: (write: (text: string) => boolean, end: () => void) => void;
+  let sentBytes: number;
+  beforeEach(async () => {
+    sentBytes = 0;
+    server = createServer((_request, response) => {
+      const write = (text: string): boolean => {
+        sentBytes += text.length;
+        return response.write(text);
+      };
+      const next = (): void => answer(write, () => response.end());
+      response.on("drain", next);
+      response.on("error", () => undefined); // the agent closes the connection
+      next();
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+  });
+  afterEach(async () => {
+    server.closeAllConnections();
+    await once(server.close(), "close");
+  });
+
+  /** What the extension sends to a hub that asks for the location. */
+  const reported = async (): Promise<unknown> => {
+    const sent: unknown[] = [];
+    const { port } = server.address() as AddressInfo;
+    const running = new Geo(`http://127.0.0.1:${port}/`, systemClock).start({
+      push: (event, payload) => sent.push([event, payload]) > 0,
+      clock: systemClock,
+      log: silentLog,
+      signal: new AbortController().signal,
+      fail: (error) => assert.fail(String(error)),
+    });
+    await running.onMessage("location:request", {});
+    return sent;
+  };
+
+  it("is reported as the location", async () => {
+    answer = (write, end) => {
+      write('{"lat": 52.5, "lon": 13.4}');
+      end();
+    };
+    assert.deepEqual(await reported(), [
+      ["location:update", { source: "geoip", latitude: 52.5, longitude: 13.4 }],
+    ]);
+  });
+
+  it("is read up to 64 KiB when it has no end", async () => {
+    answer = (write) => {
+      while (write(" ".repeat(16 * 1024)));
+    };
+    assert.deepEqual(await reported(), [
+      [
+        "location:update",
+        { error_code: "unavailable", error_description: "geo.source answers with too much" },
+      ],
+    ]);
+    assert.ok(sentBytes < 64 * 1024 * 1024, `the service could send ${sentBytes} bytes`);
+  });
+});
