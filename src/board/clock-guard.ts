@@ -8,7 +8,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Clock } from "../platform/clock.ts";
+import { type Clock, LATEST_DATE_MS } from "../platform/clock.ts";
 import { messageOf, systemCode } from "../platform/failure.ts";
 import { writeFileAtomic } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
@@ -32,8 +32,6 @@ const DOUBT_POLL_MS = 5000;
 /** By how much a clock that nobody set may drift or be rounded. */
 const TOLERANCE_MS = 60_000;
 const SET_TIMEOUT_MS = 5000;
-/** A clock that is right does not give a year of five digits. */
-const LATEST_MS = Date.UTC(10_000, 0);
 
 /** Keeps the agent's clock from running behind what is known to have passed. */
 export class ClockGuard {
@@ -173,7 +171,7 @@ async function readPersisted(path: string, log: Log): Promise<number> {
     return 0;
   }
   const ms = Date.parse(text.trim());
-  if (ms > 0 && ms < LATEST_MS) return ms;
+  if (ms > 0 && ms < LATEST_DATE_MS) return ms;
   log.warn("the last known time is damaged", { path });
   return 0;
 }

@@ -57,10 +57,10 @@ const Response = v.object({
 });
 export type Response = v.InferOutput<typeof Response>;
 
-/** What an application sends once it is welcome: requests, and answers to the agent's questions. */
+/** The lines of an application after its welcome: requests, and answers to the agent's questions. */
 export const FromApplication = v.variant("type", [Request, Response]);
 
-/** What the agent asks the controller; its ids have nothing to do with those of requests to the agent. */
+/** A question of the agent to the controller. Its ids are independent of those of requests to the agent. */
 export interface Question {
   readonly type: "request";
   readonly id: string;
@@ -70,7 +70,7 @@ export interface Question {
 
 export const SubscribeParams = v.object({ events: Subscriptions });
 
-/** What the agent sends, but for questions to the controller. */
+/** The lines of the agent, except its questions to the controller. */
 export const FromAgent = v.variant("type", [
   v.object({
     type: v.literal("welcome"),
@@ -145,7 +145,7 @@ const FirmwareSummary = v.object({
 });
 export type FirmwareSummary = v.InferOutput<typeof FirmwareSummary>;
 
-/** The five that the protocol names; what a firmware does not say of itself is empty. */
+/** The five fields of the protocol; those that the firmware's metadata lacks are empty. */
 export function summaryOf(firmware: {
   readonly [key in keyof FirmwareSummary]?: string | undefined;
 }): FirmwareSummary {
@@ -175,7 +175,7 @@ export const AgentStatus = v.object({
   next_attempt_s: v.nullable(v.number()),
   identity: v.object({
     source: v.string(),
-    /** What may keep the board from its hub, such as a certificate that expires soon. */
+    /** Reasons why the board may lose its hub soon, such as a certificate that expires. */
     warnings: v.array(v.string()),
     certificate: v.nullable(
       v.object({ subject: v.string(), not_before: v.string(), not_after: v.string(), sha256: v.string() }),
@@ -197,7 +197,7 @@ export const AgentStatus = v.object({
   watchdogs: v.array(v.string()),
   /** Why they are not fed, so that they reset the board. */
   watchdogs_starving: v.nullable(v.string()),
-  /** The agent's reboot that led to this boot; null when it was something else. */
+  /** The agent's reboot that led to this boot; null when it had another cause. */
   last_reboot: v.nullable(v.object({ reason: v.string(), method: v.nullable(v.string()), at: v.string() })),
   uptime_s: v.number(),
   rss_mib: v.number(),

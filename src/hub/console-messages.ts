@@ -1,15 +1,18 @@
-/** What the topic `console` carries (protocol 5); parsed here, trusted inside. */
+/**
+ * The messages of topic `console` (protocol 5), parsed once here and trusted inside. A message that can't be
+ * parsed is reported as such and never thrown: one bad key press must not end the console.
+ */
 import * as v from "valibot";
 import { CONSOLE_VERSION, DEVICE_API_VERSION } from "./device-messages.ts";
 
-/** A terminal is neither smaller nor larger than this, whatever the hub says. */
+/** A terminal is neither smaller nor larger than this, even if the hub asks for it. */
 const Cells = v.pipe(
   v.number(),
   v.integer(),
   v.transform((count) => Math.min(Math.max(count, 1), 1000)),
 );
 
-/** Both spellings that are on the wire: the console's page has the first, the local shell's the second. */
+/** Both spellings are on the wire: the console's page sends the first, the local shell's the second. */
 export const WindowSize = v.pipe(
   v.union([v.object({ height: Cells, width: Cells }), v.object({ rows: Cells, cols: Cells })]),
   v.transform((size) =>
@@ -29,7 +32,7 @@ const FilePiece = v.object({
   ),
 });
 
-/** A message of the hub, understood. */
+/** A parsed message of the hub. */
 export type ConsoleMessage =
   | { readonly type: "keys"; readonly keys: string }
   | { readonly type: "window-size"; readonly size: v.InferOutput<typeof WindowSize> }

@@ -1,10 +1,13 @@
-/** What the topic `device` carries, as the server speaks it today; parsed here, trusted inside. */
+/**
+ * The messages of topic `device`, as NervesHub speaks it today: parsed once here and trusted inside. What the
+ * board sends is typed as closely, because the server's channel crashes on a status word it does not know.
+ */
 import * as v from "valibot";
 
 /** Values of a firmware that the hub may leave out or send as null. */
 const Text = v.nullish(v.string(), null);
 
-/** The firmware an update leads to; for a delta, the target's. */
+/** The firmware that an update installs; of a delta, the firmware it results in. */
 const FirmwareMeta = v.object({
   uuid: v.pipe(v.string(), v.nonEmpty()),
   version: Text,
@@ -54,18 +57,18 @@ const ScriptRun = v.object({
   /** ms */
   timeout: v.nullish(v.pipe(v.number(), v.minValue(1))),
 });
-/** Enough of an update to answer one that is otherwise nonsense. */
+/** The part of an update that is needed to answer one that is otherwise malformed. */
 const UpdateIdentity = v.object({ firmware_meta: v.object({ uuid: v.string() }) });
 
 /** A support script. The server forgets its ref after 15 s, but for "connecting_code". */
 export interface Script {
   readonly ref: string;
   readonly text: string;
-  /** What it may take at most, when the hub says so. */
+  /** The longest it may run, ms, when the hub says so. */
   readonly timeoutMs: number | undefined;
 }
 
-/** What became of a support script. The hub shows `output`, then `return`, and no `reason`. */
+/** The result of a support script. The hub shows `output`, then `return`, and no `reason`. */
 export interface ScriptResult {
   readonly ref: string;
   readonly result: "completed" | "error";
@@ -74,7 +77,7 @@ export interface ScriptResult {
   readonly reason?: string;
 }
 
-/** A message of the hub, understood. */
+/** A parsed message of the hub. */
 export type HubMessage =
   | { readonly type: "update"; readonly update: Update }
   /** An `update` that says there is none. */
@@ -91,7 +94,7 @@ export type HubMessage =
   | { readonly type: "malformed"; readonly problem: string }
   | { readonly type: "unknown" };
 
-/** No more is told, and a list of a hundred thousand wrong things would fill the memory with issues. */
+/** One issue is enough for the log, and a list of a hundred thousand wrong items would fill the memory with issues. */
 const FIRST_ISSUE = { abortEarly: true };
 
 /** Reads a message of topic `device`; never throws. */
@@ -121,7 +124,7 @@ export function parseHubMessage(event: string, payload: unknown): HubMessage {
   }
 }
 
-/** Servers of old answered the join with an update; today's answer `{}`. */
+/** Old servers answer the join with an update; today's answer `{}`. */
 export function parseJoinReply(response: unknown): HubMessage | undefined {
   return v.is(UpdateAvailable, response) && response.update_available ? parseUpdate(response) : undefined;
 }
@@ -177,7 +180,7 @@ export type UpdateStatus =
 
 export type ProgressStage = "downloading" | "updating";
 
-/** What the board sends on topic `device`. */
+/** The messages of the board on topic `device`. */
 export type DeviceMessage =
   | { readonly event: "status_update"; readonly payload: UpdateStatus }
   /** `value` in whole percent; without a stage, 100 means completed. */
@@ -190,11 +193,11 @@ export type DeviceMessage =
   | { readonly event: "report_network_interface"; readonly payload: { readonly interface: string } }
   | { readonly event: "scripts/run"; readonly payload: ScriptResult };
 
-/** The API level this agent keeps; the server gates scripts and extensions on it. */
+/** The API level of this agent; the server offers scripts and extensions by it. */
 export const DEVICE_API_VERSION = "2.3.0";
 export const CONSOLE_VERSION = "2.0.0";
 
-/** What the hub is told at each join, besides the firmware's own values. */
+/** The state of the board that each join reports to the hub. */
 export interface JoinState {
   /** `nerves_fw_uuid` and the other values of the running slot. */
   readonly firmware: Readonly<Record<string, string>>;

@@ -1,3 +1,7 @@
+/**
+ * Frames as MessagePack (vsn 3.0.0). The library is loaded only on boards that use it. It makes room for as many
+ * items as a message announces, so a message is counted first: forty bytes could take all the memory.
+ */
 import { invalidFrame, toFrame, type Serializer } from "./serializer.ts";
 
 /** vsn 3.0.0: the same five elements as MessagePack, in binary frames. Loads its library. */
@@ -32,14 +36,14 @@ export async function loadMsgpackSerializer(): Promise<Serializer> {
         if (announcedItems(data) > data.length) throw new RangeError("more items than bytes");
         parsed = decode(data, { extensionCodec });
       } catch {
-        throw invalidFrame(`${data.length} bytes that are not MessagePack`); // in no words that quote the data
+        throw invalidFrame(`${data.length} bytes that are not MessagePack`); // the library's own words may quote the data
       }
       return toFrame(parsed);
     },
   };
 }
 
-/** Bytes that follow a type from 0xc0 to 0xdf: those of a fixed size… */
+/** The number of bytes that follow a type, for types of a fixed size. */
 const FIXED_BYTES: Readonly<Record<number, number>> = {
   0xca: 4,
   0xcb: 8,
@@ -57,7 +61,7 @@ const FIXED_BYTES: Readonly<Record<number, number>> = {
   0xd7: 9,
   0xd8: 17,
 };
-/** …those with a length of so many bytes, and what comes besides… */
+/** Types whose length is written in `lengthBytes` bytes; `more` bytes follow besides. */
 const LENGTH_BYTES: Readonly<Record<number, readonly [lengthBytes: number, more: number]>> = {
   0xc4: [1, 0],
   0xc5: [2, 0],
@@ -69,7 +73,7 @@ const LENGTH_BYTES: Readonly<Record<number, readonly [lengthBytes: number, more:
   0xda: [2, 0],
   0xdb: [4, 0],
 };
-/** …and those with a count of so many bytes, of so many items each. */
+/** Types whose count is written in `countBytes` bytes; each counted entry is `items` items. */
 const COUNT_BYTES: Readonly<Record<number, readonly [countBytes: number, items: number]>> = {
   0xdc: [2, 1],
   0xdd: [4, 1],
@@ -78,8 +82,7 @@ const COUNT_BYTES: Readonly<Record<number, readonly [countBytes: number, items: 
 };
 
 /**
- * How many items the arrays and maps of a message say they have. The library makes room for as many before
- * it looks whether they are there: a small message could have it take all the memory.
+ * The number of items that the arrays and maps of a message announce, nested ones included.
  * @throws RangeError when the message is cut short
  */
 function announcedItems(data: Uint8Array): number {

@@ -1,7 +1,10 @@
-/** The words of NervesHub's first protocol, as its page phoenix-channel.md has them. */
+/**
+ * The words of NervesHub's first protocol, as its page phoenix-channel.md lists them. Servers of that age crash a
+ * device's channel on an event they do not know, so a message without a word here is not sent at all.
+ */
 import type { DeviceMessage, UpdateStatus } from "./device-messages.ts";
 
-/** How an update stands, in the page's words. */
+/** The state of an update, in the page's words. */
 export type SeedStatus = "idle" | "fwup_error" | "update_failed" | "update_rescheduled" | "unknown";
 
 /** What the page lets a device send. */

@@ -1,3 +1,7 @@
+/**
+ * Frames of a Phoenix channel, and frames as JSON. What can't be decoded fails with `frame_invalid`, in words
+ * that never quote the data: a frame may hold a signed URL.
+ */
 import { Failure } from "../platform/failure.ts";
 import { decodeUtf8 } from "../platform/text.ts";
 

@@ -151,7 +151,7 @@ describe("the control socket", () => {
       });
     }
 
-    it("with unknown_method for others, also for names that objects have by birth", async () => {
+    it("with unknown_method for others, also for names that every object has", async () => {
       await listen();
       const one = await welcomed();
       for (const method of ["dance", "toString", "constructor", "__proto__"]) {
@@ -319,7 +319,7 @@ describe("the control socket", () => {
       await welcomed();
     });
 
-    it("leaves alone what is no socket", async () => {
+    it("never replaces a file of another kind", async () => {
       path = join(dir, "file");
       await writeFile(path, "precious");
       await assert.rejects(listen(), {

@@ -63,7 +63,7 @@ describe("a topic", () => {
   };
   const joined = async (): Promise<unknown> => bench.until(() => channel.joined);
 
-  it("is joined, and hears the answer", async () => {
+  it("is joined, and its owner gets the answer", async () => {
     await setUp({ joins: false });
     await asked(1);
     assert.deepEqual(peer.frames, [["1", "1", "device", "phx_join", { join: 0 }]]);
@@ -76,7 +76,7 @@ describe("a topic", () => {
     assert.equal(channel.joined, true);
   });
 
-  it("that is refused is joined again, later and later, until it is not", async () => {
+  it("is joined again with growing delays while the hub refuses the join", async () => {
     await setUp({ joins: false });
     const delays: number[] = [];
     for (let tries = 1; tries <= 8; tries += 1) {
@@ -100,7 +100,7 @@ describe("a topic", () => {
     assert.deepEqual(events, [["joined", {}]]);
   });
 
-  it("waits longer by up to half, so that a fleet does not come back as one", async () => {
+  it("lengthens each delay by a random part, up to half, so that a fleet does not come back at once", async () => {
     const random = [0.5, 0, 0.999];
     await setUp({ joins: false, random: () => random.shift() ?? 0 });
     await asked(1);
@@ -116,7 +116,7 @@ describe("a topic", () => {
     assert.equal(announced(), 2);
   });
 
-  it("that nobody answers for is joined again after 10 s", async () => {
+  it("is joined again when the join is not answered within 10 s", async () => {
     await setUp({ joins: false });
     await asked(1);
     await bench.advance(9999);
@@ -135,7 +135,7 @@ describe("a topic", () => {
   });
 
   for (const event of ["phx_error", "phx_err", "phx_close"]) {
-    it(`is joined anew, with a new join_ref, after ${event}`, async () => {
+    it(`is joined again, with a new join_ref, after ${event}`, async () => {
       await setUp();
       await joined();
       peer.send("1", "1", "device", event, CRASH);
@@ -153,7 +153,7 @@ describe("a topic", () => {
     });
   }
 
-  it("that crashes again and again is joined later and later; after a good minute soon again", async () => {
+  it("is joined with growing delays after each crash, and with the shortest after a join of a minute", async () => {
     await setUp();
     const crash = async (): Promise<number> => {
       await joined();
@@ -173,7 +173,7 @@ describe("a topic", () => {
     assert.equal(await crash(), 2);
   });
 
-  it("that held for a minute before the line went is joined soon again", async () => {
+  it("starts with the shortest delay when its last join held for a minute before the line broke", async () => {
     await setUp();
     const crash = async (): Promise<number> => {
       await joined();
@@ -191,7 +191,7 @@ describe("a topic", () => {
     assert.equal(await crash(), 1);
   });
 
-  it("does not heed what belongs to an earlier join", async () => {
+  it("ignores messages of an earlier join", async () => {
     await setUp();
     await joined();
     peer.send("1", "1", "device", "phx_error", CRASH);
@@ -207,7 +207,7 @@ describe("a topic", () => {
     assert.deepEqual(events, []);
   });
 
-  it("hears broadcasts, which carry no refs, and its join's own messages; not those of other topics", async () => {
+  it("receives broadcasts, which carry no refs, and messages of its own join, but none of other topics", async () => {
     await setUp();
     await joined();
     peer.send(null, null, "device", "update", { n: 1 });
@@ -222,7 +222,7 @@ describe("a topic", () => {
     ]);
   });
 
-  it("is joined anew when the hub does not know it any more", async () => {
+  it("is joined again when the hub no longer knows the join", async () => {
     await setUp();
     await joined();
     channel.push("status_update", { status: "received" });
@@ -237,7 +237,7 @@ describe("a topic", () => {
     assert.equal(joinRefs().length, 2);
   });
 
-  it("stays joined whatever else is replied to a push", async () => {
+  it("stays joined when a push gets any other reply", async () => {
     await setUp();
     await joined();
     for (const payload of [
@@ -254,7 +254,7 @@ describe("a topic", () => {
     assert.deepEqual(events, [["joined", {}]]);
   });
 
-  it("takes no push before the answer to the join, nor without a connection", async () => {
+  it("refuses pushes before the join is answered, and without a connection", async () => {
     await setUp({ joins: false });
     await asked(1);
     assert.equal(channel.push("status_update", {}), false);
@@ -269,7 +269,7 @@ describe("a topic", () => {
     assert.deepEqual(events, [["joined", {}], ["lost"]]);
   });
 
-  it("knows what the hub has read", async () => {
+  it("confirms that the hub has read the pushes", async () => {
     await setUp();
     await joined();
     channel.push("status_update", {});
@@ -277,7 +277,7 @@ describe("a topic", () => {
     assert.equal(peer.frames.length, 2);
   });
 
-  it("knows that the hub drops what was pushed on a join it had lost", async () => {
+  it("does not confirm pushes on a join that the hub had lost", async () => {
     await setUp();
     await joined();
     peer.send("1", "1", "device", "phx_error", CRASH); // crosses the push on its way
@@ -309,7 +309,7 @@ describe("a topic", () => {
     assert.equal(joinRefs().length, 1);
   });
 
-  it("that is being joined, or waits to be, is left without a timer", async () => {
+  it("leaves no timer when it is left while it joins or waits to join", async () => {
     await setUp({ joins: false });
     await asked(1);
     assert.equal(bench.clock.pending, 2, "heartbeat and join");
@@ -328,7 +328,7 @@ describe("a topic", () => {
     assert.equal(bench.clock.pending, pending - 1);
   });
 
-  it("and its link survive what its owner throws", async () => {
+  it("stays joined when its owner's handlers throw", async () => {
     let payloads = 0;
     await setUp({
       handlers: {

@@ -30,7 +30,7 @@ describe("the link to the hub", () => {
     bench.serve({ onUpgrade: (_request, socket) => refuse(socket, status) });
 
   describe("comes back", () => {
-    it("for ever, later and later, each time with a request made anew", async () => {
+    it("for ever, with growing delays, each time with a new request", async () => {
       const server = await refusing(500);
       const link = bench.link(server.url);
       link.start();
@@ -44,7 +44,7 @@ describe("the link to the hub", () => {
       assert.equal(link.status.lastError, "refused with 500");
     });
 
-    it("with delays that are spread from the first on", async () => {
+    it("with random delays from the first one on", async () => {
       const server = await refusing(500);
       const randoms = [0.2, 0.9, 0.5, 0];
       const link = bench.link(server.url, { random: () => randoms.shift() ?? 0 });
@@ -82,7 +82,7 @@ describe("the link to the hub", () => {
       assert.equal(bench.waitMs(link), 1000);
     });
 
-    it("later and later from a server that accepts and then closes", async () => {
+    it("with growing delays when the server accepts and then closes", async () => {
       const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.close(1012) });
       const link = bench.link(server.url);
       link.start();
@@ -91,7 +91,7 @@ describe("the link to the hub", () => {
       assert.match(link.statuses.findLast(({ lastError }) => lastError)?.lastError ?? "", /\(1012\)/);
     });
 
-    it("soon again only after a connection that held for a minute", async () => {
+    it("with the shortest delay only after a connection that held for a minute", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url, { heartbeatMs: HOUR_MS });
       link.start();
@@ -110,7 +110,7 @@ describe("the link to the hub", () => {
       assert.equal(await cutAfter(4, 0), 2000);
     });
 
-    it("later and later also when making each connection takes a minute", async () => {
+    it("with growing delays also when each attempt takes a minute", async () => {
       const held: (() => void)[] = [];
       const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.close(1012) });
       const request: HandshakeRequest = {
@@ -138,7 +138,7 @@ describe("the link to the hub", () => {
       (await bench.until(() => held.shift()))();
     });
 
-    it("whether or not those who hear of it can bear it", async () => {
+    it("also when a listener to its status throws", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url);
       link.on("status", () => {
@@ -229,7 +229,7 @@ describe("the link to the hub", () => {
       }
     });
 
-    it("is told from a slow line: the seconds count from when it is connected", async () => {
+    it("is not seen in a slow line: the seconds count from the moment it is connected", async () => {
       let go = (): void => undefined;
       const server = await bench.serve();
       const link = bench.link(server.url, {

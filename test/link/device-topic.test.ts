@@ -27,7 +27,7 @@ describe("the board's side of topic device", () => {
   let messages: HubMessage[];
   let state: JoinState;
   let joins: number;
-  /** Words of the statuses that were sent, as the owner is told of them. */
+  /** Words of the statuses of which `statusSent` was emitted. */
   let sent: string[];
   beforeEach(() => {
     bench = createBench();
@@ -82,7 +82,7 @@ describe("the board's side of topic device", () => {
     return bench.until(() => server.peers[length]);
   };
 
-  it("joins with how the board stands at that moment", async () => {
+  it("joins with the state of the board at that moment", async () => {
     await setUp();
     const first = await joined();
     assert.equal(joinsOf(first)[0]?.currently_downloading_uuid, null);
@@ -102,7 +102,7 @@ describe("the board's side of topic device", () => {
     });
   });
 
-  it("tells a status once when the hub has surely read it", async () => {
+  it("sends a status once when the hub has surely read it", async () => {
     await setUp();
     const first = await joined();
     device.reportStatus("uuid-2", { status: "received" });
@@ -115,7 +115,7 @@ describe("the board's side of topic device", () => {
     assert.equal(joinsOf(second)[0]?.currently_downloading_uuid, null);
   });
 
-  it("joins once more on the same connection when asked to, and tells nothing again that the hub has read", async () => {
+  it("joins once more on the same connection when asked to, and sends nothing again that the hub has read", async () => {
     await setUp();
     const peer = await joined();
     device.reportStatus("uuid-2", { status: "rescheduled", delay_for: 1000, reason: "later" });
@@ -129,7 +129,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(sent, ["rescheduled"]);
   });
 
-  it("asks 22: tells a status again at each join until the hub has surely read it, and joins as its update", async () => {
+  it("asks 22: sends a status again at each join until the hub has surely read it, and names its update", async () => {
     await setUp({
       beats: false,
       onPeer(peer) {
@@ -156,7 +156,7 @@ describe("the board's side of topic device", () => {
     assert.equal(joinsOf(fourth)[0]?.currently_downloading_uuid, null);
   });
 
-  it("keeps what it has to tell while there is no hub, and tells it at the next join", async () => {
+  it("keeps statuses while there is no hub, and sends them at the next join", async () => {
     await setUp({ joins: false });
     device.reportStatus("uuid-2", { status: "completed" });
     const [peer] = server.peers;
@@ -168,7 +168,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(statuses(peer), [{ status: "completed" }]);
   });
 
-  it("names the running update in the join rather than an untold one", async () => {
+  it("names the running update in the join rather than one whose status is unread", async () => {
     await setUp({ beats: false });
     const first = await joined();
     device.reportStatus("uuid-2", { status: "failed", reason: "x" });
@@ -216,7 +216,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(second.frames[1]?.[4], { value: 30, stage: "updating" });
   });
 
-  it("hands over the hub's messages, understood; unknown ones are only noted", async () => {
+  it("emits the hub's messages parsed; unknown ones are only logged", async () => {
     await setUp();
     const peer = await joined();
     peer.send(null, null, "device", "reboot", {});
@@ -234,7 +234,7 @@ describe("the board's side of topic device", () => {
     assert(bench.lines.some((line) => line.includes("presence_diff: not known")));
   });
 
-  it("answers a script", async () => {
+  it("sends the result of a script", async () => {
     await setUp();
     const peer = await joined();
     const payload = { ref: "r1", result: "error", output: "not enabled", return: "" } as const;
@@ -243,7 +243,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(peer.frames.at(-1)?.slice(2), ["device", "scripts/run", payload]);
   });
 
-  it("takes an update in the answer to the join, as servers of old sent it", async () => {
+  it("accepts an update in the answer to the join, as old servers send it", async () => {
     await setUp({ joins: false });
     const [peer] = server.peers;
     const [join] = await bench.until(() => peer?.frames.length === 1 && peer.frames);
@@ -274,7 +274,7 @@ describe("the board's side of topic device", () => {
   });
 
   // Until device-topic.ts asks channel.confirm instead of link.confirm.
-  it("tells again what was told on a join that the hub had lost", async () => {
+  it("sends statuses again that were sent on a join that the hub had lost", async () => {
     await setUp();
     const peer = await joined();
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" }); // crosses the status on its way
@@ -286,7 +286,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(statuses(peer), [{ status: "completed" }, { status: "completed" }]);
   });
 
-  it("does not take a heartbeat for a status that was never sent", async () => {
+  it("does not count a status as read that was never sent", async () => {
     await setUp();
     const peer = await joined();
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" });

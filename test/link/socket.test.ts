@@ -57,7 +57,7 @@ describe("an open socket", () => {
     assert.match(peer.texts.at(-1) ?? "", /^\[null,"\d+","phoenix","heartbeat",\{\}\]$/);
   });
 
-  it("that is silent for two heartbeats is torn down, not closed politely", async () => {
+  it("is torn down without a closing handshake after two heartbeats of silence", async () => {
     await setUp({ beats: false });
     await bench.advance(HEARTBEAT_MS);
     assert.equal(link.status.connection, "connected");
@@ -67,7 +67,7 @@ describe("an open socket", () => {
     assert.equal(await bench.until(() => peer.closeCode), 1006, "no closing handshake");
   });
 
-  it("whose other end is gone without a word (half open) is torn down too", async () => {
+  it("is torn down when the other end has gone without closing (half open)", async () => {
     await setUp({}, { heartbeatMs: HEARTBEAT_MS });
     peer.webSocket.pause(); // reads nothing and answers nothing any more, as a machine that lost its power
     await bench.advance(HEARTBEAT_MS);
@@ -76,7 +76,7 @@ describe("an open socket", () => {
     peer.webSocket.resume();
   });
 
-  it("lives as long as anything is heard", async () => {
+  it("stays open while any frame arrives", async () => {
     await setUp({ beats: false });
     for (let times = 1; times <= 5; times += 1) {
       await bench.advance(HEARTBEAT_MS);
@@ -106,7 +106,7 @@ describe("an open socket", () => {
     assert.equal(await link.confirm(5000), false, "there is none");
   });
 
-  it("ignores frames that nobody can read, and lives", async () => {
+  it("ignores frames that can't be decoded, and stays open", async () => {
     await setUp();
     const garbage = ["", "nonsense", "{}", "[1,2,3]", "[]", '[null,null,{},"x",{}]', Buffer.from([0, 1, 2])];
     for (const data of garbage) peer.webSocket.send(data);
@@ -195,7 +195,7 @@ describe("an open socket", () => {
     );
   });
 
-  it("hears what comes together with the 101", async () => {
+  it("receives frames that arrive together with the 101", async () => {
     const early = JSON.stringify([null, null, "device", "early", {}]);
     const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.send(early) });
     link = bench.link(server.url);
@@ -212,7 +212,7 @@ describe("an open socket", () => {
     assert.deepEqual(heard, ["early"]);
   });
 
-  it("says from which address the board speaks", async () => {
+  it("reports the board's own address on the connection", async () => {
     await setUp();
     assert.equal(link.status.localAddress, "127.0.0.1");
     peer.webSocket.terminate();
@@ -220,7 +220,7 @@ describe("an open socket", () => {
     assert.equal(link.status.localAddress, undefined);
   });
 
-  it("takes no more than 4 MiB for a line that takes nothing", async () => {
+  it("buffers at most 4 MiB for a line that transmits nothing", async () => {
     await setUp();
     const channel = link.channel("console", {
       joinPayload: () => ({}),

@@ -108,7 +108,7 @@ describe("the link to the hub", () => {
       await link.stop(); // a second time changes nothing
     });
 
-    it("does not wait for a hub that does not answer its goodbye", async () => {
+    it("does not wait for a hub that does not answer the close", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url);
       link.start();
@@ -168,7 +168,7 @@ describe("the link to the hub", () => {
       assert.equal(server.requests.length, 1);
     });
 
-    it("in the very moment it is connected", async () => {
+    it("in the moment it is connected", async () => {
       const server = await bench.serve();
       let stopped: Promise<void> | undefined;
       const link = bench.link(server.url);
@@ -236,7 +236,7 @@ describe("the link to the hub", () => {
     assert.equal(getEventListeners(signal, "abort").length, 0);
   });
 
-  it("keeps no listener of a line that flaps", async () => {
+  it("keeps no listeners when the connection fails again and again", async () => {
     const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.terminate() });
     const warnings: unknown[] = [];
     const onWarning = (warning: unknown): void => void warnings.push(warning);
