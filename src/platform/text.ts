@@ -30,7 +30,7 @@ export function isHttpUrl(text: string): boolean {
 
 /** Joins the lines of a text by semicolons. */
 export function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, "; ").trim();
+  return text.trim().replace(/\s*\n\s*/g, "; ");
 }
 
 /** Cuts a byte stream into lines. Empty lines are skipped. */

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { syncPath, writeFileAtomic } from "../../src/platform/files.ts";
+import { readIfThere, syncPath, writeFileAtomic } from "../../src/platform/files.ts";
 
 describe("a file that is replaced as a whole", () => {
   let dir: string;
@@ -12,7 +12,7 @@ describe("a file that is replaced as a whole", () => {
   });
   afterEach(async () => rm(dir, { recursive: true }));
 
-  it("is made with its folder, readable by its owner only unless told otherwise", async () => {
+  it("is made with its folder, readable by its owner only by default", async () => {
     const path = join(dir, "a/b/journal.json");
     await writeFileAtomic(path, "one");
     assert.equal(await readFile(path, "utf8"), "one");
@@ -23,7 +23,7 @@ describe("a file that is replaced as a whole", () => {
     assert.deepEqual(await readdir(join(dir, "a/b")), ["journal.json"], "nothing is left beside it");
   });
 
-  it("is another file than before: who has the old one open still reads that", async () => {
+  it("is a new file: a process that has the old one open still reads that", async () => {
     const path = join(dir, "journal.json");
     await writeFileAtomic(path, "old");
     const { ino } = await stat(path);
@@ -31,7 +31,7 @@ describe("a file that is replaced as a whole", () => {
     assert.notEqual((await stat(path)).ino, ino);
   });
 
-  it("gets over what a power cut left beside it", async () => {
+  it("replaces the half file that a power cut left beside it", async () => {
     const path = join(dir, "journal.json");
     await writeFile(`${path}.new`, "half of a longer conte");
     await writeFileAtomic(path, "whole");
@@ -46,8 +46,41 @@ describe("a file that is replaced as a whole", () => {
     assert.equal(await readFile(path, "utf8"), "old");
   });
 
-  it("and its folder can be flushed; what is not there can't", async () => {
+  it("can be flushed with its folder; a missing file can't", async () => {
     await syncPath(dir);
     await assert.rejects(syncPath(join(dir, "missing")), { code: "ENOENT" });
   });
+});
+
+describe("a file that a board may lack", () => {
+  let dir: string;
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), "hublink-files-"));
+  });
+  afterEach(async () => rm(dir, { recursive: true }));
+
+  it("is read as text where it is there", async () => {
+    const path = join(dir, "loadavg");
+    await writeFile(path, "0.1 Größe\n");
+    assert.equal(await readIfThere(path), "0.1 Größe\n");
+    await writeFile(path, "");
+    assert.equal(await readIfThere(path), "", "an empty file is there");
+  });
+
+  it("is undefined where it is missing, or the system refuses to read it", async () => {
+    await writeFile(join(dir, "file"), "");
+    assert.equal(await readIfThere(join(dir, "missing")), undefined);
+    assert.equal(await readIfThere(join(dir, "file/below")), undefined);
+    assert.equal(await readIfThere(dir), undefined);
+  });
+
+  it(
+    "is undefined where its permissions forbid reading",
+    { skip: process.getuid?.() === 0 && "root reads all" },
+    async () => {
+      const path = join(dir, "secret");
+      await writeFile(path, "secret", { mode: 0 });
+      assert.equal(await readIfThere(path), undefined);
+    },
+  );
 });

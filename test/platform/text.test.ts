@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { decodeUtf8 } from "../../src/platform/text.ts";
+import fc from "fast-check";
+import { decodeUtf8, isHttpUrl, LineSplitter, oneLine } from "../../src/platform/text.ts";
 
 describe("text from outside", () => {
   it("is decoded when it is UTF-8", () => {
@@ -20,5 +21,50 @@ describe("text from outside", () => {
     ]) {
       assert.throws(() => decodeUtf8(Uint8Array.from(bytes)), JSON.stringify(bytes));
     }
+  });
+});
+
+describe("a stream of lines", () => {
+  const split = (chunks: readonly Uint8Array[], maxBytes = 8): { lines: string[]; tooLong: number } => {
+    const result = { lines: [] as string[], tooLong: 0 };
+    const splitter = new LineSplitter(
+      maxBytes,
+      (line) => result.lines.push(line),
+      () => (result.tooLong += 1),
+    );
+    for (const chunk of chunks) splitter.push(chunk);
+    return result;
+  };
+
+  it("is cut at its line breaks, wherever its chunks begin and end", () => {
+    const bytes = Buffer.from("one\n\n  \nzwölf\nrest");
+    fc.assert(
+      fc.property(fc.nat(bytes.length), fc.nat(bytes.length), (first, second) => {
+        const [from, to] = [Math.min(first, second), Math.max(first, second)];
+        const chunks = [bytes.subarray(0, from), bytes.subarray(from, to), bytes.subarray(to)];
+        assert.deepEqual(split(chunks), { lines: ["one", "zwölf"], tooLong: 0 });
+      }),
+    );
+  });
+
+  it("ends with a line that is too long, complete or not", () => {
+    assert.deepEqual(split([Buffer.from("12345678\n123456789\nlater\n")]), {
+      lines: ["12345678"],
+      tooLong: 1,
+    });
+    const endless = Array.from({ length: 100 }, () => Buffer.from("xxxx"));
+    assert.deepEqual(split([...endless, Buffer.from("\nlater\n")]), { lines: [], tooLong: 1 });
+  });
+});
+
+describe("a text", () => {
+  it("of several lines is joined to one", () => {
+    assert.equal(oneLine(" one\n  two  \r\n\nthree\n"), "one; two; three");
+  });
+
+  it("is a URL to download from only with http or https", () => {
+    for (const text of ["http://a", "https://a/b.fw", "HTTPS://A"]) assert.equal(isHttpUrl(text), true, text);
+    for (const text of ["", "a.fw", "ftp://a", "https:a", "/http://a"])
+      assert.equal(isHttpUrl(text), false, text);
   });
 });
