@@ -60,7 +60,8 @@ async function settle(options: RebootOptions): Promise<void> {
   const leftMs = (): number => end - clock.monotonic();
   await bounded("ending what runs", leftMs() / 2, options.endChildren, options);
   const sync = async (): Promise<void> => {
-    const { exitCode, timedOut } = await run(["sync"], { clock, timeoutMs: leftMs() });
+    // A second more than bounded() waits: it has logged the timeout when the child is killed.
+    const { exitCode, timedOut } = await run(["sync"], { clock, timeoutMs: leftMs() + 1000 });
     if (exitCode !== 0 && !timedOut) log.error("syncing the disks failed", { exit: exitCode });
   };
   await bounded("syncing the disks", leftMs(), sync, options);
