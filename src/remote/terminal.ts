@@ -1,7 +1,7 @@
 /**
  * A shell on a terminal of its own, made by one of the terminal backends and a start script. Everything that
- * runs in the shell's session ends with it, background jobs included: whatever a person at the hub started must
- * not stay behind on the board.
+ * runs in the shell's session ends with it, background jobs included, so that nothing that a person at the hub
+ * started stays behind on the board.
  */
 import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";

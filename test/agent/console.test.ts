@@ -102,6 +102,7 @@ describe("the hub's console", () => {
     const answer = await upload(board.v1.path);
     assert.deepEqual((answer as { error: unknown }).error, {
       code: "config",
+      failure: "config",
       message: "the hub's console is not enabled on this board; set console.enabled",
     });
     assert.equal((await readdir(board.dir)).includes("marker"), false);
@@ -263,6 +264,7 @@ describe("the hub's console", () => {
       ((await upload(path)) as { error: unknown }).error;
     assert.deepEqual(await refused("/no/such/file"), {
       code: "no_input",
+      failure: "no_input",
       message: "file /no/such/file does not exist",
     });
     assert.match(JSON.stringify(await refused("/tmp")), /is not a file|is a directory/);

@@ -6,7 +6,7 @@ import { Backoff } from "../../src/platform/backoff.ts";
 const OPTIONS = { minMs: 1000, maxMs: 60_000, jitter: 0.5 };
 
 describe("delays between tries", () => {
-  it("double up to the longest, and start over when told", () => {
+  it("double up to the longest, and start over after a reset", () => {
     const backoff = new Backoff(OPTIONS, () => 0);
     const next = (): number[] => Array.from({ length: 8 }, () => backoff.next());
     const doubling = [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
@@ -27,7 +27,7 @@ describe("delays between tries", () => {
     assert.equal(backoff.next(), 1250);
   });
 
-  it("stay finite and within their bounds, whatever the settings and however many", () => {
+  it("stay finite and within their bounds, for any settings and any number of attempts", () => {
     const settings = fc.record({
       minMs: fc.integer({ min: 1, max: 1e6 }),
       maxMs: fc.integer({ min: 1, max: 1e7 }),

@@ -98,7 +98,7 @@ describe("work unless aborted", () => {
     assert.equal(listeners(), 0);
   });
 
-  it("ends with the signal's reason, before or meanwhile", async () => {
+  it("ends with the signal's reason, aborted before or during the wait", async () => {
     const { controller, signal, listeners } = countedSignal();
     const hung = unlessAborted(new Promise(() => undefined), signal);
     controller.abort(new Error("stopped"));

@@ -41,7 +41,7 @@ describe("running a program", () => {
     assert.equal(stdout, `hello ${process.env["HOME"] ?? ""}\n`);
   });
 
-  it("keeps so much of what it says and no more, and lets it say the rest", async () => {
+  it("keeps the first 64 KiB of each output, and reads and drops the rest", async () => {
     const big = await runCommand("head -c 1000000 /dev/zero; head -c 70000 /dev/zero >&2", LONG);
     assert.equal(big.exitCode, 0);
     assert.equal(big.stdout.length, 65_536);
@@ -129,7 +129,7 @@ describe("running a program", () => {
     assert.match(said, /^Failure true: .*EMFILE/);
   });
 
-  it("is ended by the signal, before or meanwhile", async () => {
+  it("is ended by the signal, aborted before the start or during the run", async () => {
     const controller = new AbortController();
     const running = runCommand(["sleep", "1000"], { ...LONG, signal: controller.signal });
     controller.abort();

@@ -6,11 +6,11 @@ import type { Duplex } from "node:stream";
 export interface HttpProxyOptions {
   /** Base64 as Basic has it; wanted of clients when given. */
   readonly credentials?: string;
-  /** Answers so, whatever is asked; 0 never answers. */
+  /** The status of every answer; with 0 it never answers. */
   readonly status?: number;
 }
 
-/** An HTTP proxy that knows CONNECT and goes to loopback, whatever name it is asked for. */
+/** An HTTP proxy that knows CONNECT and connects to loopback for every name. */
 export interface HttpProxy {
   readonly port: number;
   /** `http://127.0.0.1:PORT` */

@@ -4,7 +4,7 @@ import { TokenBucket } from "../../src/platform/token-bucket.ts";
 import { FakeClock } from "./fake-clock.ts";
 
 describe("the token bucket", () => {
-  it("lets a burst through, then so many a second, and saves up no more than a burst", async () => {
+  it("lets a burst through, then the rate, and saves up one burst at most", async () => {
     const clock = new FakeClock();
     const bucket = new TokenBucket({ perSecond: 5, burst: 10 }, clock);
     const taken = (): number => {
@@ -23,7 +23,7 @@ describe("the token bucket", () => {
     assert.equal(taken(), 10);
   });
 
-  it("tells how long what was taken in any case has to be earned", async () => {
+  it("returns how long it takes to earn the tokens that were overdrawn", async () => {
     const clock = new FakeClock();
     const bucket = new TokenBucket({ perSecond: 5, burst: 10 }, clock);
     assert.equal(bucket.spend(10), 0);

@@ -1,4 +1,4 @@
-/** A world for tests: its own time unless told otherwise, no chance, this machine's files and commands. */
+/** A world for tests: a fake clock, no chance, and this machine's files and commands. */
 import { systemWorld, type World } from "../../src/platform/world.ts";
 import { FakeClock } from "./fake-clock.ts";
 
