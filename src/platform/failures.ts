@@ -38,300 +38,234 @@ interface FailureEntry {
 }
 
 export const FAILURES = {
-  // Kinds without a closer name
-  usage: entry(
-    "usage",
-    "The command line can't be understood.",
-    "Run `hublink --help`; the message names the word at fault.",
-  ),
-  no_input: entry("no-input", "A file that was named can't be used.", "Correct the path or the file."),
-  unavailable: entry(
-    "unavailable",
-    "A program, server or device that is needed is not there.",
-    "The message names it; install, start or connect it.",
-  ),
-  io: entry(
-    "io",
-    "A disk or device refused to be read or written.",
-    "Check the device and its free space; `dmesg` may say more.",
-  ),
-  permission: entry(
-    "permission",
-    "The operating system refused.",
-    "Run hublink as root or as the file's owner; docs/board.md says what another user needs.",
-  ),
-  config: entry(
-    "config",
-    "The configuration can't be used.",
-    "`hublink check` lists all mistakes at once, each with its key.",
-  ),
-  failed: entry("other", "Something failed that has no closer code.", "The message says what; see the log."),
-
-  // The device's key, certificate and name
-  identifier_missing: entry(
-    "config",
-    "Nothing names this board: neither its certificate nor a serial number.",
-    "Set `identity.identifier`.",
-  ),
-  identifier_invalid: entry(
-    "config",
-    "The identifier is empty, too long, or holds characters that can't be sent.",
-    "Correct `identity.identifier`, or the file or command it names.",
-  ),
-  key_missing: entry(
-    "no-input",
-    "No private key or certificate is where the configuration says.",
-    "Store it there; `hublink identity --generate` makes a key.",
-  ),
-  key_invalid: entry(
-    "no-input",
-    "The file or variable of the private key is damaged, or contains something else.",
-    "Store a PKCS#8, SEC1 or PKCS#1 key, PEM or DER.",
-  ),
-  key_unsupported: entry(
-    "config",
-    "The private key is of a type, or in a place, that can't be used this way.",
-    "Use EC P-256, EC P-384 or RSA, and the `identity.tls` that the message names.",
-  ),
-  key_encrypted: entry(
-    "config",
-    "The private key is encrypted, and its passphrase is missing or wrong.",
-    "Correct `identity.file.key_passphrase_file`.",
-  ),
-  key_exists: entry(
-    "config",
-    "A key is there already, and a key is never replaced.",
-    "Move it away yourself if the board is to get another.",
-  ),
-  key_mismatch: entry(
-    "config",
-    "Key and certificate were not made for each other.",
-    "Request a certificate with this key: `hublink identity --csr`.",
-  ),
-  certificate_invalid: entry(
-    "no-input",
-    "There is no usable X.509 certificate.",
-    "Store the certificate as PEM or DER, with its intermediates behind it.",
-  ),
-  secret_exposed: entry(
-    "config",
-    "A file with a secret is open to others than its owner.",
-    "`chmod 600` the file.",
-  ),
-  secret_missing: entry(
-    "config",
-    "The shared secret is missing, empty or can't be sent.",
-    "Set `identity.shared_secret`, or the U-Boot variables.",
-  ),
-  pin_refused: entry(
-    "config",
-    "The token refused its PIN; it is not tried again, since tokens lock for good.",
-    "Correct the PIN file.",
-  ),
-  token_unusable: entry(
-    "config",
-    "The token or TPM can't use the key.",
-    "Correct `identity.pkcs11` or `identity.tpm2`; `hublink check` tries it.",
-  ),
-
-  // The hub
-  hub_unreachable: entry(
-    "unavailable",
-    "No connection to the hub can be made.",
-    "The message names DNS, network, TLS or the hub; it is tried again for ever.",
-  ),
-  hub_refused: entry(
-    "unavailable",
-    "The hub answered and refused the connection.",
-    "Check the identity, and that the hub knows this device.",
-  ),
-  hub_untrusted: entry(
-    "unavailable",
-    "The hub's certificate is not one this board trusts.",
-    "Check `hub.url`, `hub.ca_file` and the board's clock.",
-  ),
-  frame_invalid: entry(
-    "unavailable",
-    "The hub sent a message that can't be read.",
-    "The message is dropped; report it with the hub's version.",
-  ),
-  proxy_failed: entry(
-    "unavailable",
-    "The proxy does not answer or does not let the connection through.",
-    "Check `hub.proxy` or `HTTPS_PROXY`.",
-  ),
-  tls_helper_failed: entry(
-    "unavailable",
-    "stunnel, which does TLS for keys in a chip, is missing or failed.",
-    "Install stunnel 5.60 or later; `hublink check` tries it.",
-  ),
-
-  // The download
-  url_expired: entry(
-    "unavailable",
-    "The server no longer gives the file under this URL.",
-    "The agent asks the hub for a fresh URL; for `apply`, name another.",
-  ),
-  download_refused: entry(
-    "unavailable",
-    "The URL, or the server's answer, is not one to follow.",
-    "Use an http or https URL that does not redirect from https to http.",
-  ),
-  download_interrupted: entry(
-    "unavailable",
-    "One attempt at a download ended early.",
-    "The next attempt goes on from the last byte.",
-  ),
-  download_gave_up: entry(
-    "unavailable",
-    "Too many attempts in a row brought no new byte.",
-    "Check the line; `update.retry` sets how many there are.",
-  ),
-  download_timed_out: entry(
-    "unavailable",
-    "The download took longer than it may.",
-    "Raise `update.retry.total_timeout_s`, or find what slows the line.",
-  ),
-  file_changed: entry(
-    "unavailable",
-    "The server's file changed while it was downloaded.",
-    "The download starts over; publish a new file under a new name.",
-  ),
-  cache_failed: entry(
-    "io",
-    "The download cache can't be used; the update is streamed.",
-    "Free space in `update.cache_dir`, or set `update.mode` to `stream`.",
-  ),
-
-  // The firmware
-  no_public_key: entry(
-    "config",
-    "No public key is there to verify firmware with, so no update is taken.",
-    "Set `firmware.public_keys`, or let the hub send its keys.",
-  ),
-  part_wrong: entry(
-    "other",
-    "A part of the file does not have the checksum that was announced.",
-    "It is fetched again; if it stays wrong, publish the firmware again.",
-  ),
-  checksum_wrong: entry(
-    "other",
-    "The file does not have the checksum that was announced.",
-    "Publish the firmware again; something changed it on its way.",
-  ),
-  size_wrong: entry("other", "The file is longer or shorter than announced.", "Publish the firmware again."),
-  announcement_invalid: entry(
-    "other",
-    "The hub's announcement of the firmware contradicts itself.",
-    "Report it with the hub's version.",
-  ),
-  firmware_mismatch: entry(
-    "other",
-    "The firmware is not the one announced, or not one for this board.",
-    "Check product, platform and architecture of the firmware.",
-  ),
-  metadata_invalid: entry(
-    "other",
-    "The firmware's metadata can't be read.",
-    "Name a .fw file as fwup makes it.",
-  ),
-  fwup_busy: entry("other", "Another fwup is at work.", "Wait until it has ended."),
-  fwup_missing: entry("unavailable", "fwup can't be started.", "Install it, or correct `firmware.fwup`."),
-  fwup_refused: entry(
-    "other",
-    "fwup refused the firmware and said why.",
-    "A wrong signature, a damaged or unfit archive: build or sign it again.",
-  ),
-  fwup_crashed: entry(
-    "other",
-    "fwup ended without a reason, or was killed.",
-    "See the log and `dmesg`; memory may have run out.",
-  ),
-  fwup_stalled: entry(
-    "io",
-    "fwup took no byte and reported no progress for `update.stall_s`.",
-    "The disk may be failing.",
-  ),
-  fwup_unproven: entry(
-    "other",
-    "fwup finished, but the end of the file was not as announced.",
-    "The running slot stays active; publish the firmware again.",
-  ),
-  slots_unknown: entry(
-    "unavailable",
-    "The boot environment does not show which slots the board has.",
-    "Correct `firmware.uboot_env_config` or `firmware.metadata`.",
-  ),
-  environment_damaged: entry(
-    "io",
-    "The U-Boot environment can't be read.",
-    "Check fw_env.config and the device it names.",
-  ),
-  stopped: entry("other", "The agent was stopped before it was done.", "Start it; it goes on."),
-  update_in_progress: entry("unavailable", "An update is under way.", "Wait until it has ended."),
-  reboot_pending: entry(
-    "unavailable",
-    "An installed update waits for its reboot.",
-    "Reboot the board first.",
-  ),
-
-  // The board
-  command_failed: entry(
-    "unavailable",
-    "A command that is configured can't be run, or ended with an error.",
-    "Run it by hand; the message holds its own words.",
-  ),
-  device_busy: entry(
-    "unavailable",
-    "A device is in use by another program.",
-    "Free it there; only one program can hold it.",
-  ),
-  led_missing: entry("config", "There is no LED of that name.", "Correct `identify.led`."),
-  gpio_line_invalid: entry(
-    "config",
-    "The GPIO line does not exist, or more than one chip has it.",
-    "Correct `watchdog.gpio.line`; the message lists the chips.",
-  ),
-  gpio_unavailable: entry(
-    "unavailable",
-    "GPIO can't be reached.",
-    "Add CONFIG_GPIO_SYSFS to the kernel, or install libgpiod's tools.",
-  ),
-  watchdog_invalid: entry(
-    "config",
-    "`watchdog.device` is not a watchdog.",
-    "Name a device such as /dev/watchdog0.",
-  ),
-  reboot_failed: entry("other", "No way to reboot the board had an effect.", "Cut its power."),
-
-  // The control socket
-  daemon_unreachable: entry(
-    "unavailable",
-    "No hublink daemon answers on the control socket.",
-    "Start `hublink run`, or correct `state.control_socket`.",
-  ),
-  socket_invalid: entry(
-    "config",
-    "The control socket can't be made at its path.",
-    "Name another path in `state.control_socket`.",
-  ),
-  not_connected: entry("unavailable", "The hub is not connected.", "Try again when it is."),
-  unknown_method: entry("usage", "The agent has no such method.", "See docs/control-socket.md."),
-  unsupported: entry(
-    "usage",
-    "The request's parameters, or its role, do not fit.",
-    "See docs/control-socket.md.",
-  ),
-  controller_taken: entry(
-    "unavailable",
-    "Another application is the controller.",
-    "Only one can be; connect as an observer.",
-  ),
-} as const satisfies Readonly<Record<string, FailureEntry>>;
+  ...ofKind("usage", {
+    usage: [
+      "The command line can't be understood.",
+      "Run `hublink --help`; the message names the word at fault.",
+    ],
+    unknown_method: ["The agent has no such method.", "See docs/control-socket.md."],
+    unsupported: ["The request's parameters, or its role, do not fit.", "See docs/control-socket.md."],
+  }),
+  ...ofKind("config", {
+    config: [
+      "The configuration can't be used.",
+      "`hublink check` lists all mistakes at once, each with its key.",
+    ],
+    identifier_missing: [
+      "Nothing names this board: neither its certificate nor a serial number.",
+      "Set `identity.identifier`.",
+    ],
+    identifier_invalid: [
+      "The identifier is empty, too long, or holds characters that can't be sent.",
+      "Correct `identity.identifier`, or the file or command it names.",
+    ],
+    key_unsupported: [
+      "The private key is of a type, or in a place, that can't be used this way.",
+      "Use EC P-256, EC P-384 or RSA, and the `identity.tls` that the message names.",
+    ],
+    key_encrypted: [
+      "The private key is encrypted, and its passphrase is missing or wrong.",
+      "Correct `identity.file.key_passphrase_file`.",
+    ],
+    key_exists: [
+      "A key is there already, and a key is never replaced.",
+      "Move it away yourself if the board is to get another.",
+    ],
+    key_mismatch: [
+      "Key and certificate were not made for each other.",
+      "Request a certificate with this key: `hublink identity --csr`.",
+    ],
+    secret_exposed: ["A file with a secret is open to others than its owner.", "`chmod 600` the file."],
+    secret_missing: [
+      "The shared secret is missing, empty or can't be sent.",
+      "Set `identity.shared_secret`, or the U-Boot variables.",
+    ],
+    pin_refused: [
+      "The token refused its PIN; it is not tried again, since tokens lock for good.",
+      "Correct the PIN file.",
+    ],
+    token_unusable: [
+      "The token or TPM can't use the key.",
+      "Correct `identity.pkcs11` or `identity.tpm2`; `hublink check` tries it.",
+    ],
+    no_public_key: [
+      "No public key is there to verify firmware with, so no update is taken.",
+      "Set `firmware.public_keys`, or let the hub send its keys.",
+    ],
+    led_missing: ["There is no LED of that name.", "Correct `identify.led`."],
+    gpio_line_invalid: [
+      "The GPIO line does not exist, or more than one chip has it.",
+      "Correct `watchdog.gpio.line`; the message lists the chips.",
+    ],
+    watchdog_invalid: ["`watchdog.device` is not a watchdog.", "Name a device such as /dev/watchdog0."],
+    socket_invalid: [
+      "The control socket can't be made at its path.",
+      "Name another path in `state.control_socket`.",
+    ],
+  }),
+  ...ofKind("no-input", {
+    no_input: ["A file that was named can't be used.", "Correct the path or the file."],
+    key_missing: [
+      "No private key or certificate is where the configuration says.",
+      "Store it there; `hublink identity --generate` makes a key.",
+    ],
+    key_invalid: [
+      "The file or variable of the private key is damaged, or contains something else.",
+      "Store a PKCS#8, SEC1 or PKCS#1 key, PEM or DER.",
+    ],
+    certificate_invalid: [
+      "There is no usable X.509 certificate.",
+      "Store the certificate as PEM or DER, with its intermediates behind it.",
+    ],
+  }),
+  ...ofKind("unavailable", {
+    unavailable: [
+      "A program, server or device that is needed is not there.",
+      "The message names it; install, start or connect it.",
+    ],
+    hub_unreachable: [
+      "No connection to the hub can be made.",
+      "The message names DNS, network, TLS or the hub; it is tried again for ever.",
+    ],
+    hub_refused: [
+      "The hub answered and refused the connection.",
+      "Check the identity, and that the hub knows this device.",
+    ],
+    hub_untrusted: [
+      "The hub's certificate is not one this board trusts.",
+      "Check `hub.url`, `hub.ca_file` and the board's clock.",
+    ],
+    frame_invalid: [
+      "The hub sent a message that can't be read.",
+      "The message is dropped; report it with the hub's version.",
+    ],
+    proxy_failed: [
+      "The proxy does not answer or does not let the connection through.",
+      "Check `hub.proxy` or `HTTPS_PROXY`.",
+    ],
+    tls_helper_failed: [
+      "stunnel, which does TLS for keys in a chip, is missing or failed.",
+      "Install stunnel 5.60 or later; `hublink check` tries it.",
+    ],
+    url_expired: [
+      "The server no longer gives the file under this URL.",
+      "The agent asks the hub for a fresh URL; for `apply`, name another.",
+    ],
+    download_refused: [
+      "The URL, or the server's answer, is not one to follow.",
+      "Use an http or https URL that does not redirect from https to http.",
+    ],
+    download_interrupted: [
+      "One attempt at a download ended early.",
+      "The next attempt goes on from the last byte.",
+    ],
+    download_gave_up: [
+      "Too many attempts in a row brought no new byte.",
+      "Check the line; `update.retry` sets how many there are.",
+    ],
+    download_timed_out: [
+      "The download took longer than it may.",
+      "Raise `update.retry.total_timeout_s`, or find what slows the line.",
+    ],
+    file_changed: [
+      "The server's file changed while it was downloaded.",
+      "The download starts over; publish a new file under a new name.",
+    ],
+    fwup_missing: ["fwup can't be started.", "Install it, or correct `firmware.fwup`."],
+    slots_unknown: [
+      "The boot environment does not show which slots the board has.",
+      "Correct `firmware.uboot_env_config` or `firmware.metadata`.",
+    ],
+    update_in_progress: ["An update is under way.", "Wait until it has ended."],
+    reboot_pending: ["An installed update waits for its reboot.", "Reboot the board first."],
+    command_failed: [
+      "A command that is configured can't be run, or ended with an error.",
+      "Run it by hand; the message holds its own words.",
+    ],
+    device_busy: ["A device is in use by another program.", "Free it there; only one program can hold it."],
+    gpio_unavailable: [
+      "GPIO can't be reached.",
+      "Add CONFIG_GPIO_SYSFS to the kernel, or install libgpiod's tools.",
+    ],
+    daemon_unreachable: [
+      "No hublink daemon answers on the control socket.",
+      "Start `hublink run`, or correct `state.control_socket`.",
+    ],
+    not_connected: ["The hub is not connected.", "Try again when it is."],
+    controller_taken: ["Another application is the controller.", "Only one can be; connect as an observer."],
+  }),
+  ...ofKind("io", {
+    io: [
+      "A disk or device refused to be read or written.",
+      "Check the device and its free space; `dmesg` may say more.",
+    ],
+    cache_failed: [
+      "The download cache can't be used; the update is streamed.",
+      "Free space in `update.cache_dir`, or set `update.mode` to `stream`.",
+    ],
+    fwup_stalled: [
+      "fwup took no byte and reported no progress for `update.stall_s`.",
+      "The disk may be failing.",
+    ],
+    environment_damaged: [
+      "The U-Boot environment can't be read.",
+      "Check fw_env.config and the device it names.",
+    ],
+  }),
+  ...ofKind("permission", {
+    permission: [
+      "The operating system refused.",
+      "Run hublink as root or as the file's owner; docs/board.md says what another user needs.",
+    ],
+  }),
+  ...ofKind("other", {
+    failed: ["Something failed that has no closer code.", "The message says what; see the log."],
+    part_wrong: [
+      "A part of the file does not have the checksum that was announced.",
+      "It is fetched again; if it stays wrong, publish the firmware again.",
+    ],
+    checksum_wrong: [
+      "The file does not have the checksum that was announced.",
+      "Publish the firmware again; something changed it on its way.",
+    ],
+    size_wrong: ["The file is longer or shorter than announced.", "Publish the firmware again."],
+    announcement_invalid: [
+      "The hub's announcement of the firmware contradicts itself.",
+      "Report it with the hub's version.",
+    ],
+    firmware_mismatch: [
+      "The firmware is not the one announced, or not one for this board.",
+      "Check product, platform and architecture of the firmware.",
+    ],
+    metadata_invalid: ["The firmware's metadata can't be read.", "Name a .fw file as fwup makes it."],
+    fwup_busy: ["Another fwup is at work.", "Wait until it has ended."],
+    fwup_refused: [
+      "fwup refused the firmware and said why.",
+      "A wrong signature, a damaged or unfit archive: build or sign it again.",
+    ],
+    fwup_crashed: [
+      "fwup ended without a reason, or was killed.",
+      "See the log and `dmesg`; memory may have run out.",
+    ],
+    fwup_unproven: [
+      "fwup finished, but the end of the file was not as announced.",
+      "The running slot stays active; publish the firmware again.",
+    ],
+    stopped: ["The agent was stopped before it was done.", "Start it; it goes on."],
+    reboot_failed: ["No way to reboot the board had an effect.", "Cut its power."],
+  }),
+} as const;
 
 /** A stable name for what went wrong; docs/errors.md lists all. */
 export type FailureCode = keyof typeof FAILURES;
 
-function entry(kind: FailureKind, means: string, remedy: string): FailureEntry {
-  return { kind, means, remedy };
+/** Each as [what it means, the way out], one sentence each. The first code of a kind is for what has no closer one. */
+function ofKind<const Code extends string>(
+  kind: FailureKind,
+  entries: Readonly<Record<Code, readonly [means: string, remedy: string]>>,
+): Readonly<Record<Code, FailureEntry>> {
+  const described = Object.entries<readonly [string, string]>(entries).map(
+    ([code, [means, remedy]]) => [code, { kind, means, remedy }] as const,
+  );
+  return Object.fromEntries(described) as Record<Code, FailureEntry>;
 }
