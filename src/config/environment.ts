@@ -32,11 +32,11 @@ export function overrideByEnvironment(file: Table, env: Environment): Overridden
     const keys = name.slice(PREFIX.length).toLowerCase().split("__");
     const entry = findEntry(keys);
     if (entry === undefined) {
-      const nearest = nearestKey(schema, keys.slice(0, -1).join("."), keys.at(-1) ?? "");
+      const nearest = nearestKey(schema, keys.slice(0, -1).join("."), String(keys.at(-1)));
       meant.push(nearest);
       problems.push(`${name}: unknown setting; did you mean ${variableFor(nearest)}?`);
     } else if (isSection(entry)) {
-      const key = Object.keys(entry.entries)[0] ?? "";
+      const key = String(Object.keys(entry.entries)[0]);
       problems.push(`${name}: names a section; set its keys instead, such as ${name}__${key.toUpperCase()}`);
     } else {
       table = withValue(table, keys, valueOf(text, entry.kind.form));
@@ -64,8 +64,7 @@ function findEntry(keys: readonly string[]): Entry | undefined {
 
 /** A copy with one value replaced; unchanged where the file has a value in place of a table, which the check reports. */
 function withValue(table: Table, keys: readonly string[], value: unknown): Table {
-  const [key, ...rest] = keys;
-  if (key === undefined) return table;
+  const [key, rest] = [String(keys[0]), keys.slice(1)];
   if (rest.length === 0) return { ...table, [key]: value };
   const inner = Object.hasOwn(table, key) ? table[key] : {};
   return isTable(inner) ? { ...table, [key]: withValue(inner, rest, value) } : table;

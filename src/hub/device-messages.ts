@@ -162,7 +162,7 @@ function problemOf(
 }
 
 function mismatch({ input, expected }: v.BaseIssue<unknown>): string {
-  return input === undefined ? "is missing" : `should be ${expected ?? "something else"}`;
+  return input === undefined ? "is missing" : `should be ${String(expected)}`;
 }
 
 /**

@@ -59,8 +59,9 @@ export function decide(offer: Offer, situation: Situation): Decision {
   const backOff = situation.backOff(announced.uuid ?? "");
   if (backOff !== undefined) return { action: "reschedule", ...backOff };
   const running = firmware.running?.version ?? "";
-  if (!situation.allowDowngrade && isDowngrade(running, announced.version ?? "")) {
-    const reason = `${announced.version ?? ""} is older than ${running}, and update.allow_downgrade is false`;
+  const offered = announced.version ?? "";
+  if (!situation.allowDowngrade && isDowngrade(running, offered)) {
+    const reason = `${offered} is older than ${running}, and update.allow_downgrade is false`;
     return { action: "ignore", reason };
   }
   if (situation.untilWindowMs > 0) {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { decide, type Situation } from "../../src/update/decide.ts";
-import type { BoardFirmware } from "../../src/firmware/board-firmware.ts";
 import type { Offer } from "../../src/update/offers.ts";
 import { Failure } from "../../src/platform/failure.ts";
 
@@ -9,7 +8,7 @@ const RUNNING = { version: "1.0.0" };
 
 function situation(changes: Partial<Situation> = {}, firmware: object = {}): Situation {
   return {
-    firmware: { running: RUNNING, problem: undefined, ...firmware } as BoardFirmware,
+    firmware: { running: RUNNING, problem: undefined, ...firmware } as Situation["firmware"],
     pendingValidation: false,
     rebooting: false,
     rebootPending: false,
@@ -115,6 +114,13 @@ describe("an offer", () => {
   it("outside the window waits until it opens", () => {
     const decision = decide(offer("2.0.0"), situation({ untilWindowMs: 12_345 }));
     assert.equal(decision.action === "reschedule" && decision.delayMs, 12_345);
+  });
+
+  it("is applied when neither its version nor the running one is known", () => {
+    const unnamed = { ...offer("2.0.0"), announced: {} };
+    assert.deepEqual(decide(unnamed, situation({ allowDowngrade: false }, { running: undefined })), {
+      action: "apply",
+    });
   });
 
   it("can't be installed when the slots are not known", () => {
