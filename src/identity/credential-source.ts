@@ -17,7 +17,7 @@ import { tpm2Source } from "./tpm2-source.ts";
  * @param kind which variables: those of the `environment` or of `U-Boot`
  * @param read gives the present value of a variable
  */
-export function variableSource(
+function variableSource(
   kind: "environment" | "U-Boot",
   config: Config["identity"]["env"],
   read: (name: string) => Promise<string | undefined>,
@@ -43,7 +43,7 @@ export function variableSource(
 }
 
 /** Certificate and key in files. @throws Failure when one is not named */
-export function fileSource(config: Config["identity"]["file"]): CredentialSource {
+function fileSource(config: Config["identity"]["file"]): CredentialSource {
   const { certFile, keyFile, keyPassphraseFile: passphraseFile } = config;
   for (const [name, path] of Object.entries({ cert_file: certFile, key_file: keyFile })) {
     if (path === "") throw new Failure("config", `identity.file.${name} is not set`);
