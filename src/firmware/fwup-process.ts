@@ -6,7 +6,7 @@
 import type { ChildProcess } from "node:child_process";
 import { addAbortListener } from "node:events";
 import type { Writable } from "node:stream";
-import { signalGroup, spawnGroup } from "../platform/child.ts";
+import { isRunning, signalGroup, spawnGroup } from "../platform/child.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { oneLine } from "../platform/text.ts";
@@ -188,7 +188,7 @@ class FwupProcess {
 
   /** By SIGKILL, since fwup handles no signal anyway. */
   #kill(): void {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) signalGroup(this.#child);
+    if (isRunning(this.#child)) signalGroup(this.#child);
   }
 
   #failure(ending: Ending): Failure {

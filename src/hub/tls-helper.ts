@@ -9,7 +9,7 @@ import { isIP } from "node:net";
 import { Duplex } from "node:stream";
 import type { HelperKey } from "../identity/identity.ts";
 import { tokenProblem } from "../identity/token-problem.ts";
-import { signalGroup, spawnGroup } from "../platform/child.ts";
+import { isRunning, signalGroup, spawnGroup } from "../platform/child.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { openMemoryFile } from "../platform/memory-file.ts";
 import type { Proxy } from "../platform/proxy.ts";
@@ -64,7 +64,7 @@ export function startTlsHelper(host: string, port: number, tls: HelperTls, proxy
     write: (chunk: Buffer, _encoding, done) => void stdin?.write(chunk, () => done()),
     final: (done) => void stdin?.end(() => done()),
     destroy(error, done) {
-      signalGroup(child);
+      if (isRunning(child)) signalGroup(child);
       done(error);
     },
   });

@@ -30,3 +30,11 @@ export function signalGroup(child: Pick<ChildProcess, "pid">, signal: NodeJS.Sig
     if (systemCode(error) !== "ESRCH") throw error; // ESRCH: nothing of the group is left
   }
 }
+
+/**
+ * Whether a child has not ended yet. Long after its end the system may have given its number to a stranger's
+ * group, so what ends a child at any time asks this first.
+ */
+export function isRunning(child: Pick<ChildProcess, "exitCode" | "signalCode">): boolean {
+  return child.exitCode === null && child.signalCode === null;
+}
