@@ -63,6 +63,7 @@ describe("npm run package", { skip: reasonToSkip() }, () => {
         "onoff",
         "pvtsutils",
         "pvutils",
+        "semver",
         "smol-toml",
         "systeminformation",
         "tslib",
