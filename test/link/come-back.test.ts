@@ -152,7 +152,7 @@ describe("the link to the hub", () => {
       await bench.disconnected(link);
       await bench.advance(1000);
       await bench.connected(link, 2);
-      assert(bench.lines.includes("error telling of the connection: no ears"));
+      assert(bench.lines.includes("error reporting the connection: no ears"));
     });
 
     it("and joins its topics in the order they were added", async () => {
