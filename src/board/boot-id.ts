@@ -1,3 +1,7 @@
+/**
+ * The kernel's id of this boot. It tells an agent that was restarted from a board that was: without it, an
+ * installed update that waits for its reboot looks like one that the boot loader gave up on.
+ */
 import { join } from "node:path";
 import { readIfThere } from "../platform/files.ts";
 
