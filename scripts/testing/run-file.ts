@@ -11,6 +11,8 @@ import type { TestLine } from "./reporter.ts";
 
 /** A file that hangs fails after this, instead of holding up all the others. */
 const LIMIT_MS = 15 * 60_000;
+/** For output that was written before the end to be read. */
+const DRAIN_MS = 10_000;
 const REPORTER = join(import.meta.dirname, "reporter.ts");
 
 export interface FileResult {
@@ -48,7 +50,13 @@ export async function runFile(file: string, stop: AbortSignal): Promise<FileResu
   const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
   end.removeEventListener("abort", killAll);
   killAll(); // what it left behind
+  // A child in a group of its own may hold the pipes open for ever, and the run would never end.
+  const letGo = setTimeout(() => {
+    child.stdout.destroy();
+    child.stderr.destroy();
+  }, DRAIN_MS);
   await closed;
+  clearTimeout(letGo);
   const tests = parseLines(await readFile(lines, "utf8").catch(() => "")); // it may have failed before it had any
   await rm(folder, { recursive: true });
   const count = (is: TestLine["is"]): number => tests.filter((test) => test.is === is).length;
