@@ -1,3 +1,4 @@
+/** Who may connect to the stand-in hub, compared with the real server's answers to the same attempts. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, it } from "node:test";
@@ -12,7 +13,7 @@ import { startHub, type Hub } from "./server.ts";
 const PRODUCT = { key: "nhp_product", secret: "a product's secret", identifier: "dev-1" };
 const OWN = { key: "a device's key", secret: "a device's secret", identifier: "dev-2" };
 
-/** One attempt of the recording: its name, where it went, and what the real server did. */
+/** One attempt of the recording: its name, its URL, and the real server's answer. */
 interface Attempt {
   readonly name: string;
   readonly url: URL;
@@ -22,7 +23,7 @@ interface Attempt {
 // vsn 3.0.0 (MessagePack) is refused until the stand-in speaks it.
 const SKIPPED = ["vsn 3.0.0 (msgpack)"];
 
-describe("who is let in, as the real server decided", { skip: fixturesMissing }, () => {
+describe("the hub admits and refuses as the real server did", { skip: fixturesMissing }, () => {
   const clock = new FakeClock();
   let authority: Authority;
   let web: Hub;
@@ -83,7 +84,7 @@ describe("who is let in, as the real server decided", { skip: fixturesMissing },
     }),
   };
 
-  it("does with every attempt of auth.log what it did", async () => {
+  it("answers every attempt of auth.log as recorded", async () => {
     let held = 0;
     for (const { name, url, outcome } of await readAttempts()) {
       if (SKIPPED.includes(name)) continue;
@@ -103,7 +104,7 @@ describe("who is let in, as the real server decided", { skip: fixturesMissing },
     assert.equal(held, 26);
   });
 
-  it("takes signatures up to 89 s old and none from its future (skew.log)", async () => {
+  it("accepts signatures up to 89 s old, and none from the future (skew.log)", async () => {
     const log = await readFile(fixture("hub-transcripts/skew.log"), "utf8");
     const rows = [...log.matchAll(/skew (-?\d+) (ACCEPTED|REFUSED)/g)];
     assert.equal(rows.length, 8);
@@ -125,8 +126,8 @@ describe("who is let in, as the real server decided", { skip: fixturesMissing },
   });
 });
 
-describe("who is let in, besides", () => {
-  it("judges time by its own clock, which may differ from the board's", async () => {
+describe("the hub, beyond the recording", () => {
+  it("checks signatures by its own clock, which may differ from the board's", async () => {
     const clock = new FakeClock();
     const hub = await startHub({
       clock,
@@ -143,7 +144,7 @@ describe("who is let in, besides", () => {
     await hub.stop();
   });
 
-  it("asks every device for a certificate when they are required, and reads its dates", async () => {
+  it("asks every device for a certificate when certificates are required, and checks its dates", async () => {
     const authority = await createAuthority("hub CA");
     const server = await authority.server(["localhost"]);
     for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
@@ -160,7 +161,7 @@ describe("who is let in, besides", () => {
     }
   });
 
-  it("refuses an algorithm that would only keep it busy", async () => {
+  it("refuses an algorithm with too many iterations", async () => {
     const hub = await startHub({ secrets: { [PRODUCT.key]: { secret: PRODUCT.secret } } });
     for (const alg of [
       "NH1-HMAC-sha256-999999999-32",
@@ -195,7 +196,7 @@ function comparable(headers: object): Record<string, unknown> {
   const kept = Object.entries(headers).filter(([name]) => name !== "sec-websocket-accept");
   const { date, ...rest } = Object.fromEntries(kept) as Record<string, unknown>;
   const extensions = rest["sec-websocket-extensions"] !== undefined;
-  // A refusal ends our connection, where the real server would keep it.
+  // The stand-in ends the connection after a refusal; the real server keeps it.
   const connection = rest["connection"] === "close" ? undefined : rest["connection"];
   return { ...rest, connection, "sec-websocket-extensions": extensions, date: date !== undefined };
 }

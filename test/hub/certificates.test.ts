@@ -1,3 +1,7 @@
+/**
+ * The certificates for tests: a wrong one must fail for its one reason only, or tests of that reason prove
+ * nothing.
+ */
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
@@ -6,7 +10,7 @@ import { join } from "node:path";
 import { it } from "node:test";
 import { writeCertificates } from "./certificates.ts";
 
-it("certificates: the good ones are good, each wrong one is wrong in one way only", async () => {
+it("the good certificates are valid, and each wrong one is wrong in one way only", async () => {
   const dir = await mkdtemp(join(tmpdir(), "hub-certificates-"));
   const nowMs = Date.UTC(2030, 0, 1);
   const files = await writeCertificates(dir, ["board-1", "board-2"], ["hub.test"], nowMs);

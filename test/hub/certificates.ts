@@ -1,3 +1,7 @@
+/**
+ * Certificate authorities and certificates for tests, good ones and wrong ones, made in memory or written as
+ * PEM files.
+ */
 import "reflect-metadata"; // @peculiar/x509 throws without it
 import { webcrypto } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -31,7 +35,7 @@ export interface Authority extends Pair {
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const DAY_MS = 86_400_000;
-/** Boards that start in 1970 and those of the far future are to be tested; the good ones span both. */
+/** Good certificates are valid for boards whose clock shows 1970, and for those in the far future. */
 const LONG: Validity = { notBefore: new Date(0), notAfter: new Date("2049-12-31T23:59:59Z") };
 
 /** Makes an EC P-256 authority. */
@@ -82,7 +86,7 @@ export async function createAuthority(name: string): Promise<Authority> {
   };
 }
 
-/** What {@link writeCertificates} leaves in its folder. */
+/** The files of {@link writeCertificates}. */
 export interface CertificateFiles {
   readonly caFile: string;
   readonly server: PairFiles;

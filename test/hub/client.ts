@@ -1,16 +1,20 @@
+/**
+ * A device's end of a WebSocket without the agent, for tests of the stand-in hub itself: it sends any frame
+ * and keeps all frames that come.
+ */
 import { once } from "node:events";
 import { decode, encode } from "@msgpack/msgpack";
 import { WebSocket, type ClientOptions } from "ws";
 import { createWaiting } from "./waiting.ts";
 
-/** What came of an attempt to connect. */
+/** The result of an attempt to connect. */
 export interface Attempt {
   /** 101 when it was accepted; undefined when the connection broke before an answer. */
   readonly status: number | undefined;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: string;
   readonly error: string | undefined;
-  /** There when it was accepted. */
+  /** Defined when the connection was accepted. */
   readonly device: RawDevice | undefined;
 }
 
@@ -25,9 +29,9 @@ export interface RawDevice {
   /** Sends a WebSocket ping and waits for the pong. */
   ping(): Promise<void>;
   close(): void;
-  /** Waits until so many frames have come in all. */
+  /** Waits until the hub has sent `frames` frames in all. */
   count(frames: number): Promise<readonly unknown[]>;
-  /** Sends a heartbeat and waits for its reply: all that was sent before has been answered then. */
+  /** Sends a heartbeat and waits for its reply: then the hub has answered all frames sent before. */
   beat(): Promise<"answered" | "closed">;
   /** Waits for the close code. */
   closed(): Promise<number>;

@@ -1,3 +1,4 @@
+/** The console page of `npm run hub` in a real browser, with a real agent and shell behind it. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
@@ -12,7 +13,7 @@ import { startConsolePage, type ConsolePage } from "./console-page.ts";
 
 /** Debian's, the lighter one first: it has no window to show. */
 const CHROMIUM = ["/usr/bin/chromium-headless-shell", "/usr/bin/chromium"].find((path) => existsSync(path));
-/** No part of the browser talks to anyone but our own server. */
+/** The browser may connect to the test's own server only. */
 const FLAGS = [
   ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
   ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
@@ -50,7 +51,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await board.remove();
   });
 
-  /** What the terminal shows, as a person would see it, and what has scrolled away. */
+  /** The terminal's text as a person sees it, with the lines that have scrolled away. */
   const screen = async (): Promise<string> =>
     page.evaluate<string>(`(() => {
       const { active } = terminal.buffer;
@@ -73,7 +74,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
   };
   const size = async (): Promise<string> => page.evaluate<string>("`${terminal.rows} ${terminal.cols}`");
 
-  it("is a terminal of the size that the window has", async () => {
+  it("is a terminal of the window's size", async () => {
     await type("stty size");
     const before = await size();
     await shows(new RegExp(`^${before}$`, "m"));
@@ -91,7 +92,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await shows(/\^C[^]*[#$] $/);
   });
 
-  it("takes 10 kB that are pasted", async () => {
+  it("accepts 10 kB of pasted text", async () => {
     const pasted = join(board.dir, "pasted");
     const text = Array.from({ length: 200 }, (_, n) => `${String(n).padStart(3)} ${"é".repeat(23)}x`).join(
       "\n",
@@ -115,7 +116,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     assert.ok((await readFile(join(uploads, "firmware notes.bin"))).equals(content));
   });
 
-  it("gets a file of the board, by hublink upload", async () => {
+  it("receives a file that hublink upload sends from the board", async () => {
     const content = Buffer.alloc(200_000, "log line\n");
     const log = join(board.dir, "messages.log");
     await writeFile(log, content);
@@ -129,7 +130,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     assert.ok((await readFile(await download.path())).equals(content));
   });
 
-  it("is still there after the page is loaded anew", async () => {
+  it("goes on after the page is reloaded", async () => {
     await type("clear; KEPT=yes");
     await page.reload();
     await shows(/[#$] $/);
@@ -150,7 +151,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     assert.ok((await stat(SCREENSHOT)).size < 100_000);
   });
 
-  it("is for its own page only: no other page gets a shell", async () => {
+  it("gives no shell to any other page", async () => {
     const url = served.url.replace("http", "ws");
     for (const origin of [undefined, "http://evil.example"]) {
       const socket = new WebSocket(`${url}socket?device=${IDENTIFIER}`, {

@@ -1,3 +1,7 @@
+/**
+ * The page of `npm run hub`: the console of a device in a browser. It relays between the page's WebSocket and
+ * the device's topics `console` and `local_shell`.
+ */
 import { readFile } from "node:fs/promises";
 import { createServer, type ServerResponse } from "node:http";
 import { createRequire } from "node:module";
@@ -75,7 +79,7 @@ function answer(response: ServerResponse, status: number, type: string, body: st
   response.writeHead(status, { "content-type": type }).end(body);
 }
 
-/** Relays between page and topic `console`, as H does, beginning with what is in the scrollback. */
+/** Relays between page and topic `console`, as NervesHub does, and begins with the scrollback. */
 function consoleTab(hub: Hub, device: string, page: WebSocket): void {
   relay(page, {
     toPage: (show) => {
@@ -110,7 +114,7 @@ function localShellTab(hub: Hub, device: string, page: WebSocket): void {
 }
 
 interface Tab {
-  /** @returns what ends it */
+  /** @returns a function that ends it */
   readonly toPage: (show: (event: unknown, payload: unknown) => void) => () => void;
   readonly toDevice: (event: string, payload: unknown) => void;
 }

@@ -1,3 +1,7 @@
+/**
+ * The board of `npm run hub`: certificates, a disk, firmware and a configuration, with which an agent on this
+ * computer joins the stand-in hub.
+ */
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,7 +11,7 @@ import { realFwup, STAND_IN } from "../fwup/run.ts";
 import { writeCertificates, type PairFiles } from "./certificates.ts";
 import type { FirmwareMeta } from "./releases.ts";
 
-/** Enough to see progress. */
+/** Large enough for progress to be seen. */
 const DEMO_ROOTFS_BYTES = 2 * 1024 * 1024;
 
 /** The certificates of a hub and its one device. */
@@ -42,9 +46,9 @@ export interface DemoBoard {
 }
 
 /**
- * Writes what an agent on this computer needs to be a board of the hub: a disk on which 1.0.0 runs (of
- * the kind that `like` updates; kept once it is there), a 2.0.0 to update to, and a configuration. Its
- * reboots reboot nothing: they leave a note in the folder.
+ * Writes the files that an agent on this computer needs to be a board of the hub: a disk on which 1.0.0 runs
+ * (a kind of board that `like` can update; an existing disk is kept), a 2.0.0 to update to, and a
+ * configuration. A reboot of this board does not reboot the computer: it leaves a note in the folder.
  */
 export async function writeDemoBoard(
   dir: string,

@@ -1,3 +1,4 @@
+/** Deployments of the stand-in hub: which devices get which release, and when. */
 import type { DeviceRecord } from "./device-record.ts";
 import type { Release } from "./releases.ts";
 
@@ -9,16 +10,16 @@ export interface Deployment {
   readonly archive?: Release;
   /** Sent as `scripts/run` with ref `connecting_code` at every join. */
   readonly connectingCode?: string;
-  /** How long a device that failed or ignored it gets no other offer. */
+  /** How long a device that failed or ignored the deployment gets no other offer. */
   readonly penaltyMs: number;
   /** Answer joins with the update, as old servers did, and push none. */
   readonly inJoinReply: boolean;
 }
 
-/** An in-flight update that says nothing for so long is given up. */
+/** The hub gives up an in-flight update without a report for this time. */
 const IN_FLIGHT_MS = 30 * 60_000;
 
-/** Whether the deployment is for boards like this one, whatever it runs. */
+/** Whether the deployment is for boards like this one. The firmware that the board runs does not matter. */
 export function fits(deployment: Deployment, record: DeviceRecord): boolean {
   const { product, platform, architecture } = deployment.release.meta;
   const firmware = record.firmware;

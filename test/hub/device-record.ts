@@ -1,3 +1,7 @@
+/**
+ * What the stand-in hub knows of one device, and keeps for a test's assertions: its joins, messages,
+ * statuses, firmware, and the update it is busy with.
+ */
 import type { Deployment } from "./deployments.ts";
 
 /** A message a device sent, as the hub got it. */
@@ -30,16 +34,16 @@ interface ProgressEntry {
 
 /** An update the hub believes the device to be busy with. */
 export interface InFlight {
-  /** Absent when the device spoke of an update the hub knows nothing of. */
+  /** Absent when the device reported an update that the hub does not know. */
   readonly uuid?: string;
-  /** Absent when it was pushed by hand: then failing it has no penalty. */
+  /** Absent when an operator pushed the update: then a failure has no penalty. */
   readonly deployment?: Deployment;
   status: UpdateStatus;
   progress: number | undefined;
   atMs: number;
 }
 
-/** H's closed enumeration; any other word crashes the channel. */
+/** NervesHub's closed enumeration; any other word crashes the channel. */
 const UPDATE_STATUSES = [
   "requested",
   "rescheduled",
@@ -81,12 +85,12 @@ export interface DeviceRecord {
   /** Every status word, those of progress messages left out. */
   readonly statuses: StatusEntry[];
   readonly progress: ProgressEntry[];
-  /** uuids that arrived: a join with a firmware other than the one before. */
+  /** The uuids of successful updates: each came in a join, and differs from the uuid of the join before. */
   readonly updated: string[];
-  /** As H maps it: wifi, ethernet, cellular or unknown. */
+  /** As NervesHub maps it: wifi, ethernet, cellular or unknown. */
   networkInterface: string | undefined;
   connectionTypes: unknown;
-  /** What the device wrote to its console, the last 1024 lines. */
+  /** The last 1024 lines that the device wrote to its console. */
   console: string;
   /** Extensions attached now. */
   readonly attached: Set<string>;

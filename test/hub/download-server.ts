@@ -1,3 +1,7 @@
+/**
+ * The server of the stand-in hub's firmware. It signs its URLs and lets them expire; faults may change each
+ * answer before it is sent.
+ */
 import { createHmac, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -22,14 +26,14 @@ export interface Exchange {
   readonly closed: AbortSignal;
   /** Ends the connection with a TCP reset. */
   reset(): void;
-  /** Puts bytes into the connection that are none of its TLS. */
+  /** Puts bytes into the connection that are not TLS. */
   garble(): void;
 }
 
 /** One request that the download server answered. */
 export interface DownloadEntry {
   readonly atMs: number;
-  /** Without the signature. */
+  /** The path without the signature. */
   readonly path: string;
   readonly range: string | undefined;
   readonly ifRange: string | undefined;
@@ -203,7 +207,7 @@ async function send(
         if (!response.write(chunk)) await once(response, "drain", { signal: exchange.closed });
       }
     } catch (error) {
-      if (exchange.closed.aborted) return; // the device hung up; whatever failed no longer matters
+      if (exchange.closed.aborted) return; // the device hung up, so no failure matters any more
       response.destroy(new Error(`the firmware can't be read: ${messageOf(error)}`));
       return;
     }

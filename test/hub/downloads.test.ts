@@ -1,3 +1,6 @@
+/**
+ * The stand-in hub's download server: its answers when all is well, and that each fault does what it says.
+ */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
@@ -20,7 +23,7 @@ interface Download {
   readonly status: number | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
-  /** How the connection broke, if it did. */
+  /** The error code of a broken connection. */
   readonly broken: string | undefined;
 }
 
@@ -44,7 +47,7 @@ describe("firmware downloads", () => {
   const get = async (headers: Record<string, string> = {}, url = hub.urlOf(release)): Promise<Download> =>
     download(url, headers);
 
-  it("serves the file whole and in ranges, as H's local store does", async () => {
+  it("serves the whole file and ranges of it, as NervesHub's local store does", async () => {
     const whole = await get();
     assert.equal(whole.status, 200);
     assert.ok(whole.body.equals(FILE));
@@ -76,7 +79,7 @@ describe("firmware downloads", () => {
     );
   });
 
-  it("checks the URL's signature and its end", async () => {
+  it("checks the URL's signature and when it expires", async () => {
     const url = hub.urlOf(release);
     assert.equal((await get({}, url.replace(/token=./, "token=x"))).status, 401);
     assert.equal((await get({}, url.replace(/\?.*/, ""))).status, 401);
@@ -99,7 +102,7 @@ describe("firmware downloads", () => {
     await secure.stop();
   });
 
-  it("breaks connections at a byte: reset, truncated, too long a promise", async () => {
+  it("breaks a download off at a byte: by a reset, a cut, or a wrong Content-Length", async () => {
     hub.faults.add(faults.resetAfter(100_000), 1);
     const reset = await get();
     assert.equal(reset.broken, "ECONNRESET");
@@ -123,7 +126,7 @@ describe("firmware downloads", () => {
     assert.equal((await get()).status, 200, "each fault was used up");
   });
 
-  it("stalls, and drips by its clock", async () => {
+  it("stalls a download, or drips it by the hub's clock", async () => {
     hub.faults.add(faults.stallAfter(50_000), 1);
     const stalled = get();
     await hub.until(() => hub.downloads[0]?.sentBytes === 50_000);
@@ -139,7 +142,7 @@ describe("firmware downloads", () => {
     assert.equal((await stalled).broken, "ECONNRESET");
   });
 
-  it("changes bytes: one flipped, some twice", async () => {
+  it("changes bytes: flips one, or sends some twice", async () => {
     hub.faults.add(faults.corruptByte(1_500_000));
     for (const start of [0, 1_000_000]) {
       const got = await get({ range: `bytes=${start}-` });
@@ -154,7 +157,7 @@ describe("firmware downloads", () => {
     assert.ok(got.body.subarray(1000, 2000).equals(FILE.subarray(990, 1990)));
   });
 
-  it("misuses ranges: ignores them, lies about them, changes the file's tag", async () => {
+  it("answers ranges wrongly: with the whole file, a wrong Content-Range, or another ETag", async () => {
     const range = { range: "bytes=10-19" };
     hub.faults.add(faults.ignoreRange(), 1);
     const ignored = await get(range);
@@ -172,7 +175,7 @@ describe("firmware downloads", () => {
     assert.equal(second.status, 200);
   });
 
-  it("refuses and redirects", async () => {
+  it("refuses and redirects downloads", async () => {
     for (const status of [404, 410, 403, 500]) {
       hub.faults.add(faults.refuseDownload(status), 1);
       assert.equal((await get()).status, status);

@@ -1,3 +1,4 @@
+/** The faults by the names and numbers that a person types at the prompt of `npm run hub`. */
 import { Failure } from "../../src/platform/failure.ts";
 import * as faults from "./faults.ts";
 import type { Fault } from "./faults.ts";

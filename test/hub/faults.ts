@@ -1,3 +1,7 @@
+/**
+ * Everything that can go wrong between a device and its hub, or in a download, on purpose: resets, silence,
+ * wrong bytes, wrong headers, refusals. A test adds a fault to the hub's FaultBox for a number of uses.
+ */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { sleep, type Cancel, type Clock } from "../../src/platform/clock.ts";
@@ -12,7 +16,7 @@ interface FaultySocket {
   sendRaw(data: string | Buffer): void;
 }
 
-/** Something that goes wrong at one point; each hook is a place where it can. */
+/** A fault; each hook is a point at which it can act. */
 export interface Fault {
   readonly name: string;
   /** A TCP connection came in, to the hub or to the download server. */
@@ -79,12 +83,12 @@ export function refuseUpgrade(status: number, headers: Readonly<Record<string, s
   return { name: `refuse-upgrade ${status}`, upgrade: () => ({ status, headers, body: "" }) };
 }
 
-/** Sends upgrades elsewhere. */
+/** Redirects upgrades. */
 export function redirectUpgrade(location: string, status = 302): Fault {
   return { name: "redirect-upgrade", upgrade: () => ({ status, headers: { location }, body: "" }) };
 }
 
-/** Accepts, then closes at once: with `code`, or without a word when it is 1006. */
+/** Accepts, then closes at once: with `code`, or without a close frame when it is 1006. */
 export function acceptThenClose(code = 1006): Fault {
   return {
     name: `accept-then-close ${code}`,
@@ -96,12 +100,12 @@ export function acceptThenClose(code = 1006): Fault {
   };
 }
 
-/** A link that looks open but is dead to heartbeats. */
+/** Drops heartbeats, so that the link looks open but gets no answer. */
 export function swallowHeartbeats(): Fault {
   return { name: "swallow-heartbeats", incoming: ({ topic }) => topic === "phoenix" };
 }
 
-/** Nothing is heard and nothing is said. */
+/** Drops all frames in both directions. */
 export function dropFrames(): Fault {
   return { name: "drop-frames", incoming: () => true, outgoing: () => true };
 }
@@ -114,7 +118,7 @@ export function flap(afterMs: number): Fault {
   };
 }
 
-/** Sends a frame nobody can read when a socket opens. */
+/** Sends an unreadable frame when a socket opens. */
 export function garbageFrame(data: string | Buffer = '{"not":"a frame"'): Fault {
   return {
     name: "garbage-frame",
@@ -125,7 +129,7 @@ export function garbageFrame(data: string | Buffer = '{"not":"a frame"'): Fault 
   };
 }
 
-/** TCP reset after so many bytes of the body. */
+/** Resets the TCP connection after `sizeBytes` of the body. */
 export function resetAfter(sizeBytes: number): Fault {
   return {
     name: `reset-after ${sizeBytes}`,
@@ -135,7 +139,7 @@ export function resetAfter(sizeBytes: number): Fault {
   };
 }
 
-/** After so many bytes of the body, something breaks into the connection under its TLS. */
+/** After `sizeBytes` of the body, puts bytes into the TCP connection that are not TLS. */
 export function breakTlsAfter(sizeBytes: number): Fault {
   return {
     name: `break-tls-after ${sizeBytes}`,
@@ -145,7 +149,7 @@ export function breakTlsAfter(sizeBytes: number): Fault {
   };
 }
 
-/** Goes silent after so many bytes, the connection open. */
+/** Sends nothing more after `sizeBytes`, and keeps the connection open. */
 export function stallAfter(sizeBytes: number): Fault {
   return {
     name: `stall-after ${sizeBytes}`,
@@ -173,7 +177,7 @@ export function drip(sizeBytes: number, tickMs: number): Fault {
   };
 }
 
-/** Ends the connection after so many bytes, the Content-Length being that of the whole. */
+/** Ends the connection after `sizeBytes`, fewer than the Content-Length announces. */
 export function truncateAt(sizeBytes: number): Fault {
   return {
     name: `truncate-at ${sizeBytes}`,
@@ -244,7 +248,7 @@ export function ignoreRange(): Fault {
   };
 }
 
-/** A Content-Range that starts `shiftBytes` off from the bytes that are sent. */
+/** Announces a Content-Range that starts `shiftBytes` away from the bytes that are sent. */
 export function lyingContentRange(shiftBytes: number): Fault {
   return {
     name: `lying-content-range ${shiftBytes}`,
@@ -256,7 +260,7 @@ export function lyingContentRange(shiftBytes: number): Fault {
   };
 }
 
-/** Another ETag with each request, as if the file changed. */
+/** Gives another ETag with each request, as if the file had changed. */
 export function changingEtag(): Fault {
   let requests = 0;
   return {
@@ -279,7 +283,7 @@ export function refuseDownload(status: number, retryAfterS?: number): Fault {
   };
 }
 
-/** Sends downloads elsewhere; by default to the same place. */
+/** Redirects downloads; by default to the same place. */
 export function redirectDownload(location?: string): Fault {
   return {
     name: "redirect-download",
@@ -308,7 +312,7 @@ async function* head(body: AsyncIterable<Buffer>, sizeBytes: number): AsyncGener
   }
 }
 
-/** A body; then `stop`, and silence until the connection is gone. */
+/** Sends the body, calls `stop`, then sends nothing until the connection is gone. */
 async function* thenStop(
   body: AsyncIterable<Buffer>,
   closed: AbortSignal,

@@ -1,3 +1,4 @@
+/** Reads a firmware's metadata with fwup, for the updates that the stand-in hub offers. */
 import { access } from "node:fs/promises";
 import { systemClock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
@@ -7,8 +8,8 @@ import { realFwup, STAND_IN } from "../fwup/run.ts";
 import type { FirmwareMeta } from "./releases.ts";
 
 /**
- * What `fwup -m` says of a firmware file.
- * @throws Failure `no-input` when there is no such file, `config` when it is no firmware
+ * Reads a firmware file's metadata with `fwup -m`.
+ * @throws Failure `no-input` when there is no such file, `config` when it is not firmware
  */
 export async function readFirmwareMeta(file: string): Promise<FirmwareMeta> {
   try {

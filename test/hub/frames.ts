@@ -1,3 +1,7 @@
+/**
+ * The serializers of the stand-in hub: Phoenix's JSON and NervesHub's MessagePack. They share no code
+ * with src/hub, so that a mistake there shows.
+ */
 import { decode, encode } from "@msgpack/msgpack";
 
 /**
@@ -13,7 +17,7 @@ export interface Frame {
   readonly payload: unknown;
 }
 
-/** What `?vsn=` selects. */
+/** A serializer, which the client selects with `?vsn=`. */
 export interface Serializer {
   readonly vsn: string;
   /** @throws UndecodableFrame */
@@ -57,7 +61,7 @@ function decodeBinaryPush(data: Buffer): Frame {
   return { joinRef, ref, topic, event, payload: data.subarray(offset) };
 }
 
-/** H's MessagePack serializer, with the library's own handling of timestamps. */
+/** NervesHub's MessagePack serializer, with the library's own handling of timestamps. */
 const msgpackSerializer: Serializer = {
   vsn: "3.0.0",
   decode(data, isBinary) {

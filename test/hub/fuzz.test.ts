@@ -1,3 +1,4 @@
+/** Random frames against the stand-in hub: it may crash a channel or close a socket, but must go on. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
@@ -58,7 +59,7 @@ const frame = fc.oneof(
   { arbitrary: fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)), weight: 1 },
 );
 
-it(`answers ${FRAMES} random frames without falling over`, async () => {
+it(`the hub survives ${FRAMES} random frames`, async () => {
   const hub = await startHub({ secrets: { [PRODUCT.key]: { secret: PRODUCT.secret } } });
   const connectDevice = async (): Promise<RawDevice> =>
     open(`${hub.url}/device-socket/websocket?vsn=2.0.0`, {

@@ -1,3 +1,4 @@
+/** The stand-in hub's rules, each in a test: its record of a device, deployments, crashes, and faults. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -30,7 +31,7 @@ const META: FirmwareMeta = {
 };
 const HOUR_MS = 3_600_000;
 
-describe("what the hub knows of a device, and does with it", () => {
+describe("the hub", () => {
   let dir: string;
   let hub: Hub;
   let clock: FakeClock;
@@ -66,7 +67,7 @@ describe("what the hub knows of a device, and does with it", () => {
     ...change,
   });
   let joins = 100;
-  /** Joins `device` again and gives the events that came, the reply and the old join's close left out. */
+  /** Joins `device` again. @returns the events that came, without the reply and the old join's close */
   const joinAgain = async (
     device: RawDevice,
     change: Readonly<Record<string, unknown>> = {},
@@ -86,7 +87,7 @@ describe("what the hub knows of a device, and does with it", () => {
     await settle(device);
   };
 
-  it("records firmware only when all five of its facts are there", async () => {
+  it("records firmware only when a join has all five of its values", async () => {
     const device = await connectDevice();
     for (const missing of ["uuid", "product", "version", "platform", "architecture"]) {
       await joinAgain(device, { [`nerves_fw_${missing}`]: undefined });
@@ -103,7 +104,7 @@ describe("what the hub knows of a device, and does with it", () => {
     });
   });
 
-  it("gates archives, scripts and extensions on the device's API version", async () => {
+  it("sends archives, scripts and extensions only to devices with a late enough API version", async () => {
     hub.deploy(release, { archive: release, connectingCode: "echo hello" });
     const device = await connectDevice();
     const gates: [string | undefined, string[]][] = [
@@ -120,7 +121,7 @@ describe("what the hub knows of a device, and does with it", () => {
     }
   });
 
-  it("gives a deployment to devices online at once, and only to those it fits", async () => {
+  it("offers a deployment at once to the devices online that it fits, and to no others", async () => {
     const boards = await Promise.all(["fits", "other-platform", "same-uuid", "unproven"].map(connectDevice));
     const [fitting, otherPlatform, sameUuid, unproven] = boards;
     assert.ok(fitting && otherPlatform && sameUuid && unproven);
@@ -134,7 +135,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.deepEqual(got, [true, false, false, false]);
   });
 
-  it("sends an update again when a join doesn't name it, and leaves it alone when it does", async () => {
+  it("sends an update again after a join that does not name it, and not after one that does", async () => {
     hub.deploy(release);
     const device = await connectDevice();
     assert.deepEqual(await joinAgain(device), ["update"]);
@@ -142,7 +143,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.deepEqual(await joinAgain(device, { currently_downloading_uuid: "" }), ["update"]);
   });
 
-  it("gives up an update that says nothing for 30 minutes", async () => {
+  it("gives up an update after 30 minutes without a report", async () => {
     hub.deploy(release);
     const device = await connectDevice();
     await joinAgain(device);
@@ -178,7 +179,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.deepEqual(await joinAgain(device), ["update"]);
   });
 
-  it("counts a join with the new uuid as success, whatever went before", async () => {
+  it("counts a join with the new uuid as success, also after a completed update", async () => {
     hub.deploy(release);
     const device = await connectDevice();
     await joinAgain(device);
@@ -188,7 +189,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.deepEqual([updated, inFlight, blockedUntil], [[META.uuid], undefined, undefined]);
   });
 
-  it("crashes the channel, and not the socket, on what the real server can't take", async () => {
+  it("crashes the channel, and not the socket, on messages that crash the real server", async () => {
     const device = await connectDevice();
     const deadly: [string, unknown][] = [
       ["status_update", {}],
@@ -217,7 +218,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(device.closeCode, undefined);
   });
 
-  it("drops what was meant for an earlier join", async () => {
+  it("drops messages of an earlier join", async () => {
     const device = await connectDevice();
     await joinAgain(device);
     const earlier = String(joins);
@@ -232,7 +233,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.deepEqual([progress, crashes, online], [[], [], true]);
   });
 
-  it("ends the socket with 1011 on binary frames that are cut short or no push", async () => {
+  it("ends the socket with 1011 on binary frames that are cut short or not a push", async () => {
     for (const hex of ["", "00", "00000000", "0001000000", "0100000000"]) {
       const device = await connectDevice();
       device.sendRaw(Buffer.from(hex, "hex"));
@@ -240,7 +241,7 @@ describe("what the hub knows of a device, and does with it", () => {
     }
   });
 
-  it("lets what is merely odd pass", async () => {
+  it("accepts odd messages that the real server accepts", async () => {
     const device = await connectDevice();
     await joinAgain(device);
     const odd: [string, unknown][] = [
@@ -258,7 +259,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(hub.device("dev").online, true);
   });
 
-  it("refuses joins that crash: the API version, meta and extensions of a wrong type", async () => {
+  it("refuses joins with an API version, meta or extensions of a wrong type", async () => {
     const device = await connectDevice();
     const joinsOf: [string, unknown][] = [
       ["device", "text"],
@@ -275,7 +276,7 @@ describe("what the hub knows of a device, and does with it", () => {
     }
   });
 
-  it("keeps progress, statuses and validation for assertions", async () => {
+  it("records progress, statuses and validation", async () => {
     const device = await connectDevice();
     await joinAgain(device, { meta: { firmware_validated: false, firmware_auto_revert_detected: true } });
     assert.equal(hub.device("dev").validated, "not_validated");
@@ -297,7 +298,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(inFlight?.status, "completed");
   });
 
-  it("answers the join with the update when it plays an old server", async () => {
+  it("puts the update into the join's reply when it plays an old server", async () => {
     hub.deploy(release, { inJoinReply: true });
     const device = await connectDevice();
     assert.deepEqual(await joinAgain(device), []);
@@ -306,7 +307,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(reply[4]["response"]["update_available"], true);
   });
 
-  it("sends anything to anyone, well-formed or not", async () => {
+  it("sends any frame to any device, well-formed or not", async () => {
     const device = await connectDevice();
     await joinAgain(device);
     hub.pushUpdate("dev", release, { size: -1, checksum: undefined });
@@ -326,7 +327,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.throws(() => hub.reboot("nobody"), /nobody is not connected/);
   });
 
-  it("asks for health at attach and each hour, until it is detached", async () => {
+  it("asks for health when it is attached and then each hour, until it is detached", async () => {
     const device = await connectDevice();
     device.send(["1", "1", "extensions", "phx_join", { health: "0.0.1", geo: "9.0.0", other: "0.0.1" }]);
     device.send(["1", "2", "extensions", "health:attached", {}]);
@@ -335,7 +336,7 @@ describe("what the hub knows of a device, and does with it", () => {
     const hours = async (count: number): Promise<void> => {
       for (let minutes = 0; minutes <= count * 60; minutes += 1) {
         await clock.advance(60_000);
-        await settle(device); // a device is not silent for so long
+        await settle(device); // else the hub would close the silent socket
       }
     };
     await hours(2);
@@ -346,7 +347,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(checks(), 3);
   });
 
-  it("waits for messages that are there already or still to come, and says what came instead", async () => {
+  it("waits for messages that have come or will come, and names the last ones when none matches", async () => {
     const device = await connectDevice();
     await joinAgain(device);
     const early = await hub.waitFor("dev", ({ event }) => event === "phx_join");
@@ -364,7 +365,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.deepEqual(hub.device("dev").closes, [1000]);
   });
 
-  it("plays dead, deaf and moody when told to", async () => {
+  it("has faults: it refuses, redirects, closes, drops frames, flaps and sends garbage", async () => {
     hub.faults.add(refuseUpgrade(503, { "retry-after": "7" }), 1);
     await assert.rejects(connectDevice(), /refused: 503/);
 
@@ -403,7 +404,7 @@ describe("what the hub knows of a device, and does with it", () => {
     assert.equal(await closed, 1006);
 
     hub.faults.add(flap(1000), 1);
-    (await connectDevice()).close(); // before its time, whose timer ends with it
+    (await connectDevice()).close(); // closed before the flap, whose timer ends with the socket
     await hub.until(() => !hub.device("dev").connected);
 
     hub.faults.add(garbageFrame('"garbage"'), 1);

@@ -1,3 +1,7 @@
+/**
+ * The HTTP server under the hub and its download server, with or without TLS. It knows the raw connection of
+ * each request, so that faults can reset it.
+ */
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -15,7 +19,7 @@ export interface ListenerOptions {
   readonly port: number;
   readonly tls: TlsFront | undefined;
   readonly faults: FaultBox;
-  /** @param raw what is under the request's TLS, or the connection itself */
+  /** @param raw the TCP connection, also when the request came over TLS */
   readonly request: (request: IncomingMessage, response: ServerResponse, raw: Socket | undefined) => void;
   readonly upgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 }
@@ -28,7 +32,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     options.request(request, response, rawOf.get(request.socket));
   });
   if (options.upgrade !== undefined) http.on("upgrade", options.upgrade);
-  // A request that can't be read: nothing to answer, and the connection is of no more use.
+  // An unreadable request gets no answer, and the connection can't be used any more.
   http.on("clientError", (_error, socket) => socket.destroy());
 
   const accept = async (raw: Socket): Promise<void> => {
@@ -42,7 +46,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const server = createServer((raw) => {
     raws.add(raw);
     raw.once("close", () => raws.delete(raw));
-    raw.on("error", () => raw.destroy()); // the peer reset it; whoever uses it sees the close
+    raw.on("error", () => raw.destroy()); // the peer reset it; its users see the close
     void accept(raw);
   });
   await new Promise<void>((resolve, reject) => {

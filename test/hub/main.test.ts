@@ -1,3 +1,4 @@
+/** `npm run hub` as a person uses it: started as a program of its own, with lines on its standard input. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -9,7 +10,7 @@ import { connect } from "./client.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 
-/** The hub as a program of its own. */
+/** The running program. */
 interface Program {
   /** Resolves to the first match in what it has printed so far, or will print. */
   reads(pattern: RegExp): Promise<RegExpExecArray>;
@@ -25,7 +26,7 @@ describe("npm run hub", () => {
   });
   after(async () => rm(dir, { recursive: true }));
 
-  it("makes a board, shows what it says, updates it, and keeps its certificates", async () => {
+  it("makes a board, shows its messages, updates it, and keeps its certificates", async () => {
     const first = run("--port", "0", "--dir", dir);
     const [, url = ""] = await first.reads(/hub at (\S+),/);
     const [, configFile = ""] = await first.reads(/--config (\S+)/);
@@ -76,7 +77,7 @@ describe("npm run hub", () => {
     assert.equal(await second.ended, 0);
   });
 
-  it("says what is wrong with its arguments in a line", async () => {
+  it("explains wrong arguments in one line", async () => {
     const wrong: [string[], RegExp, number][] = [
       [["--port", "x"], /^--port x: not a port; give a number up to 65535\n$/, 64],
       [["--nonsense"], /Unknown option '--nonsense'.*--help lists the options/, 64],

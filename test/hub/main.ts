@@ -1,3 +1,7 @@
+/**
+ * `npm run hub`: the stand-in hub as a program, with a prompt and a console page, to try hublink without a
+ * NervesHub.
+ */
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -150,7 +154,7 @@ function describe(event: HubEvent): string[] {
 /** One line that fits on a terminal; signed URLs are shortened before it is cut. */
 function print(text: string): void {
   const time = new Date().toTimeString().slice(0, 8);
-  // What a device sends must not drive the terminal.
+  // Escape sequences of a device must not control this terminal.
   const line = `${time} ${redact(text)}`.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
   console.log(line.length > COLUMNS ? `${line.slice(0, COLUMNS - 1)}…` : line);
 }

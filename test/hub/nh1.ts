@@ -1,3 +1,7 @@
+/**
+ * Shared-secret authentication (the `x-nh-*` headers) on the hub's side. It shares no code with
+ * src/identity/shared-secret.ts, so that a mistake there shows.
+ */
 import { createHmac, getHashes, pbkdf2Sync, timingSafeEqual } from "node:crypto";
 
 /** A shared secret the hub has on record. */
@@ -12,12 +16,12 @@ export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 export type Verdict =
   | { readonly identifier: string }
-  /** `platform` is the answer to headers that make the real server stumble (503). */
+  /** `platform` is the answer to headers that make the real server fail (503). */
   | { readonly refused: "credentials" | "platform"; readonly why: string };
 
 const MAX_AGE_MS = 90_000;
 const ALGORITHM = /^NH1-HMAC-([A-Za-z0-9]+)-(\d+)-(\d+)$/;
-/** More would only serve to stall the stand-in. */
+/** More iterations would only stall the stand-in. */
 const MAX_ITERATIONS = 1_000_000;
 const MAX_KEY_BYTES = 1024;
 
@@ -119,7 +123,7 @@ function deriveKey(
   return pbkdf2Sync(secret, salt, size.iterations, size.keyBytes, digest);
 }
 
-/** Opens a Plug.Crypto token; its HMAC is SHA-256 whatever digest derived the key. */
+/** Opens a Plug.Crypto token. Its HMAC is always SHA-256, also when another digest derived the key. */
 function openToken(token: string, key: Buffer): { identifier: string; atMs: number } | undefined {
   const [header = "", payload = "", signature = "", ...rest] = token.split(".");
   if (header !== "SFMyNTY" || rest.length > 0) return undefined;

@@ -1,3 +1,6 @@
+/**
+ * Phoenix's own JavaScript client against the stand-in hub: an independent check of the stand-in's protocol.
+ */
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Socket, type Channel } from "phoenix";
@@ -7,14 +10,14 @@ import { startHub } from "./server.ts";
 
 const CREDENTIALS = { key: "nhp_product", secret: "a product's secret", identifier: "dev" };
 
-/** The client makes its socket by itself; ours carries the device's headers. */
+/** The client makes its own WebSocket, so this class adds the device's headers. */
 class SignedWebSocket extends WebSocket {
   constructor(url: string) {
     super(url, { headers: signNh1(CREDENTIALS, Math.floor(Date.now() / 1000)) });
   }
 }
 
-it("the official Phoenix client gets along with the hub", async () => {
+it("the official Phoenix client can use the hub", async () => {
   const hub = await startHub({
     secrets: { [CREDENTIALS.key]: { secret: CREDENTIALS.secret } },
     publicKeys: ["a key"],

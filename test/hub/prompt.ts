@@ -1,3 +1,4 @@
+/** The commands of `npm run hub`: each line lets a person be the operator or add a fault. */
 import { Failure } from "../../src/platform/failure.ts";
 import type { DeviceRecord } from "./device-record.ts";
 import { faultByName, faultUsages } from "./fault-names.ts";
@@ -18,7 +19,7 @@ const HELP = [
 
 /**
  * Carries out one line of the prompt.
- * @returns the lines to print, or `quit`
+ * @returns the lines to print, or `quit` to end the program
  * @throws Failure when the line can't be carried out
  */
 export async function runLine(

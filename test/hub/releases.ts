@@ -1,7 +1,11 @@
+/**
+ * A firmware file as the stand-in hub announces it: size, checksums, and the payloads of `update` and
+ * `archive`.
+ */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 
-/** What an `update` says of a firmware. */
+/** The metadata of a firmware in an `update`. */
 export interface FirmwareMeta {
   readonly uuid: string;
   readonly product: string;

@@ -1,3 +1,4 @@
+/** Plays transcripts of the real NervesHub against the stand-in, and compares the answers. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { isMap } from "./crash.ts";
@@ -11,7 +12,7 @@ export interface Line {
   readonly text: string;
 }
 
-/** What the recording's operator did, by a piece of the remark that stands for it. */
+/** The operator's actions in a recording, each by a part of the remark that stands for it. */
 export type Actions = readonly (readonly [remark: string, act: () => unknown])[];
 
 export async function readTranscript(name: string): Promise<readonly Line[]> {
@@ -28,11 +29,11 @@ export async function readTranscript(name: string): Promise<readonly Line[]> {
 }
 
 /**
- * Plays the device's part of a transcript against a hub and holds what the hub answers, topic by
- * topic, against what the real server answered; every one of them has to come, and no other.
- * Heartbeats of our own mark where its answers end.
- * @param options.longFrames frames that the recording cut short, by a piece of the remark before them
- * @param options.operator takes what the operator's page sent (topics `user:…`)
+ * Plays the device's part of a transcript against a hub. The hub must give the answers of the real server, all
+ * of them and no others; they are compared topic by topic. Heartbeats that this function adds mark the end of
+ * the answers to a frame.
+ * @param options.longFrames frames that the recording cut short, by a part of the remark before them
+ * @param options.operator gets the frames of the operator's page (topics `user:…`)
  */
 export async function replay(
   lines: readonly Line[],
@@ -160,7 +161,7 @@ function isUserTopic(text: string): boolean {
   return /^\[[^,]*,[^,]*,"user:/.test(text);
 }
 
-/** Whether the socket opened here belongs to the operator's page. */
+/** Whether the socket that opens here belongs to the operator's page. */
 function isNextUsers(lines: readonly Line[], upgrade: string): boolean {
   const index = lines.findIndex(({ text }) => text === upgrade);
   return isUserTopic(lines[index + 1]?.text ?? "");

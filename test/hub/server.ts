@@ -1,3 +1,8 @@
+/**
+ * The stand-in for NervesHub: one hub, in the test's own process. It answers as the real server was recorded
+ * to (transcripts.test.ts replays the recordings), lets a test play the operator, and records what each
+ * device sends. Its faults make it misbehave on purpose.
+ */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
@@ -21,24 +26,24 @@ import { createWaiting } from "./waiting.ts";
 export interface HubOptions {
   /** Default: one that is free. */
   readonly port?: number;
-  /** Default: plain HTTP, as H behind a proxy. */
+  /** Default: plain HTTP, as NervesHub behind a proxy. */
   readonly tls?: TlsOptions;
-  /** Where firmware is downloaded from. Its TLS (never with client certificates) follows the hub's. */
+  /** The server of firmware. It has TLS when the hub has, but never asks for client certificates. */
   readonly downloads?: { readonly port?: number; readonly tls?: boolean };
   readonly clock?: Clock;
   /** How far the hub's wall clock is ahead of `clock`. */
   readonly clockSkewMs?: number;
-  /** By key: `nhp_…` of a product, or the key of one device with its identifier. */
+  /** The shared secrets by their keys: `nhp_…` of a product, or the key of one device with its identifier. */
   readonly secrets?: Readonly<Record<string, SharedSecret>>;
   /** The organisation's signing keys, base64 Ed25519. */
   readonly publicKeys?: readonly string[];
-  /** Default: all that H knows. */
+  /** Default: all that NervesHub knows. */
   readonly extensions?: readonly string[];
-  /** `vsn`s that are spoken; others are refused with 403. Default: those of H. */
+  /** The serializers (`vsn`) that the hub speaks; it refuses others with 403. Default: those of NervesHub. */
   readonly vsns?: readonly string[];
-  /** How long a firmware URL is good for. Default 10 minutes. */
+  /** How long a firmware URL is valid. Default 10 minutes. */
   readonly urlLifetimeMs?: number;
-  /** Told of everything that happens. */
+  /** Called with every event. */
   readonly onEvent?: (event: HubEvent) => void;
 }
 
@@ -65,11 +70,11 @@ export interface Hub {
   readonly faults: FaultBox;
   /** Requests of the download server, oldest first. */
   readonly downloads: readonly DownloadEntry[];
-  /** Identifiers seen so far. */
+  /** The identifiers of the devices that have connected so far. */
   readonly devices: readonly string[];
   /** The hub's wall clock, ms. */
   nowMs(): number;
-  /** What the hub knows of a device; an empty record when it was never seen. */
+  /** The hub's record of a device; an empty one when the device never connected. */
   device(identifier: string): DeviceRecord;
   /** Serves a firmware file. @throws the file system's error */
   publish(path: string, meta: FirmwareMeta): Promise<Release>;
@@ -81,16 +86,16 @@ export interface Hub {
   deploy(release: Release, options?: DeployOptions): Deployment;
   /** Ends every deployment. */
   undeploy(): void;
-  /** Looks for devices that are due, as H's orchestrator does from time to time. */
+  /** Offers deployments to the devices that are due, as NervesHub's orchestrator does from time to time. */
   offer(): void;
-  /** Tells of every message of a device from now on. @returns what ends that */
+  /** Calls the listener with every message of a device from now on. @returns a function that ends this */
   follow(identifier: string, listener: (message: Received) => void): () => void;
   send(identifier: string, topic: string, event: string, payload: unknown): void;
   /** Sends any frame as it is. */
   sendRaw(identifier: string, data: string | Buffer): void;
   /**
    * Runs a support script on a device.
-   * @returns what H shows of it: output and return, trimmed
+   * @returns the text that NervesHub shows: output and return value, trimmed
    * @throws when no answer comes
    */
   runScript(identifier: string, text: string): Promise<string>;
@@ -111,7 +116,7 @@ export interface Hub {
     from?: number,
     timeoutMs?: number,
   ): Promise<Received>;
-  /** Waits until a condition on the hub's state holds; it is looked at after each event. */
+  /** Waits until a condition on the hub's state holds. The condition is checked after each event. */
   until(condition: () => boolean, timeoutMs?: number): Promise<void>;
   /** Ends all connections, timers and waits. */
   stop(): Promise<void>;

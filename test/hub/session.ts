@@ -1,3 +1,7 @@
+/**
+ * One socket of a device on the stand-in hub: it reads frames, hands them to the channels of their topics,
+ * and sends the channels' answers. A channel that crashes ends alone; its socket stays open, as in Phoenix.
+ */
 import type { WebSocket } from "ws";
 import type { Cancel, Clock } from "../../src/platform/clock.ts";
 import type { Channel, ChannelContext, ChannelHub } from "./channels/channel.ts";
@@ -9,7 +13,7 @@ import type { DeviceRecord } from "./device-record.ts";
 import type { FaultBox } from "./faults.ts";
 import { UndecodableFrame, type Frame, type Serializer } from "./frames.ts";
 
-/** What a session needs of its hub. */
+/** The hub as a session sees it. */
 export interface SessionHub extends ChannelHub {
   readonly clock: Clock;
   readonly faults: FaultBox;
@@ -70,7 +74,7 @@ export class Session {
     if (socket.readyState !== socket.OPEN) this.#end(); // a fault has closed it already
   }
 
-  /** Says goodbye; channels end at once, what the device still sends is not heard. */
+  /** Closes the socket with a closing handshake. Its channels end at once, and later frames are ignored. */
   close(code: number): void {
     this.#socket.close(code);
     this.#end();
@@ -86,7 +90,7 @@ export class Session {
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(data);
   }
 
-  /** Sends to the device whether it has joined the topic or not; the refs are those H would use. */
+  /** Sends to the device whether it has joined the topic or not; the refs are those NervesHub would use. */
   send(topic: string, event: string, payload: unknown): void {
     const isBroadcast = topic === "device" && event !== "scripts/run";
     const joinRef = isBroadcast ? null : (this.#joined.get(this.#internal(topic))?.joinRef ?? null);
@@ -98,7 +102,7 @@ export class Session {
     return this.#joined.has(this.#internal(topic));
   }
 
-  /** As if the channel's process had died. */
+  /** Ends a channel as if its process had died. */
   crashChannel(topic: string, why = "asked to"): void {
     const joined = this.#joined.get(this.#internal(topic));
     if (joined !== undefined) this.#crash(joined, why);

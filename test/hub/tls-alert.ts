@@ -1,3 +1,7 @@
+/**
+ * Finds the client's certificate in a TLS 1.2 handshake, so that the stand-in hub can refuse it with the
+ * alert that the real server sends. Node's own TLS cannot choose an alert.
+ */
 import { X509Certificate } from "node:crypto";
 
 const HANDSHAKE_RECORD = 22;

@@ -1,3 +1,7 @@
+/**
+ * TLS of the stand-in hub, in front of HTTP: whether it asks for client certificates, and how it refuses
+ * them.
+ */
 import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
@@ -14,7 +18,7 @@ export interface TlsOptions {
   readonly clientCertificates?: "none" | "optional" | "required";
   /** Identifiers on record; by default every device whose certificate the authority signed. */
   readonly devices?: readonly string[];
-  /** H has TLS 1.3 off by default, and so has this. */
+  /** Off by default, as on NervesHub. */
   readonly maxVersion?: SecureVersion;
 }
 
@@ -39,7 +43,7 @@ export function createTlsFront(options: TlsOptions, check: Check): TlsFront {
     ...(options.ca !== undefined && { ca: options.ca }),
     minVersion: "TLSv1.2",
     maxVersion: options.maxVersion ?? "TLSv1.2",
-    sessionIdContext: "hub", // sessions of devices with certificates are resumed, as by H
+    sessionIdContext: "hub", // sessions of devices with certificates are resumed, as by NervesHub
   });
   const asks = (options.clientCertificates ?? "none") !== "none";
   return {
@@ -63,7 +67,7 @@ export function createTlsFront(options: TlsOptions, check: Check): TlsFront {
   };
 }
 
-/** Looks on as the handshake passes; when a certificate is refused, the alert goes out instead of it. */
+/** Watches the handshake pass. When a certificate is refused, sends the alert and ends the connection. */
 function tap(raw: Socket, check: Check | undefined): Duplex {
   const alertFor = check && createAlertTap(check);
   let refused = false;

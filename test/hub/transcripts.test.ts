@@ -1,3 +1,4 @@
+/** Transcripts of the real NervesHub, replayed against the stand-in: it must give the same answers. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -39,8 +40,8 @@ const SEED = {
   architecture: "x86_64",
 };
 
-// Not replayed: 5 (MessagePack and scripts of the operator's page), 6 (a delta is chosen by the real
-// server; here a test publishes the file it wants).
+// Not replayed: transcript 5 (MessagePack and scripts of the operator's page) and 6 (the real server chooses a
+// delta; here a test publishes the file it wants).
 describe("the stand-in answers as the real server did", { skip: fixturesMissing }, () => {
   const clock = new FakeClock();
   let dir: string;
@@ -183,7 +184,7 @@ describe("the stand-in answers as the real server did", { skip: fixturesMissing 
     await clock.advance(179_000);
     await device.ping();
     await clock.advance(179_999);
-    assert.equal(clock.nextDelay, 1, "one more ms of patience");
+    assert.equal(clock.nextDelay, 1, "the hub waits one more ms");
     await clock.advance(1);
     assert.equal(await device.closed(), 1002);
     await hub.until(() => !noted.connected);

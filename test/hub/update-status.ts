@@ -1,3 +1,7 @@
+/**
+ * How reports of an update change the stand-in hub's record of a device, as recorded of the real server:
+ * states, progress, penalties, and which reports crash the channel.
+ */
 import { crash, isMap } from "./crash.ts";
 import { isUpdateStatus, type DeviceRecord, type InFlight } from "./device-record.ts";
 
@@ -9,7 +13,7 @@ export function applyStatus(record: DeviceRecord, payload: unknown, nowMs: numbe
   if (!isMap(payload)) crash("status_update without a map");
   const { status: word, reason } = payload;
   if (typeof word !== "string") crash("status_update without a status");
-  // As on H: a hook for what old clients report.
+  // As on NervesHub: for the reports of old clients.
   const status = word.toLowerCase().includes("fwup error") ? "failed" : word;
   if (!isUpdateStatus(status)) crash(`unknown status ${JSON.stringify(word.slice(0, 60))}`);
   const stated = status === word ? reason : "fwup error";

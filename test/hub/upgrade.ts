@@ -1,3 +1,7 @@
+/**
+ * Decides who may connect to the stand-in hub: by a client certificate or by signed headers. Status codes and
+ * texts of refusals are the real server's (admission.test.ts compares them with a recording).
+ */
 import type { X509Certificate } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { SERIALIZERS, type Serializer } from "./frames.ts";
@@ -11,7 +15,7 @@ export interface Refusal {
   readonly body: string;
 }
 
-/** Who was let in, and what it will speak. */
+/** The device that may connect, and its serializer. */
 export interface Admission {
   readonly identifier: string;
   readonly serializer: Serializer;
@@ -21,7 +25,7 @@ const NO_CREDENTIALS = "no certificate pair or shared secrets connection setting
 const UNREACHABLE = "the platform could not be reached to authenticate this device";
 
 /**
- * Decides on an upgrade as H does.
+ * Decides on an upgrade as NervesHub does.
  * @param options.isDeviceEndpoint an endpoint that asks for client certificates serves both paths, the
  *   web endpoint only the one for shared secrets
  * @param options.certificate the client's, already found good
@@ -32,7 +36,7 @@ export function admit(
     readonly isDeviceEndpoint: boolean;
     readonly certificate: X509Certificate | undefined;
     readonly secrets: ReadonlyMap<string, SharedSecret>;
-    /** Those spoken; undefined for all there are. */
+    /** The serializers that the hub speaks; undefined: all of them. */
     readonly vsns: readonly string[] | undefined;
     readonly nowMs: number;
   },
@@ -55,7 +59,7 @@ export function admit(
   return verdict.refused === "platform" ? explained(503, UNREACHABLE) : empty(401);
 }
 
-/** What H answers to a path it does not serve. */
+/** NervesHub's answer to a path it does not serve. */
 export function redirectToWeb(request: IncomingMessage): Refusal {
   const host = (request.headers.host ?? "").replace(/:\d+$/, "");
   return { status: 301, headers: { location: `https://${host}${request.url ?? "/"}` }, body: "" };

@@ -1,8 +1,9 @@
+/** How tests wait for a state of the hub: the condition is checked after each event, not by polling. */
 import { PATIENCE_MS } from "../eventually.ts";
 
-/** Waits for conditions that are looked at again whenever something happened. */
+/** Waits for conditions, and checks them after each event. */
 export interface Waiting {
-  /** Something happened. */
+  /** Checks all conditions, since something happened. */
   changed(): void;
   /**
    * Resolves to what `look` returns as soon as that is not undefined.

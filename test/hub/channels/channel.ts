@@ -1,3 +1,6 @@
+/**
+ * One topic of a device, as the stand-in hub's session sees it, and the part of the hub that a topic may use.
+ */
 import type { Cancel, Clock } from "../../../src/platform/clock.ts";
 import type { Deployment } from "../deployments.ts";
 import type { DeviceRecord } from "../device-record.ts";
@@ -11,7 +14,7 @@ interface Reply {
 export interface Channel {
   /** The reply to the join. */
   readonly response: unknown;
-  /** Sends what follows the join's reply. */
+  /** Sends the messages that follow the join's reply. */
   afterJoin(): void;
   /**
    * Takes a push of the device.
@@ -22,12 +25,12 @@ export interface Channel {
   close(): void;
 }
 
-/** What a channel may do, besides answering. */
+/** How a channel sends messages of its own, and what it knows. */
 export interface ChannelContext {
   readonly record: DeviceRecord;
-  /** To the device with the topic's join_ref. */
+  /** Sends to the device with the topic's join_ref. */
   push(event: string, payload: unknown): void;
-  /** To the device with both refs null. */
+  /** Sends to the device with both refs null. */
   broadcast(event: string, payload: unknown): void;
   readonly hub: ChannelHub;
 }

@@ -1,10 +1,14 @@
+/**
+ * The topic `console` on the stand-in hub: it keeps the text that the device writes, and knows the events of
+ * files.
+ */
 import { crash, isMap } from "../crash.ts";
 import type { Channel, ChannelContext } from "./channel.ts";
 
 const SCROLLBACK_LINES = 1024;
 const FILE_EVENTS: readonly unknown[] = ["file-data/start", "file-data", "file-data/stop"];
 
-/** The console: what the device writes is kept, anything the hub does not know crashes it. */
+/** Keeps the device's output. An event that the hub does not know crashes the channel. */
 export function joinConsole({ record }: ChannelContext): Channel {
   record.console = "";
   return {

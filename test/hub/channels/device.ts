@@ -1,3 +1,7 @@
+/**
+ * The main topic of a device on the stand-in hub: its join, its reports, and the update, archive and script
+ * that follow a join. A message that kills the real server's process is a ChannelCrash here.
+ */
 import gte from "semver/functions/gte.js";
 import valid from "semver/functions/valid.js";
 import { crash, isMap } from "../crash.ts";
@@ -66,7 +70,7 @@ export function joinDevice(context: ChannelContext, params: unknown): Channel {
         case "scripts/run":
           if (!isMap(payload) && payload !== null) crash("scripts/run without a map");
           break;
-        default: // "rebooting" and all that H does not know
+        default: // "rebooting" and all that NervesHub does not know
           break;
       }
       return undefined;

@@ -1,3 +1,7 @@
+/**
+ * The topic `extensions` on the stand-in hub: it attaches the extensions that both sides know, and asks for
+ * reports.
+ */
 import satisfies from "semver/functions/satisfies.js";
 import type { Cancel } from "../../../src/platform/clock.ts";
 import { crash, isMap } from "../crash.ts";
@@ -5,7 +9,7 @@ import { every, type Channel, type ChannelContext } from "./channel.ts";
 
 const HEALTH_INTERVAL_MS = 3_600_000;
 
-/** What the hub asks for when an extension attaches; `logging` is only listened to. */
+/** The request that the hub sends when an extension attaches; none for `logging`, which only sends. */
 const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
   geo: "geo:location:request",
   health: "health:check",
@@ -13,7 +17,7 @@ const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
   network_identity: "network_identity:request",
 };
 
-/** The extensions topic: names and versions in, the names to attach out. */
+/** The join has names and versions of extensions; the answer has the names to attach. */
 export function joinExtensions(context: ChannelContext, params: unknown): Channel {
   const { record, hub } = context;
   if (!isMap(params)) crash("extensions that are no map");
