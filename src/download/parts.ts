@@ -8,7 +8,7 @@ import { type CachedFile, CHANGED } from "./cached-file.ts";
 import type { Stretch } from "./coverage.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
-import { createRetries, LineFault } from "./retries.ts";
+import { LineFault, Retries } from "./retries.ts";
 import type { DownloadOptions } from "./stream.ts";
 import { PART_BYTES, tooLong, VerificationFailure } from "./verify.ts";
 
@@ -70,7 +70,7 @@ async function fetchOver(options: PartsDownloadOptions, connections: number): Pr
   const { signal } = options;
   using _listener = signal && addAbortListener(signal, () => over.abort(signal.reason));
   const shared = { ...options, signal: over.signal };
-  const retries = createRetries(shared, options.url, file.bytes);
+  const retries = new Retries(shared, options.url, file.bytes);
   const http = await openHttp({ ...options, connections });
   const line: Line = { ...shared, retries, http };
   const work = async (): Promise<void> => {

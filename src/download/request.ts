@@ -7,13 +7,13 @@ import type { Readable } from "node:stream";
 import { type Cancel, type Clock, sleep } from "../platform/clock.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
 import { discard, type FileVersion, type Http, openFile } from "./http-file.ts";
-import { LineFault, type Retries, type RetryPolicy } from "./retries.ts";
+import { LineFault, type Retries, type RetryOptions } from "./retries.ts";
 
 /** What the requests of one download have in common. */
 export interface Line {
   readonly http: Http;
   readonly retries: Retries;
-  readonly retry: RetryPolicy;
+  readonly retry: RetryOptions["retry"];
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
   /** Bytes; shared by all that the limit is for. */

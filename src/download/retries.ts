@@ -3,29 +3,16 @@
  * Attempts are counted in a row without a new byte, so that a bad line that still brings bytes is never given up.
  */
 import { addAbortListener } from "node:events";
+import type { Config } from "../config/schema.ts";
 import { Backoff } from "../platform/backoff.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, failedWith, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { VerificationFailure } from "./verify.ts";
 
-/** `update.retry` of the configuration. */
-export interface RetryPolicy {
-  /** Attempts in a row without a new byte before it fails. */
-  readonly attempts: number;
-  /** Before the second attempt; doubles from then on. */
-  readonly delayMs: number;
-  /** The longest that no byte may come, connecting included. */
-  readonly idleTimeoutMs: number;
-  /** For all of it, on the monotonic clock. */
-  readonly totalTimeoutMs: number;
-  /** A connection that gives less, over a minute of waiting for it, is replaced. */
-  readonly minRateBytesS: number;
-}
-
 export interface RetryOptions {
   readonly clock: Clock;
-  readonly retry: RetryPolicy;
+  readonly retry: Config["update"]["retry"];
   readonly log: Log;
   readonly signal?: AbortSignal;
   /** From 0 (included) to 1 (excluded). Default: Math.random. */
@@ -37,24 +24,6 @@ export interface RetryOptions {
   readonly renewUrl?: (signal: AbortSignal) => Promise<string>;
 }
 
-/** How one download goes on after faults; all of its connections share it. */
-export interface Retries {
-  /** The URL to use now. */
-  readonly url: URL;
-  /** On the monotonic clock. */
-  readonly deadlineMs: number;
-  /**
-   * Waits until the next attempt is due, with a fresh URL if that is what it takes.
-   * @param url the one that the attempt was made with
-   * @param bytes how many of the file's bytes are there by now
-   * @throws when there is to be none: `error` where trying again can't help; Failure `download_gave_up` or
-   *   `download_timed_out`; the signal's reason
-   */
-  next(error: unknown, url: URL, bytes: number): Promise<void>;
-  /** The failure of a download whose time is over. */
-  timedOut(why: string): Failure;
-}
-
 const MAX_DELAY_MS = 10 * 60_000;
 /** A server's Retry-After is followed up to here. */
 const MAX_RETRY_AFTER_MS = 60 * 60_000;
@@ -64,102 +33,127 @@ const MAX_PART_FETCHES = 3;
 const MAX_RENEWALS = 3;
 const JITTER = 0.5;
 
-/**
- * @param bytes how many of the file's bytes are there to begin with
- * @throws Failure `download_refused` when `url` is not an http(s) URL
- */
-export function createRetries(options: RetryOptions, url: string, bytes: number): Retries {
-  const { clock, retry, signal, log } = options;
-  const deadlineMs = clock.monotonic() + retry.totalTimeoutMs;
-  const delays = { minMs: retry.delayMs, maxMs: Math.max(retry.delayMs, MAX_DELAY_MS) };
-  const backoff = new Backoff({ ...delays, jitter: JITTER }, options.random ?? Math.random);
-  const partFetches = new Map<number, number>();
-  let current = parseUrl(url);
-  let reached = bytes;
-  let failures = 0;
-  let renewals = 0;
-  let renewing: Promise<void> | undefined;
+/** How one download goes on after faults; all of its connections share it. */
+export class Retries {
+  /** On the monotonic clock. */
+  readonly deadlineMs: number;
+  readonly #options: RetryOptions;
+  readonly #backoff: Backoff;
+  /** How often each part came wrong. */
+  readonly #wrongParts = new Map<number, number>();
+  #url: URL;
+  /** The most bytes of the file that were there. */
+  #reached: number;
+  /** Failed attempts in a row without a new byte. */
+  #failures = 0;
+  /** Fresh URLs in a row without a new byte. */
+  #renewals = 0;
+  /** All connections wait for one fresh URL. */
+  #renewing: Promise<void> | undefined;
 
-  const timedOut = (why: string): Failure =>
-    new Failure(
-      "download_timed_out",
-      `the download may take ${retry.totalTimeoutMs / 1000} s in all: ${why}`,
-    );
+  /**
+   * @param bytes how many of the file's bytes are there to begin with
+   * @throws Failure `download_refused` when `url` is not an http(s) URL
+   */
+  constructor(options: RetryOptions, url: string, bytes: number) {
+    const { clock, retry, random = Math.random } = options;
+    const maxMs = Math.max(retry.delayMs, MAX_DELAY_MS);
+    this.#options = options;
+    this.#backoff = new Backoff({ minMs: retry.delayMs, maxMs, jitter: JITTER }, random);
+    this.deadlineMs = clock.monotonic() + retry.totalTimeoutMs;
+    this.#url = parseUrl(url);
+    this.#reached = bytes;
+  }
+
+  /** The URL to use now. */
+  get url(): URL {
+    return this.#url;
+  }
+
+  /**
+   * Waits until the next attempt is due, with a fresh URL if that is what it takes.
+   * @param url the one that the attempt was made with
+   * @param bytes how many of the file's bytes are there now
+   * @throws when there is to be none: `error` where trying again can't help; Failure `download_gave_up` or
+   *   `download_timed_out`; the signal's reason
+   */
+  async next(error: unknown, url: URL, bytes: number): Promise<void> {
+    const { signal } = this.#options;
+    signal?.throwIfAborted();
+    if (bytes > this.#reached && !(error instanceof LineFault && error.tooSlow)) {
+      this.#failures = 0;
+      this.#renewals = 0;
+      this.#backoff.reset();
+    }
+    this.#reached = Math.max(this.#reached, bytes);
+    if (!failedWith(error, "url_expired")) {
+      await this.#wait(error);
+    } else if (url === this.#url) {
+      try {
+        await (this.#renewing ??= this.#renew(error));
+      } catch (failure) {
+        signal?.throwIfAborted();
+        await this.#wait(failure);
+      } finally {
+        this.#renewing = undefined;
+      }
+    }
+  }
+
+  /** The failure of a download whose time is over. */
+  timedOut(why: string): Failure {
+    const seconds = this.#options.retry.totalTimeoutMs / 1000;
+    return new Failure("download_timed_out", `the download may take ${seconds} s in all: ${why}`);
+  }
+
+  /** Waits for the backoff's delay, or for longer if the server asks for it. */
+  async #wait(error: unknown): Promise<void> {
+    const { clock, retry, log, signal } = this.#options;
+    const fault = this.#retryable(error);
+    this.#failures += 1;
+    if (this.#failures >= retry.attempts) {
+      const text = `the download got no further in ${this.#failures} attempts; the last one: ${fault.message}`;
+      throw new Failure("download_gave_up", text, { cause: error });
+    }
+    const delayMs = Math.max(this.#backoff.next(), Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS));
+    if (clock.monotonic() + delayMs >= this.deadlineMs) throw this.timedOut(fault.message);
+    log.warn(`download interrupted, trying again: ${fault.message}`, {
+      bytes: this.#reached,
+      failures: this.#failures,
+      delay_s: Math.round(delayMs / 1000),
+    });
+    await sleep(clock, delayMs, signal);
+  }
 
   /** The fault to try again after. @throws the error when trying again can't help */
-  const retryable = (error: unknown): LineFault => {
+  #retryable(error: unknown): LineFault {
     if (error instanceof LineFault) return error;
     if (failedWith(error, "proxy_failed")) return new LineFault(error.message, { cause: error });
     if (error instanceof VerificationFailure && error.part !== undefined) {
-      const fetches = (partFetches.get(error.part) ?? 0) + 1;
-      partFetches.set(error.part, fetches);
+      const fetches = (this.#wrongParts.get(error.part) ?? 0) + 1;
+      this.#wrongParts.set(error.part, fetches);
       if (fetches < MAX_PART_FETCHES) return new LineFault(error.message, { cause: error });
     }
     if (systemCode(error) === undefined) throw error;
     return new LineFault(messageOf(error) || String(systemCode(error)), { cause: error });
-  };
+  }
 
-  const waitForNext = async (error: unknown): Promise<void> => {
-    const fault = retryable(error);
-    failures += 1;
-    if (failures >= retry.attempts) {
-      const text = `the download got no further in ${failures} attempts; the last one: ${fault.message}`;
-      throw new Failure("download_gave_up", text, { cause: error });
-    }
-    const delayMs = Math.max(backoff.next(), Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS));
-    if (clock.monotonic() + delayMs >= deadlineMs) throw timedOut(fault.message);
-    log.warn(`download interrupted, trying again: ${fault.message}`, {
-      bytes: reached,
-      failures,
-      delay_s: Math.round(delayMs / 1000),
-    });
-    await sleep(clock, delayMs, signal);
-  };
-
-  const renew = async (expired: Failure): Promise<void> => {
-    renewals += 1;
-    if (options.renewUrl === undefined || renewals > MAX_RENEWALS) throw expired;
-    log.info(`asking the hub for a fresh URL: ${expired.message}`, { bytes: reached });
+  async #renew(expired: Failure): Promise<void> {
+    const { clock, log, renewUrl, signal } = this.#options;
+    this.#renewals += 1;
+    if (renewUrl === undefined || this.#renewals > MAX_RENEWALS) throw expired;
+    log.info(`asking the hub for a fresh URL: ${expired.message}`, { bytes: this.#reached });
     const call = new AbortController();
     using _listener = signal && addAbortListener(signal, () => call.abort(signal.reason));
-    const cancel = clock.after(deadlineMs - clock.monotonic(), () =>
-      call.abort(timedOut("no fresh URL came")),
+    const cancel = clock.after(this.deadlineMs - clock.monotonic(), () =>
+      call.abort(this.timedOut("no fresh URL came")),
     );
     try {
-      current = parseUrl(await options.renewUrl(call.signal));
+      this.#url = parseUrl(await renewUrl(call.signal));
     } finally {
       cancel();
     }
-  };
-
-  return {
-    get url() {
-      return current;
-    },
-    deadlineMs,
-    timedOut,
-    async next(error, used, bytesNow) {
-      signal?.throwIfAborted();
-      if (bytesNow > reached && !(error instanceof LineFault && error.tooSlow)) {
-        failures = 0;
-        renewals = 0;
-        backoff.reset();
-      }
-      reached = Math.max(reached, bytesNow);
-      if (!failedWith(error, "url_expired")) {
-        await waitForNext(error);
-      } else if (used === current) {
-        try {
-          await (renewing ??= renew(error));
-        } catch (failure) {
-          signal?.throwIfAborted();
-          await waitForNext(failure);
-        } finally {
-          renewing = undefined;
-        }
-      }
-    },
-  };
+  }
 }
 
 function parseUrl(text: string): URL {

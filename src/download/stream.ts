@@ -7,7 +7,7 @@ import type { ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
-import { createRetries, LineFault, type RetryOptions } from "./retries.ts";
+import { LineFault, Retries, type RetryOptions } from "./retries.ts";
 import type { Verifier } from "./verify.ts";
 
 export interface DownloadOptions extends RetryOptions {
@@ -36,7 +36,7 @@ export interface DownloadOptions extends RetryOptions {
 export async function* download(options: DownloadOptions): AsyncGenerator<Uint8Array, void> {
   const { verifier, signal } = options;
   signal?.throwIfAborted();
-  const retries = createRetries(options, options.url, verifier.offset);
+  const retries = new Retries(options, options.url, verifier.offset);
   const http = await openHttp(options);
   const fetching: Fetching = { ...options, retries, http, version: options.version ?? null };
   try {

@@ -9,9 +9,9 @@ import { connect } from "node:net";
 import type { Readable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
 import { interfaceTowards } from "../board/network-interface.ts";
+import type { Config } from "../config/schema.ts";
 import type { FirmwareCache } from "../download/cache.ts";
 import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
-import type { RetryPolicy } from "../download/retries.ts";
 import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
@@ -49,7 +49,7 @@ export interface OfferDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
-  readonly retry: RetryPolicy;
+  readonly retry: Config["update"]["retry"];
   /** In bytes. */
   readonly rateLimit?: TokenBucket;
   readonly proxyFor: ProxyChoice;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { LineFault, type RetryPolicy } from "../../src/download/retries.ts";
+import { LineFault, type RetryOptions } from "../../src/download/retries.ts";
 import { download, type DownloadOptions } from "../../src/download/stream.ts";
 import { Verifier, type ExpectedFile, PART_BYTES } from "../../src/download/verify.ts";
 import { Failure, failedWith } from "../../src/platform/failure.ts";
@@ -17,7 +17,7 @@ import { type LoggedRetry, retryLog } from "./retry-log.ts";
 
 const FILE = someBytes(2 * PART_BYTES + 300_000);
 const NOTHING: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
-const RETRY: RetryPolicy = {
+const RETRY: RetryOptions["retry"] = {
   attempts: 3,
   delayMs: 15_000,
   idleTimeoutMs: 60_000,
