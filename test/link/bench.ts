@@ -1,3 +1,7 @@
+/**
+ * The bench of the link's tests: links on a fake clock, small WebSocket servers that do as the test says, and
+ * waits that check their condition after each event.
+ */
 import assert from "node:assert/strict";
 import { createServer as createHttpServer, type IncomingMessage } from "node:http";
 import { createServer as createHttpsServer, type ServerOptions } from "node:https";
@@ -26,9 +30,9 @@ export type WireFrame = [
 export interface Peer {
   readonly request: IncomingMessage;
   readonly webSocket: WebSocket;
-  /** Every message as it came. */
+  /** All messages of the client, heartbeats included. */
   readonly texts: readonly string[];
-  /** What came besides heartbeats. */
+  /** All messages of the client, except heartbeats. */
   readonly frames: readonly WireFrame[];
   readonly heartbeats: number;
   readonly closeCode: number | undefined;
@@ -42,12 +46,12 @@ export interface TinyServerOptions {
   readonly beats?: boolean;
   /** Answers joins with ok; default true. */
   readonly joins?: boolean;
-  /** True when it has dealt with the upgrade itself. */
+  /** Returns true when it has answered the upgrade itself. */
   readonly onUpgrade?: (request: IncomingMessage, socket: Duplex) => boolean;
   readonly onPeer?: (peer: Peer) => void;
 }
 
-/** A WebSocket server that does as each test says. */
+/** A WebSocket server whose behaviour each test chooses. */
 export interface TinyServer {
   readonly port: number;
   /** `ws://127.0.0.1:PORT/` or `wss://localhost:PORT/`. */
@@ -58,7 +62,7 @@ export interface TinyServer {
   stop(): Promise<void>;
 }
 
-/** What a test may change of a link. */
+/** The settings of a link that a test may change. */
 export interface TestLinkOptions extends Partial<LinkOptions> {
   readonly http?: Partial<HandshakeRequest>;
   readonly random?: () => number;
@@ -67,7 +71,7 @@ export interface TestLinkOptions extends Partial<LinkOptions> {
 /** A link that keeps each status it reports. */
 export class TestLink extends HubLink {
   readonly statuses: LinkStatus[] = [];
-  /** The times that requests were made for. */
+  /** The time of each request's signature. */
   readonly signed: readonly number[];
 
   constructor(options: LinkOptions, signed: readonly number[]) {
@@ -77,24 +81,24 @@ export class TestLink extends HubLink {
   }
 }
 
-/** What a test of the link needs: a fake clock, servers, links, and a way to wait for what happens. */
+/** A fake clock, servers, links, and waits. */
 export interface Bench {
   readonly clock: FakeClock;
   readonly lines: readonly string[];
   readonly log: Log;
   serve(options?: TinyServerOptions): Promise<TinyServer>;
   link(url: string, options?: TestLinkOptions): TestLink;
-  /** Looks again whenever something happened on the bench. */
+  /** Waits until `look` finds something. It is called after each event on the bench. */
   until<T>(look: () => T | undefined | false): Promise<T>;
-  /** Waits until the link has been connected so often. */
+  /** Waits until the link has been connected `times` times. */
   connected(link: TestLink, times?: number): Promise<void>;
   disconnected(link: TestLink, times?: number): Promise<void>;
   /** How long until the link's next attempt. */
   waitMs(link: TestLink): number;
-  /** Something happened that the bench can't see. */
+  /** Reports an event that the bench can't see, so that all waits check their conditions. */
   changed(): void;
   advance(ms: number): Promise<void>;
-  /** Stops all; no timer may be left. */
+  /** Stops all links and servers, and fails when a timer is left. */
   end(): Promise<void>;
 }
 

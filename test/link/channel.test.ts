@@ -1,3 +1,7 @@
+/**
+ * One topic on the link, from its join to its end: when it is joined again, which messages it gets, and what
+ * it can push.
+ */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Channel, ChannelHandlers } from "../../src/hub/channel.ts";
@@ -44,14 +48,14 @@ describe("a topic", () => {
     link.start();
     peer = await bench.until(() => server.peers[0]);
   };
-  /** The delay that was last announced, s. */
+  /** The delay of the next join as last logged, s. */
   const announced = (): number =>
     Number(
       /joining again in_s=(.+)$/.exec(
         bench.lines.findLast((line) => line.includes("joining again")) ?? "",
       )?.[1],
     );
-  /** All that the server sent before has been handled. */
+  /** Resolves when the link has handled all that the server sent before. */
   const handled = async (): Promise<void> => assert.equal(await link.confirm(1000), true);
   const asked = async (joins: number): Promise<unknown> => bench.until(() => joinRefs().length === joins);
   const joinRefs = (): unknown[] =>
@@ -100,7 +104,7 @@ describe("a topic", () => {
     assert.deepEqual(events, [["joined", {}]]);
   });
 
-  it("lengthens each delay by a random part, up to half, so that a fleet does not come back at once", async () => {
+  it("lengthens each delay by up to half, at random, so that a fleet does not return all at once", async () => {
     const random = [0.5, 0, 0.999];
     await setUp({ joins: false, random: () => random.shift() ?? 0 });
     await asked(1);
@@ -126,7 +130,7 @@ describe("a topic", () => {
     assert(bench.lines.some((line) => line.includes("no answer to the join in 10 s")));
     await bench.advance(1000);
     await asked(2);
-    reply("ok", { late: true }, 0); // to the join that was given up
+    reply("ok", { late: true }, 0); // answers the join that was given up
     await handled();
     assert.equal(channel.joined, false);
     reply("ok", {});
@@ -141,19 +145,19 @@ describe("a topic", () => {
       peer.send("1", "1", "device", event, CRASH);
       await bench.until(() => !channel.joined);
       assert.deepEqual(events, [["joined", {}], ["lost"]]);
-      assert.equal(channel.push("status_update", {}), false, "nothing is pushed meanwhile");
+      assert.equal(channel.push("status_update", {}), false, "no push before the next join");
       await bench.advance(1000);
       await joined();
       assert.equal(joinRefs().length, 2);
       assert.notEqual(joinRefs()[1], "1");
-      assert.deepEqual(peer.frames.at(-1)?.[4], { join: 2 }, "the payload is made anew");
+      assert.deepEqual(peer.frames.at(-1)?.[4], { join: 2 }, "each join makes its own payload");
       channel.push("status_update", {});
       await bench.until(() => peer.frames.at(-1)?.[3] === "status_update");
       assert.equal(peer.frames.at(-1)?.[0], joinRefs()[1]);
     });
   }
 
-  it("is joined with growing delays after each crash, and with the shortest after a join of a minute", async () => {
+  it("is joined with growing delays after crashes, and with the shortest after a join that held a minute", async () => {
     await setUp();
     const crash = async (): Promise<number> => {
       await joined();
@@ -199,7 +203,7 @@ describe("a topic", () => {
     await bench.advance(1000);
     await joined();
     events.length = 0;
-    // As the server does when a topic is joined twice: the old join is closed after the new one's answer.
+    // When a topic is joined twice, the server closes the old join after it has answered the new one.
     peer.send("1", "1", "device", "phx_close", {});
     peer.send("1", null, "device", "scripts/run", { ref: "old" });
     await handled();
@@ -207,7 +211,7 @@ describe("a topic", () => {
     assert.deepEqual(events, []);
   });
 
-  it("receives broadcasts, which carry no refs, and messages of its own join, but none of other topics", async () => {
+  it("receives broadcasts (without refs) and messages of its own join, but none of other topics", async () => {
     await setUp();
     await joined();
     peer.send(null, null, "device", "update", { n: 1 });
@@ -277,19 +281,19 @@ describe("a topic", () => {
     assert.equal(peer.frames.length, 2);
   });
 
-  it("does not confirm pushes on a join that the hub had lost", async () => {
+  it("does not confirm pushes on a join that the hub has lost", async () => {
     await setUp();
     await joined();
-    peer.send("1", "1", "device", "phx_error", CRASH); // crosses the push on its way
+    peer.send("1", "1", "device", "phx_error", CRASH); // before the push reaches the hub
     channel.push("status_update", {});
     assert.equal(await channel.confirm(1000), false);
-    assert.equal(await channel.confirm(1000), false, "nor is anything confirmed while it is not joined");
+    assert.equal(await channel.confirm(1000), false, "nothing is confirmed while the topic is not joined");
     await bench.advance(1000);
     await joined();
     assert.equal(await channel.confirm(1000), true);
   });
 
-  it("is left with phx_leave, and not joined again", async () => {
+  it("sends phx_leave when it is left, and is not joined again", async () => {
     await setUp();
     await joined();
     link.drop(channel);
@@ -350,7 +354,7 @@ describe("a topic", () => {
       },
     });
     await bench.until(() => link.status.connection === "connected");
-    await bench.advance(11_000); // no join went out, so none was answered
+    await bench.advance(11_000); // no join was sent, so the 10 s for an answer must not count
     await joined();
     peer.send(null, null, "device", "reboot", {});
     await handled();

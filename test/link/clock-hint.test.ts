@@ -1,3 +1,7 @@
+/**
+ * Shared-secret signatures when the board's clock is wrong: the refusal carries the hub's time (its Date
+ * header), and the link signs again with it.
+ */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,7 +18,7 @@ const KEY = "nhp_product";
 const SECRET = "a product's secret";
 const YEAR_MS = 365 * 86_400_000;
 
-describe("a board whose clock is not the hub's", () => {
+describe("a board whose clock differs from the hub's", () => {
   let dir: string;
   let bench: Bench;
   let hub: Hub | undefined;
@@ -58,26 +62,26 @@ describe("a board whose clock is not the hub's", () => {
     ["ahead by 1 s", -1000],
     ["ahead by a year", -YEAR_MS],
   ] as const) {
-    it(`${what}, is let in at the second try, at once`, async () => {
+    it(`that is ${what} is let in at the second try, at once`, async () => {
       const link = await setUp(skewMs);
       link.start();
       await bench.connected(link);
       assert.equal(bench.clock.monotonic(), 0);
       assert.equal(link.signed.length, 2);
       assert(!link.statuses.some(({ connection }) => connection === "disconnected"));
-      const told = bench.lines.find((line) => line.includes("the hub's clock differs"));
-      assert.match(told ?? "", /status=401 signed_at=20\d\d-\S+Z hub_time=(19|20)\d\d-\S+Z$/);
+      const line = bench.lines.find((each) => each.includes("the hub's clock differs"));
+      assert.match(line ?? "", /status=401 signed_at=20\d\d-\S+Z hub_time=(19|20)\d\d-\S+Z$/);
     });
   }
 
-  it("within what the hub takes, is let in at the first try", async () => {
+  it("is let in at the first try while the difference is within the hub's limit", async () => {
     const link = await setUp(80_000);
     link.start();
     await bench.connected(link);
     assert.equal(link.signed.length, 1);
   });
 
-  it("goes by the hub's time from then on, though its own jumps", async () => {
+  it("keeps signing with the hub's time when the board's clock jumps", async () => {
     const link = await setUp(YEAR_MS);
     link.start();
     await bench.connected(link);
@@ -98,7 +102,7 @@ describe("a board whose clock is not the hub's", () => {
     }
   });
 
-  it("is tried once more only: a wrong secret stays wrong", async () => {
+  it("tries only once more with the hub's time, since a wrong secret stays wrong", async () => {
     await writeFile(join(dir, "secret"), "another secret", { mode: 0o600 });
     const link = await setUp(YEAR_MS);
     link.start();
@@ -110,7 +114,7 @@ describe("a board whose clock is not the hub's", () => {
     await writeFile(join(dir, "secret"), SECRET, { mode: 0o600 });
   });
 
-  it("is not tried again when the clocks agree", async () => {
+  it("does not try again when the clocks agree", async () => {
     const server = await bench.serve({
       onUpgrade: (_request, socket) =>
         refuse(socket, 401, { date: new Date(bench.clock.now()).toUTCString() }),
@@ -121,7 +125,7 @@ describe("a board whose clock is not the hub's", () => {
     assert.equal(server.requests.length, 1);
   });
 
-  it("is not tried again at once for a refusal that has nothing to do with it", async () => {
+  it("does not try again at once after a refusal that has another reason", async () => {
     const server = await bench.serve({
       onUpgrade: (_request, socket) => refuse(socket, 503, { date: new Date(0).toUTCString() }),
     });
@@ -132,7 +136,7 @@ describe("a board whose clock is not the hub's", () => {
   });
 
   for (const date of ["Mon, 01 Jan 2040 00:00:00 GMT", "Fri, 01 Jan 270000 00:00:00 GMT", "yesterday"]) {
-    it(`does not keep a stranger's time (${date}) when the hub itself tells none`, async () => {
+    it(`does not keep the time of another server (${date}) when the hub sends none`, async () => {
       let portal = true;
       const ownMs = bench.clock.now();
       const server = await bench.serve({

@@ -1,3 +1,7 @@
+/**
+ * How the link reconnects after each kind of failure, and that two devices with one identity do not push each
+ * other off the hub in a fast loop.
+ */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -14,14 +18,14 @@ describe("the link to the hub", () => {
   });
   afterEach(async () => bench.end());
 
-  /** The delays after so many failures, each waited for. */
+  /** Waits for `times` failures and for the delay after each. @returns the delays */
   const delays = async (link: TestLink, times: number): Promise<number[]> => {
     const seen: number[] = [];
     for (let n = 1; n <= times; n += 1) {
       await bench.disconnected(link, n);
       seen.push(bench.waitMs(link));
       await bench.advance(bench.waitMs(link) - 1);
-      assert.equal(link.status.connection, "disconnected", "not a moment sooner");
+      assert.equal(link.status.connection, "disconnected", "the delay has not passed yet");
       await bench.advance(1);
     }
     return seen;
@@ -30,7 +34,7 @@ describe("the link to the hub", () => {
     bench.serve({ onUpgrade: (_request, socket) => refuse(socket, status) });
 
   describe("comes back", () => {
-    it("for ever, with growing delays, each time with a new request", async () => {
+    it("without a limit of attempts, with growing delays, each time with a new request", async () => {
       const server = await refusing(500);
       const link = bench.link(server.url);
       link.start();
@@ -44,7 +48,7 @@ describe("the link to the hub", () => {
       assert.equal(link.status.lastError, "refused with 500");
     });
 
-    it("with random delays from the first one on", async () => {
+    it("with random delays, also the first one", async () => {
       const server = await refusing(500);
       const randoms = [0.2, 0.9, 0.5, 0];
       const link = bench.link(server.url, { random: () => randoms.shift() ?? 0 });
@@ -52,7 +56,7 @@ describe("the link to the hub", () => {
       assert.deepEqual(await delays(link, 4), [1100, 2900, 5000, 8000]);
     });
 
-    it("when a request can't even be made, such as without a key file", async () => {
+    it("when it can't make a request, for example without a key file", async () => {
       const server = await bench.serve();
       let failures = 2;
       const link = bench.link(server.url, {
@@ -73,7 +77,7 @@ describe("the link to the hub", () => {
       assert.equal(link.status.lastError, undefined);
     });
 
-    it("when a request can't be sent as it is", async () => {
+    it("when it can't send the request because of a bad header", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url, { http: { headers: { "x-nh-key": "line\nbreak" } } });
       link.start();
@@ -110,7 +114,7 @@ describe("the link to the hub", () => {
       assert.equal(await cutAfter(4, 0), 2000);
     });
 
-    it("with growing delays also when each attempt takes a minute", async () => {
+    it("with growing delays when each attempt takes a minute", async () => {
       const held: (() => void)[] = [];
       const server = await bench.serve({ onPeer: ({ webSocket }) => webSocket.close(1012) });
       const request: HandshakeRequest = {
@@ -138,7 +142,7 @@ describe("the link to the hub", () => {
       (await bench.until(() => held.shift()))();
     });
 
-    it("also when a listener to its status throws", async () => {
+    it("when a listener to its status throws", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url);
       link.on("status", () => {
@@ -193,7 +197,7 @@ describe("the link to the hub", () => {
       await bench.disconnected(link, times);
     };
 
-    it("waits the longest after the third time it is sent away within seconds, and says why", async () => {
+    it("waits the longest delay once the hub closed it three times within seconds, and says why", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url, { random: () => 0.5 });
       link.channel("device", HANDLERS);
@@ -215,10 +219,10 @@ describe("the link to the hub", () => {
       assert.equal(link.statuses.at(-1)?.lastError, undefined);
       link.reconnect("the operator asked");
       await bench.disconnected(link, 5);
-      assert.match(link.status.lastError ?? "", /the operator asked/, "not the twin's doing");
+      assert.match(link.status.lastError ?? "", /the operator asked/, "this end was not because of the twin");
     });
 
-    it("is not confused with an operator who asks to reconnect now and then", async () => {
+    it("does not take an operator who asks to reconnect now and then for a twin", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url, { heartbeatMs: HOUR_MS });
       link.start();
@@ -229,7 +233,7 @@ describe("the link to the hub", () => {
       }
     });
 
-    it("is not seen in a slow line: the seconds count from the moment it is connected", async () => {
+    it("does not take a slow line for a twin, since it counts the seconds from the connection", async () => {
       let go = (): void => undefined;
       const server = await bench.serve();
       const link = bench.link(server.url, {
@@ -247,7 +251,7 @@ describe("the link to the hub", () => {
       link.start();
       for (const times of [1, 2, 3]) {
         await bench.until(() => link.signed.length === times);
-        await bench.advance(20_000); // such as TLS on a Pi Zero
+        await bench.advance(20_000); // as TLS on a Pi Zero takes
         go();
         await kick(link, server, times, 0);
         if (times < 3) await bench.advance(bench.waitMs(link));

@@ -1,3 +1,7 @@
+/**
+ * Why a hub can't be reached, in the words of the status: each reason names its cause and the setting to
+ * check.
+ */
 import assert from "node:assert/strict";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createSecureContext } from "node:tls";
@@ -14,7 +18,6 @@ const DAY_MS = 86_400_000;
 /** A certificate with its key, PEM. */
 type Pair = Awaited<ReturnType<Authority["server"]>>;
 
-/** Why a connection can't be made, in the words a person reads in the status. */
 describe("a hub that can't be reached", () => {
   let authority: Authority;
   let stranger: Authority;
@@ -33,7 +36,7 @@ describe("a hub that can't be reached", () => {
     await hub?.stop();
   });
 
-  /** Fails three times over, each time with a request made anew; the third time's reason. */
+  /** Fails three times, each time with a new request. @returns the reason of the third failure */
   const reason = async (
     url: string,
     http: Partial<HandshakeRequest> = {},
@@ -65,7 +68,7 @@ describe("a hub that can't be reached", () => {
     assert.match(await reason(url, trusting()), /not signed by a CA this board trusts; check hub\.ca_file/);
   });
 
-  it("has a certificate of a CA that signed itself and comes along", async () => {
+  it("has a certificate of a CA that is not trusted, and sends the CA's certificate too", async () => {
     const { cert, key } = await stranger.server(["localhost"]);
     const url = await tlsHub({ cert: cert + stranger.cert, key });
     assert.match(await reason(url, trusting()), /not signed by a CA this board trusts/);
@@ -87,7 +90,7 @@ describe("a hub that can't be reached", () => {
     };
     const notYet = "(CERT_NOT_YET_VALID)";
 
-    it("by a clock that nothing speaks against", async () => {
+    it("while the board's clock seems right", async () => {
       const url = await tlsHub(await authority.server(["localhost"], tomorrow));
       assert.equal(
         await reason(url, trusting()),
@@ -95,7 +98,7 @@ describe("a hub that can't be reached", () => {
       );
     });
 
-    it("by a clock that is known to be wrong, which is told apart", async () => {
+    it("while the board's clock is known to be wrong, and the status says so", async () => {
       const url = await tlsHub(await authority.server(["localhost"], tomorrow));
       const clockDoubt = (): string => "the board's clock says 1970";
       assert.equal(
@@ -111,7 +114,7 @@ describe("a hub that can't be reached", () => {
     const { tls } = trusting();
     assert(tls);
     const answer = await reason(url, { tls: { ...tls, servername: "hub.example.com" } });
-    assert.match(answer, /^refused with/, "TLS is through");
+    assert.match(answer, /^refused with/, "TLS succeeded");
   });
 
   it("refuses the board's certificate in the handshake, as NervesHub does", async () => {
@@ -145,7 +148,7 @@ describe("a hub that can't be reached", () => {
     assert.match(await reason(url, trusting()), /does not speak TLS there; check hub\.url/);
   });
 
-  it("does not know the credentials: 401, with the hub's own words where it gives some", async () => {
+  it("does not know the credentials: 401, with the hub's explanation if it gives one", async () => {
     hub = await startHub({ clock: bench.clock, secrets: { key: { secret: "s" } } });
     const url = `${hub.url}/device-socket/websocket?vsn=2.0.0`;
     assert.equal(
@@ -176,7 +179,11 @@ describe("a hub that can't be reached", () => {
       onUpgrade: (_request, socket) =>
         refuse(socket, 200, { "nh-connection-error-reason": "see https://x/?key=SECRET" }),
     });
-    assert.equal(await reason(server.url), "refused with 200: see https://x/?…", "and no secret is told");
+    assert.equal(
+      await reason(server.url),
+      "refused with 200: see https://x/?…",
+      "and the status shows no secret",
+    );
   });
 
   it("is not listening", async () => {
@@ -214,7 +221,7 @@ describe("a hub that can't be reached", () => {
       assert.equal(bench.waitMs(link), 1000);
     };
 
-    it("over the upgrade", async () => {
+    it("to answer the upgrade", async () => {
       const server = await bench.serve({ onUpgrade: () => true });
       const link = bench.link(server.url);
       link.start();
@@ -222,7 +229,7 @@ describe("a hub that can't be reached", () => {
       await gaveUp(link);
     });
 
-    it("over TLS, having taken the connection", async () => {
+    it("to answer the TLS handshake", async () => {
       const mute = await listen((socket) => {
         socket.resume();
         bench.changed();
@@ -236,7 +243,7 @@ describe("a hub that can't be reached", () => {
   });
 });
 
-/** A TCP server, for what is no hub. */
+/** A TCP server that is not a hub. */
 async function listen(
   onConnection: (socket: Socket) => void,
 ): Promise<{ readonly port: number; readonly sockets: ReadonlySet<Socket>; stop(): Promise<void> }> {

@@ -1,3 +1,4 @@
+/** The HTTP request of one connection attempt, made from the configuration and the identity. */
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import { hubRequests, socketUrl, type HubAddress } from "../../src/hub/connect-request.ts";
@@ -7,7 +8,7 @@ import { createAuthority, type Authority } from "../hub/certificates.ts";
 
 const HUB: HubAddress = { url: "wss://hub.example.com", compress: true, serverName: "", proxy: "" };
 
-/** An identity with whatever credentials it is given. */
+/** An identity with the given credentials. */
 function identityOf(
   credentials: (timeS: number) => ConnectionCredentials,
   path: ConnectionCredentials["path"] = "/socket/websocket",
@@ -27,7 +28,7 @@ describe("the request of an attempt", () => {
     authority = await createAuthority("hub CA");
   });
 
-  it("goes to the path that the way of authenticating has", async () => {
+  it("goes to the path of the kind of authentication", async () => {
     const mutual = await hubRequests(HUB, identityOf(NONE), [])(0, "2.0.0");
     assert.equal(mutual.url.href, "wss://hub.example.com/socket/websocket?vsn=2.0.0");
     const secret = await hubRequests(HUB, identityOf(NONE, "/device-socket/websocket"), [])(0, "2.0.0");
@@ -51,7 +52,7 @@ describe("the request of an attempt", () => {
     });
   }
 
-  it("is signed for the time given, in whole seconds, and carries the identity's headers", async () => {
+  it("is signed for the given time in whole seconds, and carries the identity's headers", async () => {
     const times: number[] = [];
     const identity = identityOf((timeS) => {
       times.push(timeS);
@@ -60,10 +61,10 @@ describe("the request of an attempt", () => {
     const request = hubRequests(HUB, identity, []);
     assert.deepEqual((await request(1_700_000_000_999, "2.0.0")).headers, { "x-nh-time": "1700000000" });
     assert.deepEqual((await request(1_700_000_001_000, "2.0.0")).headers, { "x-nh-time": "1700000001" });
-    assert.deepEqual(times, [1_700_000_000, 1_700_000_001], "made anew each time");
+    assert.deepEqual(times, [1_700_000_000, 1_700_000_001], "each request has its own signature");
   });
 
-  it("expects the name in hub.server_name, else the host's", async () => {
+  it("expects a certificate for hub.server_name, or for the host when that is not set", async () => {
     const named = { ...HUB, serverName: "hub.internal" };
     const request = await hubRequests(named, identityOf(NONE), [])(0, "2.0.0");
     assert.equal(request.tls?.servername, "hub.internal");
@@ -71,7 +72,7 @@ describe("the request of an attempt", () => {
     assert(plain.tls !== undefined && !("servername" in plain.tls));
   });
 
-  it("makes TLS's context once, and anew when certificate or key has changed", async () => {
+  it("makes the TLS context once, and again when certificate or key has changed", async () => {
     const [first, second] = [await authority.device("board-1"), await authority.device("board-1")];
     let current = first;
     const identity = identityOf(() => ({
@@ -87,14 +88,14 @@ describe("the request of an attempt", () => {
     assert(context !== undefined);
     assert.equal(await contextOf(), context);
     current = { ...first };
-    assert.equal(await contextOf(), context, "the same words in another object");
+    assert.equal(await contextOf(), context, "the same certificate and key in another object");
     current = second;
     const renewed = await contextOf();
     assert.notEqual(renewed, context);
     assert.equal(await contextOf(), renewed);
   });
 
-  it("has its TLS ready for ws:// too, which may be redirected, and compresses as configured", async () => {
+  it("has TLS settings for ws:// too, since it may be redirected, and compresses as configured", async () => {
     const bench = { ...HUB, url: "ws://127.0.0.1:4000", compress: false };
     const request = await hubRequests(bench, identityOf(NONE), [])(0, "2.0.0");
     assert.ok(request.tls?.kind === "direct" && request.tls.secureContext);

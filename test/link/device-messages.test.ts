@@ -1,3 +1,4 @@
+/** The hub's messages as the agent parses them, and the payload of the board's join. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -5,7 +6,7 @@ import { joinPayload, parseHubMessage, parseJoinReply } from "../../src/hub/devi
 
 const URL_SIGNED = "https://files.example.com/fw/1.fw?signature=SECRET";
 const SHA = "0123456789ABCDEF".repeat(4);
-/** An update as today's server sends it. */
+/** An update of today's server. */
 const UPDATE = {
   update_available: true,
   deployment_id: 12,
@@ -24,7 +25,7 @@ const UPDATE = {
   checksum: SHA,
   partials_checksums: [SHA, SHA],
 };
-/** As the first servers sent it. */
+/** An update of the first servers. */
 const OLD_UPDATE = {
   update_available: true,
   firmware_url: URL_SIGNED,
@@ -44,7 +45,7 @@ const EVENTS = [
 ];
 
 describe("the hub's messages", () => {
-  it("update: everything the server sends is understood, checksums in lower case", () => {
+  it("update: all the server's values are parsed, checksums in lower case", () => {
     const message = parseHubMessage("update", UPDATE);
     assert(message.type === "update");
     const { update } = message;
@@ -66,14 +67,14 @@ describe("the hub's messages", () => {
     });
   });
 
-  it("update: what old servers leave out is null", () => {
+  it("update: a value that old servers do not send is null", () => {
     const message = parseHubMessage("update", OLD_UPDATE);
     assert(message.type === "update");
     const { size, checksum, partials_checksums: parts, deployment_id: id } = message.update;
     assert.deepEqual([size, checksum, parts, id], [null, null, null, null]);
   });
 
-  it("update: only a plain false says that there is none", () => {
+  it("update: only `false` means that there is no update", () => {
     assert.deepEqual(parseHubMessage("update", { update_available: false }), { type: "no-update" });
     const unsaid: Record<string, unknown> = { ...UPDATE };
     delete unsaid["update_available"];
@@ -129,7 +130,7 @@ describe("the hub's messages", () => {
     ["a word", "SECRET", "update should be Object", null],
   ];
   for (const [what, payload, problem, uuid] of bad) {
-    it(`update: ${what} is told, never quoted`, () => {
+    it(`update: the problem with ${what} is named, and the value never quoted`, () => {
       const message = parseHubMessage("update", payload);
       assert(message.type === "bad-update", message.type);
       assert(message.problem.startsWith(problem), message.problem);
@@ -138,7 +139,7 @@ describe("the hub's messages", () => {
     });
   }
 
-  it("update: looked at up to the first thing that is wrong, of however many", () => {
+  it("update: the check ends at the first wrong value, however many follow", () => {
     const parts: unknown[] = [1, 2];
     let looked = false;
     Object.defineProperty(parts, 1, {
@@ -151,7 +152,7 @@ describe("the hub's messages", () => {
     assert(!looked);
   });
 
-  it("keys: of firmware and of archives", () => {
+  it("keys: those for firmware and those for archives are parsed", () => {
     assert.deepEqual(parseHubMessage("fwup_public_keys", { keys: ["a", "b"] }), {
       type: "firmware-keys",
       keys: ["a", "b"],
@@ -168,7 +169,7 @@ describe("the hub's messages", () => {
     }
   });
 
-  it("scripts: known by their ref", () => {
+  it("scripts: text, ref and timeout are parsed", () => {
     const run = { text: "1 + 1", ref: "connecting_code" };
     assert.deepEqual(parseHubMessage("scripts/run", run), {
       type: "script",
@@ -183,7 +184,7 @@ describe("the hub's messages", () => {
     }
   });
 
-  it("those that carry nothing of interest are known by their name alone", () => {
+  it("reboot, identify and extensions: any payload is accepted", () => {
     for (const payload of [{}, null, "x", { reason: "y" }]) {
       assert.deepEqual(parseHubMessage("reboot", payload), { type: "reboot" });
       assert.deepEqual(parseHubMessage("identify", payload), { type: "identify" });
@@ -192,7 +193,7 @@ describe("the hub's messages", () => {
     }
   });
 
-  it("archive: its uuid is one, for it becomes a file's name", () => {
+  it("archive: a malformed uuid is refused, since the uuid becomes a file name", () => {
     const archive = {
       uuid: "0689460b-e34b-5834-5993-cfdec7f9d7f0",
       version: "0.1.0",
@@ -213,7 +214,7 @@ describe("the hub's messages", () => {
     }
   });
 
-  it("the join's answer: an update of an old server, nothing of today's", () => {
+  it("the join's answer: an old server's update is parsed, and today's answers hold none", () => {
     assert.equal(parseJoinReply({}), undefined);
     assert.equal(parseJoinReply(undefined), undefined);
     assert.equal(parseJoinReply({ update_available: false }), undefined);
@@ -222,9 +223,9 @@ describe("the hub's messages", () => {
     assert.equal(parseJoinReply({ update_available: true })?.type, "bad-update");
   });
 
-  it("never throw, whatever they hold", () => {
+  it("never make the parser throw", () => {
     const event = fc.oneof(fc.constantFrom(...EVENTS), fc.string());
-    // Arbitrary values, and updates with arbitrary values in their places.
+    // Arbitrary values, and updates in which some values are arbitrary.
     const near = fc.record(
       Object.fromEntries(
         [...Object.keys(UPDATE), "keys", "text", "ref"].map((key) => [key, fc.jsonValue({ maxDepth: 2 })]),
@@ -244,7 +245,7 @@ describe("the hub's messages", () => {
 });
 
 describe("the join's payload", () => {
-  it("holds what the server reads", () => {
+  it("holds all that the server reads", () => {
     const payload = joinPayload({
       firmware: { nerves_fw_uuid: "uuid-1", nerves_fw_version: "1.0.0" },
       fwupVersion: "1.10.2",
@@ -266,7 +267,7 @@ describe("the join's payload", () => {
     });
   });
 
-  it("can't be overruled by the firmware's own values", () => {
+  it("is not changed by firmware values of the same names", () => {
     const payload = joinPayload({
       firmware: { device_api_version: "9", currently_downloading_uuid: "x" },
       fwupVersion: "",

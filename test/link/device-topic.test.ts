@@ -1,3 +1,4 @@
+/** The board's end of topic `device`: its joins, and which reports it sends, sends again or drops. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { DeviceTopic } from "../../src/hub/device-topic.ts";
@@ -27,7 +28,7 @@ describe("the board's side of topic device", () => {
   let messages: HubMessage[];
   let state: JoinState;
   let joins: number;
-  /** Words of the statuses of which `statusSent` was emitted. */
+  /** The statuses for which `statusSent` was emitted. */
   let sent: string[];
   beforeEach(() => {
     bench = createBench();
@@ -65,7 +66,7 @@ describe("the board's side of topic device", () => {
     assert(peer);
     return peer;
   };
-  /** All that was sent so far has been handled, on both sides. */
+  /** Resolves when both sides have handled all that was sent before. */
   const settled = async (): Promise<void> => assert.equal(await link.confirm(1000), true);
   const statuses = (peer: Peer): unknown[] =>
     peer.frames.filter(([, , , event]) => event === "status_update").map(([, , , , payload]) => payload);
@@ -73,7 +74,7 @@ describe("the board's side of topic device", () => {
     peer.frames
       .filter(([, , , event]) => event === "phx_join")
       .map(([, , , , payload]) => payload as { currently_downloading_uuid: unknown });
-  /** Ends the line; the next one is there when this resolves. */
+  /** Breaks the connection, and resolves to the next one. */
   const cut = async (peer: Peer): Promise<Peer> => {
     const { length } = server.peers;
     peer.webSocket.terminate();
@@ -82,7 +83,7 @@ describe("the board's side of topic device", () => {
     return bench.until(() => server.peers[length]);
   };
 
-  it("joins with the state of the board at that moment", async () => {
+  it("joins with the board's state at that moment", async () => {
     await setUp();
     const first = await joined();
     assert.equal(joinsOf(first)[0]?.currently_downloading_uuid, null);
@@ -102,7 +103,7 @@ describe("the board's side of topic device", () => {
     });
   });
 
-  it("sends a status once when the hub has surely read it", async () => {
+  it("sends a status once when the hub confirms that it has read it", async () => {
     await setUp();
     const first = await joined();
     device.reportStatus("uuid-2", { status: "received" });
@@ -115,7 +116,7 @@ describe("the board's side of topic device", () => {
     assert.equal(joinsOf(second)[0]?.currently_downloading_uuid, null);
   });
 
-  it("joins once more on the same connection when asked to, and sends nothing again that the hub has read", async () => {
+  it("joins again on the same connection when asked to, and repeats no status that the hub has read", async () => {
     await setUp();
     const peer = await joined();
     device.reportStatus("uuid-2", { status: "rescheduled", delay_for: 1000, reason: "later" });
@@ -129,7 +130,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(sent, ["rescheduled"]);
   });
 
-  it("asks 22: sends a status again at each join until the hub has surely read it, and names its update", async () => {
+  it("asks 22: sends a status again at each join until the hub has read it, and names its update", async () => {
     await setUp({
       beats: false,
       onPeer(peer) {
@@ -168,7 +169,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(statuses(peer), [{ status: "completed" }]);
   });
 
-  it("names the running update in the join rather than one whose status is unread", async () => {
+  it("names the running update in the join, not an earlier one whose status is unread", async () => {
     await setUp({ beats: false });
     const first = await joined();
     device.reportStatus("uuid-2", { status: "failed", reason: "x" });
@@ -178,7 +179,7 @@ describe("the board's side of topic device", () => {
     assert.equal(joinsOf(second)[0]?.currently_downloading_uuid, "uuid-3");
   });
 
-  it("keeps the last sixteen statuses, no more", async () => {
+  it("keeps only the last sixteen statuses", async () => {
     await setUp({ beats: false });
     const first = await joined();
     for (let n = 1; n <= 40; n += 1) device.reportStatus("uuid-2", { status: "failed", reason: String(n) });
@@ -191,7 +192,7 @@ describe("the board's side of topic device", () => {
     );
   });
 
-  it("drops progress while there is no hub: the next one says more", async () => {
+  it("drops progress while there is no hub, since the next report says more", async () => {
     await setUp();
     const first = await joined();
     device.reportProgress(10, "downloading");
@@ -257,7 +258,7 @@ describe("the board's side of topic device", () => {
     );
   });
 
-  it("flushes: until the hub has read all, or until time is up, or at once without a hub", async () => {
+  it("flushes until the hub has read all or time is up, and at once without a hub", async () => {
     await setUp();
     const peer = await joined();
     device.send({ event: "rebooting", payload: {} });
@@ -273,11 +274,10 @@ describe("the board's side of topic device", () => {
     await device.flush(5000);
   });
 
-  // Until device-topic.ts asks channel.confirm instead of link.confirm.
-  it("sends statuses again that were sent on a join that the hub had lost", async () => {
+  it("sends statuses again after it sent them on a join that the hub has lost", async () => {
     await setUp();
     const peer = await joined();
-    peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" }); // crosses the status on its way
+    peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" }); // before the status reaches the hub
     device.reportStatus("uuid-2", { status: "completed" });
     await settled();
     await bench.advance(1000);
@@ -286,7 +286,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(statuses(peer), [{ status: "completed" }, { status: "completed" }]);
   });
 
-  it("does not count a status as read that was never sent", async () => {
+  it("does not take a status for read that was never sent", async () => {
     await setUp();
     const peer = await joined();
     peer.send("1", "1", "device", "phx_error", { reason: "channel_crash" });
@@ -300,7 +300,7 @@ describe("the board's side of topic device", () => {
     assert.deepEqual(statuses(peer), [{ status: "completed" }]);
   });
 
-  it("asks for the update under way again by joining as a board without one", async () => {
+  it("asks again for the running update by joining as a board without one", async () => {
     await setUp();
     const peer = await joined();
     state = { ...STATE, downloadingUuid: "uuid-2" };
@@ -312,9 +312,9 @@ describe("the board's side of topic device", () => {
       joinsOf(peer).map(({ currently_downloading_uuid: uuid }) => uuid),
       [null, null],
     );
-    assert.equal(statuses(peer).length, 1, "a status told anew would keep the hub from sending it");
+    assert.equal(statuses(peer).length, 1, "a repeated status would keep the hub from sending the update");
 
-    // Until it came, a join on the next connection says the same; afterwards the truth.
+    // Until the update comes, a join on the next connection names no update either; afterwards it names it.
     const second = await cut(peer);
     await joined(3);
     assert.equal(joinsOf(second)[0]?.currently_downloading_uuid, null);

@@ -1,3 +1,6 @@
+/**
+ * Frames in MessagePack: checked against frames of the real server, and against input that is not a frame.
+ */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { decode as unpack, encode as pack } from "@msgpack/msgpack";
@@ -21,7 +24,7 @@ describe("frames in MessagePack", () => {
     payload: { a: [1, "ü", null, true] },
   };
 
-  it("go out and come in as what they are", () => {
+  it("are encoded and decoded without a change", () => {
     const bytes = serializer.encode(frame);
     assert(bytes instanceof Uint8Array);
     assert.deepEqual(unpack(bytes), ["1", null, "device", "x", frame.payload]);
@@ -29,7 +32,7 @@ describe("frames in MessagePack", () => {
   });
 
   it(
-    "the real server's are understood (5-archive-scripts-msgpack-phoenixjs)",
+    "of the real server are decoded (5-archive-scripts-msgpack-phoenixjs)",
     { skip: fixturesMissing },
     async () => {
       const lines = await readTranscript("5-archive-scripts-msgpack-phoenixjs.log");
@@ -48,7 +51,7 @@ describe("frames in MessagePack", () => {
     },
   );
 
-  it("carry times: a Date goes out as a timestamp, a timestamp comes in as ISO text", () => {
+  it("carry times: a Date is sent as a timestamp, and a timestamp is received as ISO text", () => {
     const date = new Date("2026-11-22T11:43:46.123Z");
     const bytes = serializer.encode({ ...frame, payload: { at: date } });
     assert(bytes instanceof Uint8Array);
@@ -56,7 +59,7 @@ describe("frames in MessagePack", () => {
     assert.deepEqual(serializer.decode(bytes, true).payload, { at: "2026-11-22T11:43:46.123Z" });
   });
 
-  it("leave out what is undefined, as JSON does", () => {
+  it("leave out undefined values, as JSON does", () => {
     const { payload } = serializer.decode(
       Buffer.from(serializer.encode({ ...frame, payload: { a: undefined, b: 1 } })),
       true,
@@ -70,13 +73,13 @@ describe("frames in MessagePack", () => {
     ["a frame cut short", Buffer.from(pack([null, null, "device", "x", {}])).subarray(0, 9), true],
     ["two frames", Buffer.concat([pack([null, null, "t", "e", 1]), pack(1)]), true],
     ["four elements", Buffer.from(pack([null, null, "t", "e"])), true],
-    ["a time that is none", Buffer.from(pack([null, null, "t", "e"]).fill(0)), true],
+    ["a malformed timestamp", Buffer.from(pack([null, null, "t", "e"]).fill(0)), true],
     [
-      "arrays that promise millions",
+      "arrays that announce millions of items",
       Buffer.concat(Array.from({ length: 200_000 }, () => Buffer.from([0xdd, 0, 0x10, 0, 0]))),
       true,
     ],
-    ["a map that promises millions", Buffer.from([0xdf, 0xff, 0xff, 0xff, 0xff]), true],
+    ["a map that announces millions of items", Buffer.from([0xdf, 0xff, 0xff, 0xff, 0xff]), true],
   ];
   for (const [what, data, isBinary] of bad) {
     it(`are refused: ${what}`, () => {
@@ -84,7 +87,7 @@ describe("frames in MessagePack", () => {
     });
   }
 
-  it("are taken or refused with frame_invalid, whatever comes", () => {
+  it("of any bytes are decoded or refused with frame_invalid", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (data) => {
         try {

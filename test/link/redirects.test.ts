@@ -1,3 +1,4 @@
+/** HTTP redirects of a connection attempt: the link follows two, and never out of TLS. */
 import assert from "node:assert/strict";
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
@@ -8,7 +9,7 @@ import { createBench, refuse, type Bench, type TinyServer } from "./bench.ts";
 /** A certificate with its key, PEM. */
 type Pair = Awaited<ReturnType<Authority["server"]>>;
 
-describe("a hub that sends the board elsewhere", () => {
+describe("a redirect of the hub", () => {
   let authority: Authority;
   let server: Pair;
   let bench: Bench;
@@ -51,7 +52,7 @@ describe("a hub that sends the board elsewhere", () => {
     });
   }
 
-  it("is followed twice, from plain HTTP to TLS, https:// meaning wss://", async () => {
+  it("is followed twice, also from plain HTTP to TLS and to https:// for wss://", async () => {
     const last = await bench.serve({ tls: server });
     const second = await redirecting(() => last.url.replace("wss:", "https:"), true);
     const first = await redirecting(() => second.url.replace("wss:", "https:"));
@@ -61,7 +62,7 @@ describe("a hub that sends the board elsewhere", () => {
     assert.equal(last.peers.length, 1);
   });
 
-  it("is followed by a path of its own, and past a fragment", async () => {
+  it("may be a bare path, and its fragment is ignored", async () => {
     const server = await bench.serve({
       onUpgrade: (request, socket) =>
         request.url === "/" && refuse(socket, 302, { location: "/socket/websocket#top" }),
@@ -72,7 +73,7 @@ describe("a hub that sends the board elsewhere", () => {
     assert.equal(server.requests[1]?.url, "/socket/websocket");
   });
 
-  it("is not followed a third time, nor round in circles", async () => {
+  it("is not followed a third time, so that a circle ends", async () => {
     const circle = await redirecting(() => circle.url);
     assert.equal(await failure(circle.url), "more than 2 redirects; check hub.url");
     assert.equal(circle.requests.length, 3);
@@ -90,19 +91,19 @@ describe("a hub that sends the board elsewhere", () => {
     assert.equal(plain.requests.length, 0);
   });
 
-  it("is not followed to what is no address", async () => {
+  it("is not followed to a location that is not an http(s) or ws(s) URL", async () => {
     for (const location of ["http://", "ftp://127.0.0.1/", "javascript:1"]) {
       const first = await redirecting(() => location);
       assert.match((await failure(first.url)) ?? "", /a redirect that leads nowhere/);
     }
   });
 
-  it("without saying where is refused", async () => {
+  it("without a location is refused", async () => {
     const first = await bench.serve({ onUpgrade: (_request, socket) => refuse(socket, 302) });
     assert.match((await failure(first.url)) ?? "", /^refused with 302/);
   });
 
-  it("starts over from the first address at the next attempt", async () => {
+  it("is forgotten: the next attempt begins at the first address", async () => {
     const gone = await bench.serve();
     await gone.stop();
     const first = await redirecting(() => gone.url);

@@ -1,3 +1,4 @@
+/** Frames as JSON: round trips, malformed input, and the same bytes as Phoenix's own client. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import fc from "fast-check";
@@ -11,7 +12,7 @@ const decode = (data: Uint8Array, isBinary: boolean): Frame => jsonSerializer.de
 const bytes = (text: string): Buffer => Buffer.from(text);
 
 describe("frames as JSON", () => {
-  it("come back as they went", () => {
+  it("are encoded and decoded without a change", () => {
     const ref = fc.option(fc.string(), { nil: null });
     const frames = fc.record({
       joinRef: ref,
@@ -31,7 +32,7 @@ describe("frames as JSON", () => {
     );
   });
 
-  it("take numbers for refs, as some servers send them", () => {
+  it("may have numbers as refs, as some servers send them", () => {
     const { joinRef, ref } = decode(bytes('[1,2,"device","x",{}]'), false);
     assert.deepEqual([joinRef, ref], ["1", "2"]);
   });
@@ -53,7 +54,7 @@ describe("frames as JSON", () => {
     ['[null,true,"device","x",{}]', false, /ref is neither a string nor null/],
   ];
   for (const [data, isBinary, problem] of malformed) {
-    it(`name what is wrong with ${JSON.stringify(data.toString())}`, () => {
+    it(`are refused with the reason: ${JSON.stringify(data.toString())}`, () => {
       assert.throws(
         () => decode(Buffer.from(data as string), isBinary),
         (error) =>
@@ -64,7 +65,7 @@ describe("frames as JSON", () => {
     });
   }
 
-  it("are taken or refused with frame_invalid, whatever comes", () => {
+  it("of any bytes are decoded or refused with frame_invalid", () => {
     const neverElse = (data: Uint8Array, isBinary: boolean): void => {
       try {
         const frame = decode(data, isBinary);
@@ -99,14 +100,14 @@ describe("frames as JSON", () => {
   });
 });
 
-describe("what goes over the wire", () => {
+describe("the link's bytes on the wire", () => {
   let bench: Bench;
   beforeEach(() => {
     bench = createBench();
   });
   afterEach(async () => bench.end());
 
-  it("is what the official Phoenix client sends, byte for byte", async () => {
+  it("equal those of the official Phoenix client", async () => {
     const server = await bench.serve();
     const payload = { nerves_fw_uuid: "ü-1", meta: { firmware_validated: true }, nothing: null };
     const status = { status: "received" };
@@ -140,7 +141,7 @@ describe("what goes over the wire", () => {
     link.drop(ours);
     const second = await bench.until(() => server.peers[1]);
     await bench.until(() => second.texts.length === 4);
-    // The official client takes refs for its own callbacks, too: its first message's is not 1.
+    // The official client uses refs for its own callbacks too, so its first message does not have ref 1.
     assert.deepEqual(second.texts, renumbered(first?.texts ?? []));
   });
 });

@@ -1,3 +1,4 @@
+/** An open connection: heartbeats, the limits on frames and buffers, compression, and how it ends. */
 import assert from "node:assert/strict";
 import type { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -13,7 +14,7 @@ describe("an open socket", () => {
   let bench: Bench;
   let link: TestLink;
   let peer: Peer;
-  /** Messages of topic `device`, as they came. */
+  /** The messages of topic `device`, in their order. */
   let heard: unknown[];
   beforeEach(() => {
     bench = createBench();
@@ -44,10 +45,10 @@ describe("an open socket", () => {
     return link.status.lastError;
   };
 
-  it("sends a heartbeat each time, with an empty payload and no join_ref", async () => {
+  it("sends a heartbeat in each interval, with an empty payload and no join_ref", async () => {
     await setUp();
     await bench.advance(HEARTBEAT_MS - 1);
-    assert.equal(await link.confirm(1000), true); // its own heartbeat shows that no other was sent before
+    assert.equal(await link.confirm(1000), true); // the ref of this heartbeat shows that no other was sent before
     assert.equal(peer.heartbeats, 1);
     for (const beats of [2, 3, 4]) {
       await bench.advance(beats === 2 ? 1 : HEARTBEAT_MS);
@@ -67,7 +68,7 @@ describe("an open socket", () => {
     assert.equal(await bench.until(() => peer.closeCode), 1006, "no closing handshake");
   });
 
-  it("is torn down when the other end has gone without closing (half open)", async () => {
+  it("is torn down when the other end has vanished without closing (half open)", async () => {
     await setUp({}, { heartbeatMs: HEARTBEAT_MS });
     peer.webSocket.pause(); // reads nothing and answers nothing any more, as a machine that lost its power
     await bench.advance(HEARTBEAT_MS);
@@ -86,7 +87,7 @@ describe("an open socket", () => {
     assert.equal(link.status.connection, "connected");
   });
 
-  it("confirms that the hub has read what was sent before; not when no answer comes in time", async () => {
+  it("confirms that the hub has read all sent before, but not without an answer in time", async () => {
     await setUp();
     assert.equal(await link.confirm(5000), true);
     peer.webSocket.pause();
@@ -116,15 +117,15 @@ describe("an open socket", () => {
     peer.send(null, null, "device", "identify", {});
     await bench.until(() => heard.length === 1);
     assert.equal(await link.confirm(1000), true);
-    const told = bench.lines.filter((line) => line.includes("ignored what the hub sent"));
-    assert.equal(told.length, 1, "and tells it once a second");
+    const logged = bench.lines.filter((line) => line.includes("ignored what the hub sent"));
+    assert.equal(logged.length, 1, "it is logged once a second");
     await bench.advance(1000);
     peer.webSocket.send("nonsense");
     assert.equal(await link.confirm(1000), true);
     assert(bench.lines.at(-1)?.includes("8 bytes that are not JSON"));
   });
 
-  it("is closed over a frame of more than 1 MiB; one of 1 MiB is read", async () => {
+  it("reads a frame of 1 MiB, and is closed over a larger one", async () => {
     await setUp();
     const frame = (sizeBytes: number): string => {
       const head = '[null,null,"device","x","';
@@ -138,13 +139,13 @@ describe("an open socket", () => {
     assert.equal(await bench.until(() => peer.closeCode), 1009);
   });
 
-  it("is closed over what breaks the WebSocket protocol", async () => {
+  it("is closed over a breach of the WebSocket protocol", async () => {
     await setUp();
     rawSocket(peer.webSocket).write(Buffer.from([0xff, 0xff, 0xff, 0xff])); // reserved bits
     assert.match((await ended()) ?? "", /Invalid WebSocket frame/);
   });
 
-  it("compresses in both directions where both want it", async () => {
+  it("compresses in both directions when both sides want it", async () => {
     await setUp({ deflate: true }, { http: { compress: true } });
     assert.equal(peer.webSocket.extensions, "permessage-deflate");
     assert.match(String(peer.request.headers["sec-websocket-extensions"]), /client_no_context_takeover/);
@@ -172,10 +173,10 @@ describe("an open socket", () => {
     });
   }
 
-  it("reads a flood at its own pace, the rest later, and none is lost", async () => {
+  it("reads a flood in pieces and loses no message of it", async () => {
     await setUp();
     const total = 9000;
-    const padding = "z".repeat(400); // more than one read of the kernel's holds
+    const padding = "z".repeat(400); // more than one read from the kernel holds
     for (let n = 0; n < total; n += 1) peer.send(null, null, "device", "x", { n, padding });
     await bench.until(() => bench.lines.some((line) => line.includes("floods")));
     await bench.advance(0);
@@ -238,7 +239,7 @@ describe("an open socket", () => {
     await ended();
   });
 
-  it("to something that is no WebSocket server is an error, not a crash", async () => {
+  it("to a server without WebSocket is an error, not a crash", async () => {
     const server = await bench.serve({
       onUpgrade(_request, socket) {
         socket.end(

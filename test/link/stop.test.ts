@@ -1,3 +1,7 @@
+/**
+ * How the link is stopped or reconnected at any moment of its life, and that nothing of it is left: timer,
+ * socket or listener.
+ */
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -42,10 +46,10 @@ describe("the link to the hub", () => {
       await bench.disconnected(link, 2);
       assert.equal(bench.clock.monotonic(), 0);
       assert.equal(server.requests.length, 2);
-      assert.equal(bench.waitMs(link), 2000, "the delays go on where they were");
+      assert.equal(bench.waitMs(link), 2000, "the delays were not reset");
     });
 
-    it("gives up an attempt that hangs: at the upgrade, or over the credentials", async () => {
+    it("gives up an attempt that waits for the upgrade's answer or for credentials", async () => {
       let accept = false;
       const server = await bench.serve({ onUpgrade: () => !accept });
       let hang = false;
@@ -73,7 +77,7 @@ describe("the link to the hub", () => {
       assert.equal(bench.clock.monotonic(), 0);
     });
 
-    it("twice in a row connects once", async () => {
+    it("twice in a row, connects once", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url);
       link.start();
@@ -125,7 +129,7 @@ describe("the link to the hub", () => {
       server.peers[0]?.webSocket.resume();
     });
 
-    it("while it connects: the attempt is given up", async () => {
+    it("gives up an attempt", async () => {
       let hungUp = false;
       const server = await bench.serve({
         onUpgrade(_request, socket) {
@@ -145,7 +149,7 @@ describe("the link to the hub", () => {
       await bench.until(() => hungUp);
     });
 
-    it("while credentials are being made, however long that takes", async () => {
+    it("does not wait for credentials", async () => {
       const link = bench.link("ws://127.0.0.1:1/", {
         request: async () => new Promise<never>(() => undefined),
       });
@@ -155,20 +159,20 @@ describe("the link to the hub", () => {
       assert.equal(link.status.connection, "disconnected");
     });
 
-    it("while it waits for the next attempt", async () => {
+    it("ends its wait for the next attempt", async () => {
       const server = await refusing(503);
       const link = bench.link(server.url);
       link.start();
       await bench.disconnected(link);
       await link.stop();
       assert.equal(link.status.nextAttemptMs, undefined);
-      assert.match(link.status.lastError ?? "", /503/, "what was wrong stays to be read");
+      assert.match(link.status.lastError ?? "", /503/, "the status still shows the last failure");
       assert.equal(bench.clock.pending, 0);
       await bench.advance(HOUR_MS);
       assert.equal(server.requests.length, 1);
     });
 
-    it("in the moment it is connected", async () => {
+    it("closes a connection that was made at the same moment", async () => {
       const server = await bench.serve();
       let stopped: Promise<void> | undefined;
       const link = bench.link(server.url);
@@ -184,7 +188,7 @@ describe("the link to the hub", () => {
       await bench.until(() => server.peers[0]?.closeCode);
     });
 
-    it("before it was started, and started after: nothing happens", async () => {
+    it("does nothing when it was stopped before its start", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url);
       await link.stop();
@@ -195,7 +199,7 @@ describe("the link to the hub", () => {
       assert.equal(server.requests.length, 0);
     });
 
-    it("leaves nothing behind, three hundred times over", async () => {
+    it("leaves nothing behind after three hundred starts and stops", async () => {
       const server = await bench.serve();
       const silent = await bench.serve({ onUpgrade: () => true });
       const errors: unknown[] = [];
@@ -209,13 +213,13 @@ describe("the link to the hub", () => {
         link.start();
         if (kind === 0) await bench.until(() => channel.joined);
         if (kind === 1) await bench.until(() => silent.requests.length === Math.ceil(times / 3));
-        await link.stop(); // the third kind: before anything happened
+        await link.stop(); // the third kind: it is stopped before anything happened
       }
       await bench.until(() => server.peers.every(({ closeCode }) => closeCode !== undefined));
       await server.stop();
       await silent.stop();
       assert.equal(bench.clock.pending, 0);
-      // Sockets that were destroyed are gone a few turns later.
+      // Destroyed sockets vanish a few turns of the event loop later.
       for (let turns = 0; turns < 100 && added(before, resources()).length > 0; turns += 1)
         await setImmediate();
       assert.deepEqual(added(before, resources()), []);
@@ -224,7 +228,7 @@ describe("the link to the hub", () => {
     });
   });
 
-  it("keeps no listener on the signal that could have ended an attempt", async () => {
+  it("removes an attempt's listener from its abort signal", async () => {
     const server = await bench.serve({
       onUpgrade: (request, socket) => request.url === "/no" && refuse(socket, 500),
     });
@@ -258,7 +262,7 @@ function resources(): string[] {
   return process.getActiveResourcesInfo().sort();
 }
 
-/** What is in `after` more often than in `before`; servers that were closed meanwhile don't count. */
+/** The entries that `after` has more often than `before`, without servers that were closed in between. */
 function added(before: readonly string[], after: readonly string[]): string[] {
   const left = [...before];
   return after.filter((name) => {

@@ -17,14 +17,14 @@ import { missing, output } from "../identity/openssl.ts";
 const DAY_MS = 86_400_000;
 const keyPem = ({ key }: Issued): string => key.export({ format: "pem", type: "pkcs8" }).toString();
 
-/** What a server shows: PEM of its certificate with all it sends after it, and of its key. */
+/** A server's certificate with the chain that it sends, and its key, both PEM. */
 interface Shown {
   readonly cert: string;
   readonly key: string;
   readonly oldTls?: boolean;
 }
 
-/** A server that takes every request which comes through TLS. */
+/** A server that answers every request once TLS succeeds. */
 interface Running {
   readonly port: number;
   stop(): Promise<void>;
@@ -46,11 +46,11 @@ const servers: Readonly<Record<string, (shown: Shown) => Promise<Running>>> = {
     const server: Server = createServer(
       { cert, key, ...versions, ...(oldTls && { ciphers: "DEFAULT@SECLEVEL=0" }) },
       (socket) => {
-        socket.on("error", () => socket.destroy()); // the client is gone as soon as it knows
+        socket.on("error", () => socket.destroy()); // the client leaves as soon as it knows
         socket.once("data", () => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
       },
     );
-    server.on("tlsClientError", () => undefined); // what the client sees is what counts
+    server.on("tlsClientError", () => undefined); // the tests look at the client's end
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     return {
@@ -162,7 +162,7 @@ const cases: Readonly<Record<string, { readonly shown: () => Promise<Shown>; rea
       ),
     expected: /certificate is not yet valid, or the board's clock is behind/,
   },
-  "has signed its certificate itself": { shown: selfSigned, expected: /certificate is self-signed/ },
+  "has a self-signed certificate": { shown: selfSigned, expected: /certificate is self-signed/ },
   "speaks TLS 1.1 at most": {
     shown: async () => ({
       ...shownOf(await root.issue({ subject: "CN=localhost", dnsName: "localhost" })),
@@ -193,7 +193,7 @@ for (const [name, start] of Object.entries(servers)) {
   }
 }
 
-/** What comes of one attempt, in the words a person reads. */
+/** The result of one attempt, in the words of the status. */
 async function attempt(port: number, tls: HandshakeRequest["tls"]): Promise<string> {
   const request = {
     url: new URL(`wss://localhost:${port}/`),

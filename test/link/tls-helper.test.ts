@@ -1,3 +1,7 @@
+/**
+ * TLS by stunnel, which the agent runs when a token or TPM holds the key: data passes, errors have the same
+ * words as with Node's TLS, and no process, file or secret is left or seen.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -20,7 +24,7 @@ import { missing } from "../identity/openssl.ts";
 import { startHttpProxy } from "../platform/http-proxy.ts";
 import { createSoftToken, tokenMissing } from "../identity/soft-token.ts";
 
-/** Enough for a leak to show; `HUBLINK_TEST_RECONNECTS` for more. */
+/** These are enough to show a leak; `HUBLINK_TEST_RECONNECTS` sets more. */
 const RECONNECTS = Number(process.env["HUBLINK_TEST_RECONNECTS"] ?? 40);
 
 let folder: string;
@@ -39,7 +43,7 @@ before(async () => {
     requestCert: true,
     rejectUnauthorized: true,
   });
-  server.on("tlsClientError", () => undefined); // the client's end is what is looked at
+  server.on("tlsClientError", () => undefined); // the tests look at the client's end
   sockets = new WebSocketServer({ server });
   sockets.on("connection", (socket) => {
     socket.on("message", (data: Buffer) => socket.send(data));
@@ -88,7 +92,7 @@ async function untilNoHelper(): Promise<void> {
 }
 
 describe("TLS by a helper", { skip: missing("stunnel") }, () => {
-  it("carries a WebSocket both ways, large messages too, and tells the own address", async () => {
+  it("carries a WebSocket in both directions, also large messages, and knows the board's address", async () => {
     const { webSocket, localAddress } = await open(pemTls);
     assert.equal(localAddress, "127.0.0.1");
     webSocket.resume();
@@ -117,14 +121,14 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     }
     await untilNoHelper();
     assert.ok((await descriptors()) <= before + 2, `${before} before, ${await descriptors()} after`);
-    // Other processes' files have a name for a moment too.
+    // Files of other processes have a name for a moment too.
     await eventually(
       async () => (await memoryFiles()).every((name) => othersFiles.includes(name)),
       "no file of ours in /dev/shm",
     );
   });
 
-  it("goes through a proxy, with a password, and says when that refuses", async () => {
+  it("goes through a proxy with a password, and says so when the proxy refuses", async () => {
     const proxy = await startHttpProxy({ credentials: Buffer.from("me:secret").toString("base64") });
     try {
       const through = async (login: string): Promise<OpenedWebSocket> => {
@@ -149,7 +153,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     await untilNoHelper();
   });
 
-  it("is said to be missing where stunnel is not installed", async () => {
+  it("says that stunnel is not installed", async () => {
     const path = process.env["PATH"] ?? "";
     process.env["PATH"] = folder;
     try {
@@ -182,7 +186,7 @@ describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => 
     assert.ok(key.kind === "pkcs11");
     const { port } = server.address() as AddressInfo;
     const { stream } = startTlsHelper("localhost", port, { ...pemTls, key });
-    stream.on("error", () => undefined); // the certificate is not this key's
+    stream.on("error", () => undefined); // the certificate does not belong to this key
     const [id] = await helpers();
     assert.ok(id !== undefined);
     const seen = await Promise.all(
@@ -194,7 +198,7 @@ describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => 
     await untilNoHelper();
   });
 
-  it("tries a wrong PIN once, until its file changes", async () => {
+  it("tries a wrong PIN once, and not again until its file changes", async () => {
     const token = await createSoftToken(join(folder, "other-token"));
     const pinFile = join(folder, "wrong-pin");
     await writeFile(pinFile, "86420\n", { mode: 0o600 });
@@ -214,7 +218,7 @@ describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => 
       return true;
     });
     assert.equal(pin.refused, true);
-    assert.equal((await pinOf()).pin.refused, true, "also when it is read anew, as after SIGHUP");
+    assert.equal((await pinOf()).pin.refused, true, "also when it is read again, as after SIGHUP");
     await writeFile(pinFile, "86421\n");
     assert.equal((await pinOf()).pin.refused, false);
   });

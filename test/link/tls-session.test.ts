@@ -1,3 +1,6 @@
+/**
+ * TLS sessions: the link resumes the last one to save a slow handshake, unless the server cannot resume it.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
@@ -27,7 +30,7 @@ for (const version of ["TLSv1.2", "TLSv1.3"] satisfies SecureVersion[]) {
     let root: Authority;
     let server: Server;
     let refusing = false;
-    /** Of each connection: whether it went on with an earlier one's session, and whom it showed. */
+    /** For each connection: `new` or `resumed`, and the device's name. */
     const seen: string[] = [];
     before(async () => {
       root = await createAuthority("CN=Hub CA");
@@ -70,14 +73,14 @@ for (const version of ["TLSv1.2", "TLSv1.3"] satisfies SecureVersion[]) {
       return seen.at(-1);
     };
 
-    it("is shown the last session, which stands for the same certificate", async () => {
+    it("is offered the last session, which stands for the same certificate", async () => {
       const context = await contextOf("board-1");
       assert.equal(await connect(context), "new board-1");
       assert.equal(await connect(context), "resumed board-1");
       assert.equal(await connect(context), "resumed board-1");
     });
 
-    it("is shown none after an attempt that failed, nor with another certificate", async () => {
+    it("is offered no session after a failed attempt, or with another certificate", async () => {
       const context = await contextOf("board-1");
       assert.equal(await connect(context), "new board-1");
       refusing = true;
@@ -89,8 +92,8 @@ for (const version of ["TLSv1.2", "TLSv1.3"] satisfies SecureVersion[]) {
   });
 }
 
-describe("a hub that breaks off when it is shown a session", () => {
-  it("costs no attempt: the next one without a session follows at once, and no more is shown", async () => {
+describe("a hub that breaks off when it is offered a session", () => {
+  it("costs no attempt: the link tries at once without a session, and offers none from then on", async () => {
     const root = await createAuthority("CN=Hub CA");
     const own = await root.issue({ subject: "CN=localhost", dnsName: "localhost" });
     const seen: string[] = [];
