@@ -4,22 +4,20 @@
  */
 import { addAbortListener } from "node:events";
 import type { Readable } from "node:stream";
-import { type Cancel, type Clock, sleep } from "../platform/clock.ts";
+import { type Cancel, sleep } from "../platform/clock.ts";
+import type { Failure } from "../platform/failure.ts";
 import type { TokenBucket } from "../platform/token-bucket.ts";
 import { discard, type FileVersion, type Http, openFile } from "./http-file.ts";
 import { LineFault, type Retries, type RetryOptions } from "./retries.ts";
 
 /** What the requests of one download have in common. */
-export interface Line {
+export interface Line extends Pick<RetryOptions, "clock" | "retry" | "signal"> {
   readonly http: Http;
   readonly retries: Retries;
-  readonly retry: RetryOptions["retry"];
-  readonly clock: Clock;
-  readonly signal?: AbortSignal | undefined;
   /** Bytes; shared by all that the limit is for. */
-  readonly rateLimit?: TokenBucket | undefined;
+  readonly rateLimit?: TokenBucket;
   /** Sent to the URL's own origin only, not to where it redirects. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface BytesRequest {
@@ -42,43 +40,35 @@ export interface BytesRequest {
  *   another request won't help; errors of undici and of the system; the signal's reason
  */
 export async function* requestBytes(line: Line, request: BytesRequest): AsyncGenerator<Buffer, void> {
-  const { clock, retry, signal, retries } = line;
+  const { signal } = line;
   signal?.throwIfAborted();
   const abort = new AbortController();
   using _listener = signal && addAbortListener(signal, () => abort.abort(signal.reason));
-  const pace = createPace(clock, {
-    idleMs: retry.idleTimeoutMs,
-    minRateBytesS: retry.minRateBytesS,
-    deadlineMs: retries.deadlineMs,
-    onFault: (fault) => abort.abort(fault),
-    onDeadline: () => abort.abort(retries.timedOut("the file is not complete yet")),
-  });
+  const pace = new Pace(line, (reason) => abort.abort(reason));
   try {
-    yield* readBytes(line, request, pace.wait, abort.signal);
+    yield* readBytes(line, request, pace, abort.signal);
   } catch (error) {
     abort.signal.throwIfAborted(); // undici may wrap the reason
     throw error;
-  } finally {
-    pace.stop();
   }
 }
 
 async function* readBytes(
   { http, headers = {}, clock, rateLimit }: Line,
   { accept, ...request }: BytesRequest,
-  wait: <T>(work: Promise<T>, sizeOf: (result: T) => number) => Promise<T>,
+  pace: Pace,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer, void> {
   const opening = openFile(http, { ...request, headers, nowMs: clock.now(), signal });
-  const { start, version, body } = await wait(opening, () => 0);
+  const { start, version, body } = await pace.wait(opening, () => 0);
   const end = request.end ?? version.totalBytes;
   let at = start;
   try {
-    const reader = readBody(body);
+    const reader = new BodyReader(body);
     const wantedFrom = await accept(version, start);
     const next = async (): Promise<Buffer | null> => {
       signal.throwIfAborted(); // bytes that came before it are no longer wanted
-      return wait(reader.next(), (chunk) => chunk?.length ?? 0);
+      return pace.wait(reader.next(), (chunk) => chunk?.length ?? 0);
     };
     for (let chunk = await next(); chunk !== null; chunk = await next()) {
       const from = Math.max(0, wantedFrom - at);
@@ -87,7 +77,7 @@ async function* readBytes(
       if (from < chunk.length) yield chunk.subarray(from, to);
       if (request.end !== null && at >= request.end) return;
       const debtMs = rateLimit?.spend(chunk.length) ?? 0;
-      if (debtMs > 0) await sleep(clock, debtMs, signal); // not within `wait`: this slowness is our own
+      if (debtMs > 0) await sleep(clock, debtMs, signal); // not within `pace.wait`: this slowness is our own
     }
   } finally {
     discard(body);
@@ -95,136 +85,128 @@ async function* readBytes(
   if (end !== null && at < end) throw new LineFault("the connection ended too early");
 }
 
-/** Reads a body to its end, or to where it broke. */
-export interface BodyReader {
-  /**
-   * The next bytes; null at the end.
-   * @throws what broke the body, once all that came before it has been given
-   */
-  next(): Promise<Buffer | null>;
-}
-
 /** At most this much is buffered ahead of the consumer, besides the sockets' own buffers. */
 const AHEAD_BYTES = 1024 * 1024;
 
 /**
- * A broken stream drops what is in its buffers, and its own iterator leaves bytes there. On a line that breaks often
- * those bytes would be fetched again and again, so they are taken out as soon as they come.
+ * Reads a body to its end, or to where it broke. A broken stream drops what is in its buffers, and its own
+ * iterator leaves bytes there. On a line that breaks often those bytes would be fetched again and again, so
+ * they are taken out as soon as they come.
  */
-export function readBody(body: Readable): BodyReader {
-  const chunks: Buffer[] = [];
-  let aheadBytes = 0;
-  let over: { readonly error: Error | null } | undefined;
-  let wake = (): void => undefined;
-  const end = (error: Error | null): void => {
-    over ??= { error };
-    wake();
-  };
-  body.on("data", (chunk: Buffer) => {
-    chunks.push(chunk);
-    aheadBytes += chunk.length;
-    if (aheadBytes >= AHEAD_BYTES) body.pause();
-    wake();
-  });
-  body.once("error", end);
-  body.once("close", () => {
-    end(null);
-  });
-  return {
-    async next() {
-      while (chunks.length === 0 && over === undefined) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-      const chunk = chunks.shift();
-      if (chunk !== undefined) {
-        aheadBytes -= chunk.length;
-        if (aheadBytes < AHEAD_BYTES && body.isPaused()) body.resume();
-        return chunk;
-      }
-      const error = over?.error ?? null;
-      if (error !== null) throw error;
-      return null;
-    },
-  };
-}
+export class BodyReader {
+  readonly #body: Readable;
+  readonly #chunks: Buffer[] = [];
+  #aheadBytes = 0;
+  #over: { readonly error: Error | null } | undefined;
+  #wake = (): void => undefined;
 
-export interface PaceOptions {
-  /** The longest wait for a byte. */
-  readonly idleMs: number;
-  /** The least over {@link WINDOW_MS}; 0 for none. */
-  readonly minRateBytesS: number;
-  /** On the monotonic clock. */
-  readonly deadlineMs: number;
-  readonly onFault: (fault: LineFault) => void;
-  readonly onDeadline: () => void;
-}
+  constructor(body: Readable) {
+    this.#body = body;
+    body.on("data", (chunk: Buffer) => this.#add(chunk));
+    body.once("error", (error) => this.#end(error));
+    body.once("close", () => this.#end(null));
+  }
 
-/** Watches how fast a line gives; only while it is waited for, so that a slow consumer is not its fault. */
-export interface Pace {
-  /** Waits for `work`, which brings as many bytes as `sizeOf` says. */
-  readonly wait: <T>(work: Promise<T>, sizeOf: (result: T) => number) => Promise<T>;
-  readonly stop: () => void;
+  /**
+   * The next bytes; null at the end.
+   * @throws what broke the body, once all that came before it has been given
+   */
+  async next(): Promise<Buffer | null> {
+    while (this.#chunks.length === 0 && this.#over === undefined) {
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    const chunk = this.#chunks.shift();
+    if (chunk !== undefined) {
+      this.#aheadBytes -= chunk.length;
+      if (this.#aheadBytes < AHEAD_BYTES && this.#body.isPaused()) this.#body.resume();
+      return chunk;
+    }
+    const error = this.#over?.error ?? null;
+    if (error !== null) throw error;
+    return null;
+  }
+
+  #add(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#aheadBytes += chunk.length;
+    if (this.#aheadBytes >= AHEAD_BYTES) this.#body.pause();
+    this.#wake();
+  }
+
+  #end(error: Error | null): void {
+    this.#over ??= { error };
+    this.#wake();
+  }
 }
 
 /** Rates are measured over this much time spent waiting. */
 const WINDOW_MS = 60_000;
 
-function createPace(clock: Clock, options: PaceOptions): Pace {
-  const { idleMs, minRateBytesS, deadlineMs } = options;
-  /** Of the window under way. */
-  let waitedMs = 0;
-  let bytes = 0;
-  /** Up to where `waitedMs` has counted. */
-  let countedMs = 0;
-  let cancel: Cancel | undefined;
+/** Watches how fast a line gives; only while it is waited for, so that a slow consumer is not its fault. */
+class Pace {
+  readonly #line: Line;
+  readonly #giveUp: (reason: Failure) => void;
+  /** Time spent waiting, and the bytes that came, in the window under way. */
+  #waitedMs = 0;
+  #bytes = 0;
+  /** The time up to which `#waitedMs` has counted. */
+  #countedMs = 0;
+  #cancel: Cancel | undefined;
 
-  const count = (): void => {
-    const nowMs = clock.monotonic();
-    waitedMs += nowMs - countedMs;
-    countedMs = nowMs;
-    if (waitedMs < WINDOW_MS) return;
-    const rate = Math.floor(bytes / (waitedMs / 1000));
-    waitedMs = 0;
-    bytes = 0;
-    if (rate >= minRateBytesS) return;
-    const text = `the server gave ${rate} bytes/s, at least ${minRateBytesS} are wanted`;
-    options.onFault(new LineFault(text, { tooSlow: true }));
-  };
+  /** @param giveUp ends the request; its reason is a LineFault if another one may do better */
+  constructor(line: Line, giveUp: (reason: Failure) => void) {
+    this.#line = line;
+    this.#giveUp = giveUp;
+  }
+
+  /** Waits for `work`, which brings as many bytes as `sizeOf` says; one at a time. */
+  async wait<T>(work: Promise<T>, sizeOf: (result: T) => number): Promise<T> {
+    const { clock, retry, retries } = this.#line;
+    this.#countedMs = clock.monotonic();
+    if (this.#countedMs >= retries.deadlineMs) this.#timedOut();
+    this.#watch(this.#countedMs + retry.idleTimeoutMs);
+    try {
+      const result = await work;
+      this.#bytes += sizeOf(result);
+      return result;
+    } finally {
+      this.#cancel?.();
+      this.#count();
+    }
+  }
 
   /** @param idleAtMs when the wait for the next byte has been too long */
-  const watch = (idleAtMs: number): void => {
-    const dueMs = Math.min(idleAtMs, deadlineMs, countedMs + WINDOW_MS - waitedMs);
-    cancel = clock.after(Math.max(0, dueMs - clock.monotonic()), () => {
+  #watch(idleAtMs: number): void {
+    const { clock, retry, retries } = this.#line;
+    const dueMs = Math.min(idleAtMs, retries.deadlineMs, this.#countedMs + WINDOW_MS - this.#waitedMs);
+    this.#cancel = clock.after(Math.max(0, dueMs - clock.monotonic()), () => {
       const nowMs = clock.monotonic();
-      if (nowMs >= deadlineMs) {
-        options.onDeadline();
+      if (nowMs >= retries.deadlineMs) {
+        this.#timedOut();
       } else if (nowMs >= idleAtMs) {
-        options.onFault(new LineFault(`no byte came for ${idleMs / 1000} s`));
+        this.#giveUp(new LineFault(`no byte came for ${retry.idleTimeoutMs / 1000} s`));
       } else {
-        count();
-        watch(idleAtMs);
+        this.#count();
+        this.#watch(idleAtMs);
       }
     });
-  };
+  }
 
-  return {
-    async wait(work, sizeOf) {
-      countedMs = clock.monotonic();
-      if (countedMs >= deadlineMs) options.onDeadline();
-      watch(countedMs + idleMs);
-      try {
-        const result = await work;
-        bytes += sizeOf(result);
-        return result;
-      } finally {
-        cancel?.();
-        count();
-      }
-    },
-    stop() {
-      cancel?.();
-    },
-  };
+  #count(): void {
+    const { clock, retry } = this.#line;
+    const nowMs = clock.monotonic();
+    this.#waitedMs += nowMs - this.#countedMs;
+    this.#countedMs = nowMs;
+    if (this.#waitedMs < WINDOW_MS) return;
+    const rate = Math.floor(this.#bytes / (this.#waitedMs / 1000));
+    this.#waitedMs = 0;
+    this.#bytes = 0;
+    if (rate >= retry.minRateBytesS) return;
+    const text = `the server gave ${rate} bytes/s, at least ${retry.minRateBytesS} are wanted`;
+    this.#giveUp(new LineFault(text, { tooSlow: true }));
+  }
+
+  #timedOut(): void {
+    this.#giveUp(this.#line.retries.timedOut("the file is not complete yet"));
+  }
 }
