@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
 
-describe("a command that asks the daemon", () => {
+describe("a command that connects to the daemon", () => {
   let dir: string;
   let path: string;
   let server: Server | undefined;
@@ -23,10 +23,10 @@ describe("a command that asks the daemon", () => {
     await rm(dir, { recursive: true });
   });
 
-  /** Listens in the daemon's place: answers each line by its type. */
+  /** Listens in the daemon's place, and answers each line by its type. */
   const listen = async (answers: Readonly<Record<string, unknown>>): Promise<void> => {
     const made = createServer((socket) => {
-      socket.on("error", () => undefined); // the command goes away as it likes
+      socket.on("error", () => undefined); // the command may break off at any time
       socket.on("data", (data) => {
         const { type, id } = JSON.parse(data.toString("utf8")) as { type: string; id?: string };
         const answer = answers[type];
@@ -39,22 +39,32 @@ describe("a command that asks the daemon", () => {
   const WELCOME = { type: "welcome", agent_version: "1", api: 1, role: "observer", update_tool: "fwup" };
 
   const errors: readonly [name: string, error: object, code: string, kind: string][] = [
-    ["an old daemon's word", { code: "no_input" }, "no_input", "no-input"],
-    ["a word it does not know", { code: "ignored" }, "failed", "other"],
+    ["the code of an old daemon", { code: "no_input" }, "no_input", "no-input"],
+    ["failed instead of an unknown code", { code: "ignored" }, "failed", "other"],
     [
-      "the failure's code",
+      "the code of the failure",
       { code: "unavailable", failure: "reboot_pending" },
       "reboot_pending",
       "unavailable",
     ],
-    ["the word for a newer daemon's failure", { code: "io", failure: "disk_melted" }, "io", "io"],
     [
-      "the word for a failure of another kind, which would change the exit code",
+      "the general code for an unknown failure of a newer daemon",
+      { code: "io", failure: "disk_melted" },
+      "io",
+      "io",
+    ],
+    [
+      "the general code for a failure of another kind, which would change the exit code",
       { code: "failed", failure: "fwup_stalled" },
       "failed",
       "other",
     ],
-    ["the word for a name that objects are born with", { code: "io", failure: "toString" }, "io", "io"],
+    [
+      "the general code for a failure named like a built-in property",
+      { code: "io", failure: "toString" },
+      "io",
+      "io",
+    ],
   ];
   for (const [name, error, code, kind] of errors) {
     it(`fails with ${name}`, async () => {
@@ -76,7 +86,7 @@ describe("a command that asks the daemon", () => {
     });
   });
 
-  it("is told that there is no daemon where nothing listens", async () => {
+  it("gets no daemon where nothing listens", async () => {
     assert.equal(await connectToDaemon({ path }), undefined);
   });
 });

@@ -1,3 +1,7 @@
+/**
+ * Questions of the agent to the controller application on the control socket: each gets an answer, or its
+ * asker learns why there is none.
+ */
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -51,7 +55,7 @@ describe("a question to the controller", () => {
   const ask = async (params: unknown = {}): Promise<ControllerAnswer> =>
     server.ask("update_available", params, { timeoutMs: TIMEOUT_MS, signal: stopping.signal });
 
-  it("comes as a request, and its result goes to whoever asked", async () => {
+  it("comes as a request, and the result returns to the asker", async () => {
     const controller = await welcomed();
     const answer = ask({ size: 7 });
     const { id, ...question } = await controller.next();
@@ -68,7 +72,7 @@ describe("a question to the controller", () => {
     assert.deepEqual(await answer, { type: "error", code: "unknown_method", message: "never heard" });
   });
 
-  it("has an id of its own, whatever ids the application's requests have", async () => {
+  it("is not confused with a request of the application that has the same id", async () => {
     const controller = await welcomed();
     const answers = [ask(1), ask(2)];
     const asked = [await controller.next(), await controller.next()];
@@ -83,7 +87,7 @@ describe("a question to the controller", () => {
     ]);
   });
 
-  it("is for the controller alone", async () => {
+  it("goes to the controller only, and no observer can answer it", async () => {
     const observer = await welcomed("observer");
     assert.deepEqual(await ask(), { type: "no-controller" });
     const controller = await welcomed();
@@ -106,7 +110,7 @@ describe("a question to the controller", () => {
     assert.ok(lines.some((line) => line.includes("it comes too late")));
   });
 
-  it("counts as unanswered at once when the controller goes away in the middle", async () => {
+  it("ends at once when the controller disconnects", async () => {
     const controller = await welcomed();
     const answer = ask();
     await controller.next();
@@ -118,7 +122,7 @@ describe("a question to the controller", () => {
     assert.deepEqual(await again, { type: "result", result: 2 });
   });
 
-  it("ends with the agent", async () => {
+  it("ends when the agent stops", async () => {
     const controller = await welcomed();
     const answer = ask();
     await controller.next();
@@ -129,7 +133,7 @@ describe("a question to the controller", () => {
     await assert.rejects(ask(), reason);
   });
 
-  it("is not put to an application that leaves 8 unanswered", async () => {
+  it("is not sent to an application that has left 8 unanswered", async () => {
     const controller = await welcomed();
     const answers = Array.from({ length: 8 }, async (_, index) => ask(index));
     assert.deepEqual(await ask("one too many"), { type: "timeout" });
@@ -143,7 +147,7 @@ describe("a question to the controller", () => {
     );
   });
 
-  it("is not put to an application that does not read", async () => {
+  it("is not sent to an application that does not read", async () => {
     const controller = await welcomed();
     controller.socket.pause();
     const refused = (): boolean => lines.some((line) => line.includes("was not asked"));

@@ -1,3 +1,4 @@
+/** The agent's end of the control socket: greetings, requests, events, limits, and the socket file. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -72,8 +73,8 @@ describe("the control socket", () => {
     await agent.stop();
   });
 
-  describe("greets", () => {
-    it("an observer by default", async () => {
+  describe("welcomes", () => {
+    it("an application as an observer by default", async () => {
       await listen();
       assert.deepEqual(await (await peer({})).next(), WELCOME);
     });
@@ -101,7 +102,7 @@ describe("the control socket", () => {
       ["another api", { type: "hello", name: "x", api: 2 }, "api_mismatch"],
       ["a request before the hello", { type: "request", id: "1", method: "echo" }, "hello_expected"],
       ["an unknown role", { type: "hello", name: "x", api: 1, role: "king" }, "hello_expected"],
-      ["a first line that is no JSON", "GET / HTTP/1.1", "hello_expected"],
+      ["a first line that is not JSON", "GET / HTTP/1.1", "hello_expected"],
     ];
     for (const [name, first, code] of refusals) {
       it(`refuses ${name} with ${code}, closes, and reads no further`, async () => {
@@ -140,7 +141,7 @@ describe("the control socket", () => {
       [new Error("surprise"), "failed", undefined],
     ];
     for (const [thrown, code, failure] of errors) {
-      it(`with ${code} for ${failure ?? "a defect"}, and the code of the failure beside it`, async () => {
+      it(`with code ${code} for ${failure === undefined ? "a defect" : `failure ${failure}`}`, async () => {
         const method = (): never => {
           throw thrown;
         };
@@ -151,7 +152,7 @@ describe("the control socket", () => {
       });
     }
 
-    it("with unknown_method for others, also for names that every object has", async () => {
+    it("with unknown_method for unknown methods, also for names that every object has", async () => {
       await listen();
       const one = await welcomed();
       for (const method of ["dance", "toString", "constructor", "__proto__"]) {
@@ -160,14 +161,14 @@ describe("the control socket", () => {
       }
     });
 
-    it("and ignores lines that are garbage or no request", async () => {
+    it("and ignores lines that are not requests", async () => {
       await listen();
       const one = await welcomed();
       one.send("{", "", "null", "[]", '"text"', { type: "request", method: "echo" }, { type: "welcome" });
       assert.equal((await one.request("echo", 7))["result"], 7);
     });
 
-    it("of a line that comes byte by byte, in any script", async () => {
+    it("that come byte by byte, in any script", async () => {
       await listen();
       const one = await welcomed();
       const line = Buffer.from(
@@ -192,7 +193,7 @@ describe("the control socket", () => {
       });
     }
 
-    it("takes a line of 64 KiB", async () => {
+    it("accepts a line of 64 KiB", async () => {
       await listen();
       const one = await welcomed();
       const request = { type: "request", id: "1", method: "echo", params: "" };
@@ -201,14 +202,14 @@ describe("the control socket", () => {
       assert.equal(((await one.next())["result"] as string).length, room);
     });
 
-    it("takes 32 connections, and closes the 33rd", async () => {
+    it("accepts 32 connections, and closes the 33rd", async () => {
       await listen();
       for (let count = 0; count < 32; count += 1) await welcomed();
       const last = await peer({});
       await assert.rejects(last.next());
     });
 
-    it("drops events for a subscriber that does not read, and goes on with the others", async () => {
+    it("drops events for a subscriber that does not read, and serves the others", async () => {
       const agent = await listen();
       const slow = await welcomed({ subscribe: ["update_progress"] });
       const quick = await welcomed({ subscribe: ["connection"] });
@@ -219,14 +220,14 @@ describe("the control socket", () => {
       agent.publish("connection", { state: "connected" });
       assert.equal((await quick.next())["event"], "connection");
       slow.socket.resume();
-      // An answer after the backlog shows that all of it has come.
+      // This answer comes after all events that were not dropped.
       slow.send({ type: "request", id: "end", method: "echo" });
       let got = 0;
       while ((await slow.next())["type"] === "event") got += 1;
       assert.ok(got < sent, `${got} of ${sent} events came`);
     });
 
-    it("does not listen to an application that does not read its answers", async () => {
+    it("reads no more requests of an application that does not read its answers", async () => {
       let asked = 0;
       await listen({
         methods: {
@@ -241,7 +242,7 @@ describe("the control socket", () => {
       const requests = 5000;
       for (let id = 0; id < requests; id += 1)
         one.send({ type: "request", id: `${id} ${"y".repeat(500)}`, method: "big" });
-      // Another one is served all the while.
+      // Other applications are served at the same time.
       for (let count = 0; count < 50; count += 1) await (await welcomed()).close();
       assert.ok(asked < requests, `${asked} of ${requests} were answered to nobody`);
       one.socket.resume();
@@ -249,7 +250,7 @@ describe("the control socket", () => {
       assert.equal(asked, requests);
     });
 
-    it("stops also with an application that does not read", async () => {
+    it("stops although an application does not read", async () => {
       const agent = await listen();
       const slow = await welcomed({ subscribe: ["connection"] });
       slow.socket.pause();
@@ -258,8 +259,8 @@ describe("the control socket", () => {
     });
   });
 
-  describe("tells events", () => {
-    it("to those who subscribed, of what they subscribed to", async () => {
+  describe("sends events", () => {
+    it("to an application that subscribed to them", async () => {
       const agent = await listen();
       const one = await welcomed({ subscribe: ["connection"] });
       agent.publish("update_failed", { reason: "no" });
@@ -279,7 +280,7 @@ describe("the control socket", () => {
   });
 
   describe("as a file", () => {
-    it("is closed to others than its owner, or as open as it is configured", async () => {
+    it("is for its owner only, or has the configured mode", async () => {
       await listen();
       assert.equal((await stat(path)).mode & 0o777, 0o600);
       await server?.stop();
@@ -302,7 +303,7 @@ describe("the control socket", () => {
       });
     });
 
-    it("is refused where another agent listens", async () => {
+    it("is refused while another agent listens on it", async () => {
       await listen();
       const first = server;
       await assert.rejects(listen(), { kind: "unavailable", message: /another hublink already listens/ });
@@ -310,7 +311,7 @@ describe("the control socket", () => {
       await first?.stop();
     });
 
-    it("replaces the one that a killed agent left", async () => {
+    it("replaces the socket that a killed agent left", async () => {
       path = join(dir, "stale.sock");
       const script = `require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))`;
       spawnSync(process.execPath, ["-e", script, path]);

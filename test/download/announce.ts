@@ -1,3 +1,4 @@
+/** Files for the download tests, and what a hub would announce of them. */
 import { createCipheriv, createHash } from "node:crypto";
 import { PART_BYTES, type Verifier } from "../../src/download/verify.ts";
 
@@ -7,7 +8,7 @@ export function someBytes(sizeBytes: number, seed = 0): Buffer {
   return createCipheriv("aes-256-ctr", key, Buffer.alloc(16)).update(Buffer.alloc(sizeBytes));
 }
 
-/** What the hub announces of a file. */
+/** The size and checksums that a hub announces for a file. */
 export function announce(bytes: Uint8Array): { sizeBytes: number; checksum: string; parts: string[] } {
   const parts: string[] = [];
   for (let at = 0; at < bytes.length; at += PART_BYTES)
@@ -15,7 +16,7 @@ export function announce(bytes: Uint8Array): { sizeBytes: number; checksum: stri
   return { sizeBytes: bytes.length, checksum: sha256(bytes), parts };
 }
 
-/** Passes a file through a verifier, as a download does. */
+/** Passes a file through a verifier, as a download does. @returns the verified chunks */
 export async function* verify(
   source: AsyncIterable<Uint8Array>,
   verifier: Verifier,

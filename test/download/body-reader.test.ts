@@ -1,3 +1,6 @@
+/**
+ * The buffer between a response's socket and the reader of its body: order, ends, faults and back-pressure.
+ */
 import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
@@ -5,7 +8,7 @@ import { setImmediate } from "node:timers/promises";
 import { BodyReader } from "../../src/download/request.ts";
 
 describe("a body", () => {
-  it("that breaks gives all that came before, then what broke it, each time it is asked", async () => {
+  it("that breaks gives all earlier bytes, and then the error at each read", async () => {
     const body = new PassThrough();
     const reader = new BodyReader(body);
     const came = Array.from({ length: 5 }, (_, index) => Buffer.from(`chunk ${index}`));
@@ -18,7 +21,7 @@ describe("a body", () => {
     await assert.rejects(reader.next(), /reset/);
   });
 
-  it("wakes who waits for it, when more comes, when it ends and when it breaks", async () => {
+  it("wakes its reader when more comes, when it ends and when it breaks", async () => {
     const body = new PassThrough();
     const reader = new BodyReader(body);
     const first = reader.next();
@@ -35,14 +38,14 @@ describe("a body", () => {
     await assert.rejects(waiting, /reset/);
   });
 
-  it("that is ended by its owner ends for its reader too", async () => {
+  it("ends for its reader when its owner ends it", async () => {
     const body = new PassThrough();
     const waiting = new BodyReader(body).next();
     body.destroy();
     assert.equal(await waiting, null);
   });
 
-  it("holds the line back while nobody reads, and goes on when somebody does", async () => {
+  it("makes the sender wait while nobody reads, and goes on with the reader", async () => {
     const body = new PassThrough();
     const reader = new BodyReader(body);
     const chunk = Buffer.alloc(16 * 1024);
@@ -50,7 +53,7 @@ describe("a body", () => {
     while (body.write(chunk) || written < 10) {
       written += 1;
       await setImmediate();
-      assert.ok(written < 100, "nothing held it back");
+      assert.ok(written < 100, "the sender did not wait");
     }
     written += 1;
     body.end();

@@ -1,3 +1,7 @@
+/**
+ * Downloads through the cache on the disk: after a cut, a restart or a power cut, no proven byte is fetched
+ * again.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -28,7 +32,7 @@ describe("firmware fetched through the cache", () => {
   let nothingIsLeft: () => Promise<void>;
 
   beforeEach(async () => {
-    await import("undici"); // what it loads and keeps is not a leftover
+    await import("undici"); // loaded here, so that what it keeps open does not count as left behind
     dir = await mkdtemp(join(tmpdir(), "hublink-cache-"));
     folder = join(dir, "firmware");
     nothingIsLeft = watchForLeftovers();
@@ -75,7 +79,7 @@ describe("firmware fetched through the cache", () => {
     for await (const chunk of open_(origin, changes)) out.push(Buffer.from(chunk));
     return Buffer.concat(out);
   };
-  /** The agent is stopped once so many bytes are in the cache. */
+  /** Stops the agent once `bytes` bytes are in the cache. @returns the number of bytes there */
   const stopAt = async (
     origin: FileServer,
     bytes: number,
@@ -99,7 +103,7 @@ describe("firmware fetched through the cache", () => {
   const ranges = ({ requests }: FileServer): (string | undefined)[] =>
     requests.map(({ headers }) => headers.range);
 
-  it("is complete and proven before its first byte is given", async () => {
+  it("is complete and proven before fwup gets its first byte", async () => {
     const origin = await server(give(FILE));
     const seen: number[] = [];
     const bytes = open_(origin, { onCached: (count) => seen.push(count) });
@@ -107,7 +111,7 @@ describe("firmware fetched through the cache", () => {
     assert.equal(seen.at(-1), FILE.length);
     await bytes.return(undefined);
     assert.ok((await fetchFrom(origin)).equals(FILE));
-    assert.equal(origin.requests.length, 1, "what is in the cache is not fetched again");
+    assert.equal(origin.requests.length, 1, "the cached file is not fetched again");
   });
 
   it("comes over several connections at once, each part once", async () => {
@@ -121,13 +125,13 @@ describe("firmware fetched through the cache", () => {
     assert.equal(bytes, FILE.length);
   });
 
-  it("comes over one connection after all when the server gives no ranges", async () => {
+  it("comes over one connection when the server gives no ranges", async () => {
     const origin = await server(give(FILE, { ranges: false }));
     assert.ok((await fetchFrom(origin, { connections: 3 })).equals(FILE));
     assert.match(lines.join("\n"), /gives no ranges/);
   });
 
-  it("asks 11, 34: pays for each byte once under 20 cuts, half of them stops of the agent", async () => {
+  it("asks 11, 34: fetches each byte once despite 20 cuts, half of them stops of the agent", async () => {
     const big = someBytes(24 * PART_BYTES);
     const cutAfter = 1_100_000;
     let served = 0;
@@ -153,7 +157,7 @@ describe("firmware fetched through the cache", () => {
     assert.ok(ratio <= 1.05, `${ratio} bytes were fetched for each byte needed`);
   });
 
-  it("asks 34: pays for each byte once under 20 cuts, also of a small file", async () => {
+  it("asks 34: fetches each byte of a small file once despite 20 cuts", async () => {
     const small = someBytes(6_600_000);
     const cutAfter = 300_000;
     let served = 0;
@@ -169,10 +173,10 @@ describe("firmware fetched through the cache", () => {
     assert.ok(ratio <= 1.01, `${ratio} bytes were fetched for each byte needed`);
   });
 
-  it("asks 9: goes on after a restart with what is proven on the disk, not with what the file's size says", async () => {
+  it("asks 9: goes on after a restart from the last proven byte, not from the end of the file on the disk", async () => {
     const origin = await server(give(FILE, { stopAfter: 3 * PART_BYTES + 1000, stop: "stall" }), give(FILE));
     await stopAt(origin, 3 * PART_BYTES + 1000);
-    await flip(PART_BYTES + 7); // the power cut left garbage
+    await flip(PART_BYTES + 7); // as a power cut may leave it
     assert.ok((await fetchFrom(origin)).equals(FILE));
     assert.deepEqual(ranges(origin).slice(1), [
       `bytes=${PART_BYTES}-${2 * PART_BYTES - 1}`,
@@ -182,7 +186,7 @@ describe("firmware fetched through the cache", () => {
     assert.equal(origin.requests[2]?.headers["if-range"], '"one"');
   });
 
-  it("goes on after a restart though the rest of its part was garbage, by fetching that part again", async () => {
+  it("fetches a part again when a restart finds garbage in it", async () => {
     const origin = await server(give(FILE, { stopAfter: PART_BYTES + 5000, stop: "stall" }), give(FILE));
     await stopAt(origin, PART_BYTES + 5000);
     await flip(PART_BYTES + 7);
@@ -194,7 +198,7 @@ describe("firmware fetched through the cache", () => {
     ]);
   });
 
-  it("asks 10: keeps what is proven when the file's ETag changes, and drops what is not", async () => {
+  it("asks 10: keeps proven parts when the file's ETag changes, and drops the rest", async () => {
     const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
     const origin = await server(give(FILE, stop), give(FILE, { etag: '"two"' }));
     assert.ok((await fetchFrom(origin)).equals(FILE));
@@ -203,7 +207,7 @@ describe("firmware fetched through the cache", () => {
     assert.equal(origin.requests.length, 3);
   });
 
-  it("asks 4: goes on with a fresh URL where it was", async () => {
+  it("asks 4: goes on from a fresh URL where the old one ended", async () => {
     const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
     const origin = await server(give(FILE, stop), status(403), give(FILE));
     const renewUrl = async (): Promise<string> => Promise.resolve(`${origin.origin}/fresh?sig=secret`);
@@ -226,9 +230,9 @@ describe("firmware fetched through the cache", () => {
   });
 
   describe("without announced parts", () => {
-    it("goes on after a restart on condition that it is the same file", async () => {
+    it("goes on after a restart only with the same file (If-Range)", async () => {
       const origin = await server(give(FILE, { stopAfter: PART_BYTES + 5000, stop: "stall" }), give(FILE));
-      // What was flushed counts: so the clock has to move on.
+      // Only flushed bytes count, and the clock must advance for a flush.
       const onCached = (): void => void clock.advance(6000);
       const abort = new AbortController();
       const stopped = fetchFrom(origin, {
@@ -245,7 +249,7 @@ describe("firmware fetched through the cache", () => {
       assert.ok(Number(/\d+/.exec(origin.requests[1].headers.range ?? "")?.[0]) > 0);
     });
 
-    it("fetches no byte again after a restart, however many MiB are there", async () => {
+    it("fetches no byte again after a restart", async () => {
       const origin = await server(give(FILE));
       const there = await stopAt(origin, 3 * PART_BYTES + 5000, { expected: WHOLE });
       assert.ok(there > 3 * PART_BYTES);
@@ -253,7 +257,7 @@ describe("firmware fetched through the cache", () => {
       assert.deepEqual(ranges(origin), [undefined, `bytes=${there}-${FILE.length - 1}`]);
     });
 
-    it("starts over when it has changed, and once when it proves wrong as a whole", async () => {
+    it("starts over when the file has changed, and once when its checksum is wrong", async () => {
       const other = someBytes(FILE.length, 1);
       const stop = { stopAfter: PART_BYTES + 5000, stop: "end" } as const;
       const changed = await server(give(other, { ...stop, etag: '"old"' }), give(FILE));
@@ -268,8 +272,8 @@ describe("firmware fetched through the cache", () => {
     });
   });
 
-  describe("when the disk does not play along", () => {
-    it("asks 30: is streamed instead from a folder that can't be made, and it is said why", async () => {
+  describe("when the disk or the announcement prevents a cache", () => {
+    it("asks 30: is streamed when the folder can't be made, and the log says why", async () => {
       await writeFile(folder, "");
       for (const mode of ["cache", "auto"] as const) {
         const origin = await server(give(FILE));
@@ -278,14 +282,14 @@ describe("firmware fetched through the cache", () => {
       assert.match(lines.join("\n"), /warn streaming the update: .*can't keep the download/);
     });
 
-    it("is streamed when its size or its checksums are not known", async () => {
+    it("is streamed when its size or its checksums are unknown", async () => {
       const origin = await server(give(FILE));
       const expected = { sizeBytes: null, checksum: null, parts: null };
       assert.ok((await fetchFrom(origin, { expected })).equals(FILE));
       assert.ok(!existsSync(folder));
     });
 
-    it("asks 30, 31: a disk that fills on the way costs nothing twice, and serves again once there is room", async (t) => {
+    it("asks 30, 31: streams only the rest when the disk fills up, and uses the cache again once there is room", async (t) => {
       const disk = join(dir, "disk");
       await mkdir(disk);
       try {
@@ -320,7 +324,7 @@ describe("firmware fetched through the cache", () => {
       }
     });
 
-    it("fetches again what has changed in the cache after it was proven", async () => {
+    it("fetches a part again that has changed in the cache after it was proven", async () => {
       const origin = await server(give(FILE));
       const chunks: Buffer[] = [];
       const bytes = open_(origin);
@@ -332,8 +336,8 @@ describe("firmware fetched through the cache", () => {
     });
   });
 
-  describe("keeps its folder", () => {
-    it("to one firmware, and to its own files", async () => {
+  describe("in its folder", () => {
+    it("keeps one firmware, and leaves other files alone", async () => {
       const origin = await server(give(FILE));
       await fetchFrom(origin);
       await writeFile(join(folder, "notes.txt"), "mine");
@@ -343,13 +347,13 @@ describe("firmware fetched through the cache", () => {
       assert.deepEqual(readdirSync(folder), ["notes.txt"]);
     });
 
-    it("whatever a uuid looks like", async () => {
+    it("writes nothing outside of it, also for a uuid like ../../escaped", async () => {
       const origin = await server(give(FILE));
       await fetchFrom(origin, { uuid: "../../escaped" });
       assert.deepEqual(readdirSync(dir), ["firmware"]);
     });
 
-    it("when its sidecar is damaged or of another file", async () => {
+    it("starts over when the sidecar is damaged or belongs to another file", async () => {
       const origin = await server(give(FILE));
       await fetchFrom(origin);
       await writeFile(join(folder, "u2.fw.json"), "{");
@@ -360,7 +364,7 @@ describe("firmware fetched through the cache", () => {
     });
   });
 
-  it("is called off while it comes", async () => {
+  it("closes its connections when it is aborted", async () => {
     const origin = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
     await stopAt(origin, 100_000, { connections: 3 });
     await eventually(() => origin.connections === 0, "its connections are closed");

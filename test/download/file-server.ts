@@ -1,3 +1,7 @@
+/**
+ * An HTTP server for the download tests. Each test lists its answers: a file, a part of it and then a fault,
+ * or a status.
+ */
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
@@ -15,7 +19,7 @@ export interface FileServer {
   close(): Promise<void>;
 }
 
-/** A server on loopback that answers each request in turn, and all further ones as the last. */
+/** Starts a server on loopback. It gives its answers in their order, and the last one to all further requests. */
 export async function serve(
   answers: readonly Answer[],
   tls?: { readonly cert: string; readonly key: string },
@@ -27,7 +31,7 @@ export async function serve(
     answer?.(response, request);
   };
   const server = tls === undefined ? createServer(onRequest) : createTlsServer(tls, onRequest);
-  server.keepAliveTimeout = 600_000; // whoever leaves a connection open is found out
+  server.keepAliveTimeout = 600_000; // a connection that the download leaves open must show
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
@@ -51,17 +55,17 @@ export async function serve(
 
 export interface GivenFile {
   readonly etag?: string;
-  /** What happens after so many bytes of this answer; the rest never comes. */
+  /** After this number of bytes of the answer, `stop` happens; the rest is never sent. */
   readonly stopAfter?: number;
   readonly stop?: "reset" | "stall" | "end";
   /** Whether to honour ranges. Default: true. */
   readonly ranges?: boolean;
   readonly status?: number;
-  /** Instead of, or besides, the right ones; undefined leaves one out. */
+  /** Replace or add to the right headers; undefined leaves a header out. */
   readonly headers?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Gives a file, or what its range asks for. */
+/** Gives a file, or the range of it that the request asks for. */
 export function give(file: Uint8Array, options: GivenFile = {}): Answer {
   const { etag = '"one"', stopAfter, stop = "reset", ranges = true } = options;
   return (response, request) => {

@@ -1,9 +1,10 @@
+/** Finds children, sockets and timers that a test leaves in its process. */
 import assert from "node:assert/strict";
 import { eventually } from "../eventually.ts";
 
 const KINDS = /^(ProcessWrap|PipeWrap|TCPSocketWrap|TCPServerWrap|TLSWrap|Timeout)$/;
 
-/** Keeps what this process holds now; the result fails when more is held once things have settled. */
+/** Lists what the process holds now. @returns a function that fails when the process holds more than that */
 export function watchForLeftovers(): () => Promise<void> {
   const before = held();
   return async () => {

@@ -1,3 +1,7 @@
+/**
+ * A download reports its retries only in its log; this log gives them to a test, which then moves its fake
+ * clock.
+ */
 import type { Log } from "../../src/platform/log.ts";
 import { recordingLog } from "../board/recording-log.ts";
 

@@ -1,3 +1,7 @@
+/**
+ * One download over a line that fails in every way: it resumes, retries, asks for a fresh URL, or ends with a
+ * clear failure. Nothing is left open after any of it.
+ */
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -33,7 +37,7 @@ describe("a download", () => {
   let nothingIsLeft: () => Promise<void>;
 
   beforeEach(async () => {
-    await import("undici"); // what it loads and keeps is not a leftover
+    await import("undici"); // loaded here, so that what it keeps open does not count as left behind
     nothingIsLeft = watchForLeftovers();
     clock = new FakeClock();
     lines = [];
@@ -77,7 +81,7 @@ describe("a download", () => {
     });
   }
 
-  /** Fetches all of it; returns what was handed out, copied as its memory is used again. */
+  /** Fetches the whole file. @returns a copy of all chunks, since the download uses their memory again */
   async function fetchFrom(
     { origin }: FileServer,
     expected: ExpectedFile = announce(FILE),
@@ -109,13 +113,13 @@ describe("a download", () => {
     assert.equal(origin.requests[0].headers["accept-encoding"], "identity");
   });
 
-  it("gives a file of which the server does not say the length", async () => {
+  it("gives a file whose length the server does not send", async () => {
     const headers = { "content-length": undefined, etag: undefined };
     assert.ok((await fetchFrom(await server(give(FILE, { headers })))).equals(FILE));
     assert.ok((await fetchFrom(await server(give(FILE, { headers })), NOTHING)).equals(FILE));
   });
 
-  it("asks for nothing when it is complete already", async () => {
+  it("sends no request when the file is complete already", async () => {
     const verifier = new Verifier(announce(FILE));
     for (const chunk of verifier.push(FILE)) assert.ok(chunk.length > 0);
     const origin = await server(status(500));
@@ -124,8 +128,8 @@ describe("a download", () => {
     assert.equal(origin.requests.length, 0);
   });
 
-  describe("goes on where it was", () => {
-    it("after a reset, on condition that the file is the same", async () => {
+  describe("goes on at the last byte", () => {
+    it("after a reset, if the file is still the same", async () => {
       const origin = await server(
         give(FILE, { stopAfter: 1_200_000 }),
         give(FILE, { stopAfter: 500_000 }),
@@ -155,7 +159,7 @@ describe("a download", () => {
       }
     });
 
-    it("after a silence, at any stage", async () => {
+    it("after a silence, before the answer or within it", async () => {
       const silent: Answer = () => undefined;
       const origin = await server(silent, give(FILE, { stopAfter: 100_000, stop: "stall" }), give(FILE));
       const verifier = new Verifier(announce(FILE));
@@ -176,7 +180,7 @@ describe("a download", () => {
       );
     });
 
-    it("however often it is interrupted, as long as each attempt brings something", async () => {
+    it("after any number of interruptions, if each attempt brings some bytes", async () => {
       const origin = await server(
         ...Array.from({ length: 8 }, () => give(FILE, { stopAfter: 50_000, stop: "end" })),
         give(FILE),
@@ -185,7 +189,7 @@ describe("a download", () => {
       assert.equal(origin.requests.length, 9);
     });
 
-    it("with an offset that earlier bytes were verified up to, and their version", async () => {
+    it("that a verifier already has, with the version of the file it came from", async () => {
       const verifier = new Verifier(announce(FILE));
       for (const chunk of verifier.push(FILE.subarray(0, 1_500_000))) assert.ok(chunk.length > 0);
       const origin = await server(give(FILE));
@@ -197,7 +201,7 @@ describe("a download", () => {
       assert.equal(origin.requests[0].headers["if-range"], '"one"');
     });
 
-    it("though the server gives no ranges: what is there already is left out", async () => {
+    it("though the server gives no ranges, by skipping the bytes that it has", async () => {
       for (const expected of [announce(FILE), NOTHING]) {
         const stop = { stopAfter: 1_200_000, stop: "end" } as const;
         const origin = await server(give(FILE, stop), give(FILE, { ranges: false }));
@@ -216,7 +220,7 @@ describe("a download", () => {
       assert.equal(origin.requests[1]?.headers["if-range"], undefined);
     });
 
-    it("and asks no more when only the end of the answer was lost", async () => {
+    it("without another request when only the end of the answer was lost", async () => {
       const headers = { "content-length": String(FILE.length + 10) };
       const origin = await server(give(FILE, { stopAfter: FILE.length, stop: "end", headers }));
       const verifier = new Verifier({ ...announce(FILE), parts: null });
@@ -237,7 +241,7 @@ describe("a download", () => {
       assert.match(retries[0]?.reason ?? "", /part 2 of 3/);
     });
 
-    it("but not for ever", async () => {
+    it("but gives up when it stays wrong", async () => {
       const origin = await server(give(corrupted));
       const retry = { ...RETRY, attempts: 10 };
       await assert.rejects(fetchFrom(origin, announce(FILE), { retry }), (error) =>
@@ -261,29 +265,29 @@ describe("a download", () => {
     }
   });
 
-  describe("whose file changes on the way", () => {
+  describe("whose file changes during the download", () => {
     const part = { stopAfter: 200_000, stop: "end" } as const;
     const other = someBytes(FILE.length, 1);
 
     for (const [what, answer] of [
-      ["an ETag says so", give(FILE, { etag: '"two"' })],
-      ["If-Range brings all of another", give(other, { etag: '"two"', ranges: false })],
+      ["the ETag is another", give(FILE, { etag: '"two"' })],
+      ["If-Range gives the whole of another file", give(other, { etag: '"two"', ranges: false })],
       ["its length differs", give(Buffer.concat([FILE, FILE]), {})],
     ] as const) {
-      it(`fails once bytes were handed out: ${what}`, async () => {
+      it(`fails once the consumer has got bytes: ${what}`, async () => {
         const origin = await server(give(FILE, part), answer);
         await fails(fetchFrom(origin, NOTHING), "file_changed");
         assert.equal(origin.requests.length, 2);
       });
     }
 
-    it("fails once bytes were handed out: there is no such range any more (asks 10)", async () => {
+    it("fails once the consumer has got bytes: the range does not exist any more (asks 10)", async () => {
       const origin = await server(give(FILE, part), status(416));
       await fails(fetchFrom(origin, NOTHING), "file_changed");
       assert.equal(origin.requests.length, 2);
     });
 
-    it("goes on after the last proven part where parts are announced, whatever the ETag", async () => {
+    it("goes on after the last proven part when parts are announced, also with another ETag", async () => {
       const stop = { stopAfter: PART_BYTES + 500_000, stop: "end" } as const;
       for (const answer of [
         give(FILE, { etag: '"two"' }),
@@ -301,7 +305,7 @@ describe("a download", () => {
       }
     });
 
-    it("starts over while none was handed out", async () => {
+    it("starts over before the consumer has got bytes", async () => {
       const few = { stopAfter: 1000, stop: "end", etag: '"old"' } as const;
       for (const answer of [give(FILE, { ranges: false }), give(FILE)]) {
         const origin = await server(give(other, few), answer);
@@ -315,7 +319,7 @@ describe("a download", () => {
     const stop = { stopAfter: 1_200_000, stop: "end" } as const;
 
     for (const code of [401, 403, 404, 410]) {
-      it(`HTTP ${code}: goes on with a fresh one where it was`, async () => {
+      it(`HTTP ${code}: goes on from a fresh URL where the old one ended`, async () => {
         const fresh = await server(give(FILE));
         const origin = await server(give(FILE, stop), status(code));
         const asked: AbortSignal[] = [];
@@ -329,14 +333,14 @@ describe("a download", () => {
       });
     }
 
-    it("fails when fresh ones bring nothing either (asks 12)", async () => {
+    it("fails when fresh URLs bring no byte either (asks 12)", async () => {
       const origin = await server(give(FILE, stop), status(404));
       const renewUrl = async (): Promise<string> => Promise.resolve(`${origin.origin}/?sig=secret`);
       await fails(fetchFrom(origin, announce(FILE), { renewUrl }), "url_expired");
       assert.equal(origin.requests.length, 2 + 3);
     });
 
-    it("gets a fresh one as often as it needs, as long as each brings something", async () => {
+    it("gets any number of fresh URLs, if each brings some bytes", async () => {
       const bit = { stopAfter: 100_000, stop: "end" } as const;
       const answers = Array.from({ length: 8 }, () => [give(FILE, bit), status(403)]).flat();
       const origin = await server(...answers, give(FILE));
@@ -344,7 +348,7 @@ describe("a download", () => {
       assert.ok((await fetchFrom(origin, announce(FILE), { renewUrl })).equals(FILE));
     });
 
-    it("asks again when no fresh one came, and gives up at last", async () => {
+    it("asks again when no fresh URL comes, and finally gives up", async () => {
       const origin = await server(status(403));
       let asked = 0;
       const renewUrl = async (): Promise<string> => {
@@ -355,7 +359,7 @@ describe("a download", () => {
       assert.equal(asked, 3);
     });
 
-    it("gives up waiting for a fresh one when it takes too long in all, or is called off", async () => {
+    it("stops waiting for a fresh URL when the download takes too long, or is aborted", async () => {
       const origin = await server(status(403));
       const never = async (signal: AbortSignal): Promise<string> =>
         new Promise((_, reject) => {
@@ -374,9 +378,9 @@ describe("a download", () => {
     });
   });
 
-  describe("ends at once when trying again can't help", () => {
+  describe("fails at once, since another attempt can't help, after", () => {
     for (const code of [401, 403, 404, 410]) {
-      it(`HTTP ${code}: the URL has expired or the file is gone`, async () => {
+      it(`HTTP ${code}, when the URL has expired or the file is gone`, async () => {
         const origin = await server(status(code));
         await fails(fetchFrom(origin), "url_expired", new RegExp(`answers HTTP ${code}`));
         assert.equal(origin.requests.length, 1);
@@ -399,7 +403,7 @@ describe("a download", () => {
       });
     }
 
-    it("a URL that is none", async () => {
+    it("a malformed URL", async () => {
       for (const url of ["secret", "ftp://host/secret", ""]) {
         await fails(collect(open(url, new Verifier(NOTHING), { url })), "download_refused");
       }
@@ -415,7 +419,7 @@ describe("a download", () => {
       });
     }
 
-    it("after another range than was asked for, or a range that was not", async () => {
+    it("after a wrong range, or a range without a request for one", async () => {
       const lie = { headers: { "content-range": `bytes 5-${FILE.length - 1}/${FILE.length}` } };
       const origin = await server(
         give(FILE, { status: 206 }),
@@ -436,7 +440,7 @@ describe("a download", () => {
       );
     });
 
-    it("with delays that double and are spread, until it gives up", async () => {
+    it("with delays that double and vary at random, until it gives up", async () => {
       const origin = await server(status(500));
       const retry = { ...RETRY, attempts: 8 };
       await fails(
@@ -450,7 +454,7 @@ describe("a download", () => {
       );
     });
 
-    it("no sooner than the server asks, but within an hour", async () => {
+    it("not before the time that the server asks for, but within an hour", async () => {
       const date = "Thu, 01 Jan 2026 00:00:00 GMT";
       const origin = await server(
         status(503, { "retry-after": "120" }),
@@ -459,7 +463,7 @@ describe("a download", () => {
         status(503, { "retry-after": "soon" }),
         status(500),
       );
-      clock.jump(-1e12); // the board's clock is wrong, the server's date counts
+      clock.jump(-1e12); // the board's clock is wrong, so the server's date must count
       await fails(fetchFrom(origin, NOTHING, { retry: { ...RETRY, attempts: 5 } }), "download_gave_up");
       assert.deepEqual(
         retries.map(({ delayMs }) => delayMs / 1000),
@@ -467,7 +471,7 @@ describe("a download", () => {
       );
     });
 
-    it("when nobody listens", async () => {
+    it("when nothing listens at the URL", async () => {
       const origin = await server(give(FILE));
       await origin.close();
       await fails(fetchFrom(origin), "download_gave_up", /ECONNREFUSED/);
@@ -498,7 +502,7 @@ describe("a download", () => {
     });
   });
 
-  it("fails when its consumer took longer than it may take in all", async () => {
+  it("fails when its consumer takes longer than the whole download may", async () => {
     const origin = await server(give(FILE));
     const slowly = async (): Promise<void> => {
       const retry = { ...RETRY, totalTimeoutMs: 100_000 };
@@ -549,7 +553,7 @@ describe("a download", () => {
       assert.equal(retries.length, 0);
     });
 
-    it("is held to a limit, which is not taken for a slow line", async () => {
+    it("keeps to its rate limit, and does not take the limit for a slow line", async () => {
       const origin = await server(give(FILE));
       const rateLimit = new TokenBucket({ perSecond: 500, burst: 50 }, clock);
       const retry = { ...RETRY, idleTimeoutMs: 5000 };
@@ -557,7 +561,7 @@ describe("a download", () => {
       const fetching = fetchFrom(origin, announce(FILE), { rateLimit, retry }).finally(() => arrival.abort());
       const startMs = clock.monotonic();
       while (!arrival.signal.aborted) {
-        // A wait for the line ends by itself; one for the limit when its time has passed.
+        // A wait for the line ends by itself; a wait for the limit ends when the clock moves.
         const { nextDelay } = clock;
         if (nextDelay !== undefined && nextDelay !== retry.idleTimeoutMs) await clock.advance(nextDelay);
         await new Promise((resolve) => setImmediate(resolve));
@@ -569,7 +573,7 @@ describe("a download", () => {
     });
   });
 
-  it("asks 17: takes no more from the line than its consumer does", async () => {
+  it("asks 17: reads no faster than its consumer", async () => {
     const BIG_BYTES = 256 * 1024 * 1024;
     let given = 0;
     const origin = await server((response) => {
@@ -585,7 +589,7 @@ describe("a download", () => {
     });
     const bytes = open(origin.origin, new Verifier(NOTHING));
     await bytes.next();
-    // Until the line is full: it has not moved in many rounds of the event loop.
+    // The line is full when nothing has moved in many rounds of the event loop.
     for (let still = 0, last = -1; still < 2000; still += 1) {
       await eventually(() => true, "");
       await new Promise((resolve) => setImmediate(resolve));
@@ -596,10 +600,10 @@ describe("a download", () => {
     await bytes.return(undefined);
   });
 
-  describe("that is called off", () => {
+  describe("that is aborted", () => {
     const reason = new Error("stop");
 
-    it("ends while it waits for bytes, for its next attempt, and before it began", async () => {
+    it("ends while it waits for bytes or for its next attempt, and before it has begun", async () => {
       const stalled = await server(give(FILE, { stopAfter: 100_000, stop: "stall" }));
       const abort = new AbortController();
       const verifier = new Verifier(NOTHING);
@@ -621,7 +625,7 @@ describe("a download", () => {
       assert.equal(failing.requests.length, 1);
     });
 
-    it("ends when its consumer wants no more", async () => {
+    it("ends when its consumer stops reading", async () => {
       const origin = await server(give(FILE));
       for await (const chunk of open(origin.origin, new Verifier(announce(FILE)))) {
         assert.ok(chunk.length > 0);
@@ -631,7 +635,7 @@ describe("a download", () => {
   });
 
   describe("that is redirected", () => {
-    it("follows, relative locations too, and keeps its headers from others", async () => {
+    it("follows, also to relative locations, and sends its headers to no other server", async () => {
       const elsewhere = await server(give(FILE));
       const origin = await server(
         status(302, { location: "../other?secret" }),
@@ -649,7 +653,7 @@ describe("a download", () => {
       );
     });
 
-    it("starts from the first URL again after a fault, as a redirect may expire", async () => {
+    it("starts from the first URL again after a fault, since a redirect may expire", async () => {
       const elsewhere = await server(give(FILE, { stopAfter: 100_000, stop: "end" }), give(FILE));
       const origin = await server(status(302, { location: `${elsewhere.origin}/there` }));
       assert.ok((await fetchFrom(origin)).equals(FILE));
@@ -686,7 +690,7 @@ describe("a download", () => {
       assert.ok((await fetchFrom(origin, announce(FILE), { ca })).equals(FILE));
     });
 
-    it("never follows to a plain connection", async () => {
+    it("never follows a redirect to a plain connection", async () => {
       const plain = await server(give(FILE));
       const { origin, ca } = await tlsServer(status(302, { location: plain.origin }));
       await fails(fetchFrom(origin, announce(FILE), { ca }), "download_refused", /from https: to http:/);

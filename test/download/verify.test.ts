@@ -1,3 +1,7 @@
+/**
+ * The verifier of a stream: no byte of an unproven part comes out, and the last 64 KiB wait for the whole
+ * file.
+ */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
@@ -13,7 +17,7 @@ import { announce, someBytes, verify } from "./announce.ts";
 
 const NOTHING: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
 
-/** Passes `bytes` through in pieces; returns what came out, copied as its memory is used again. */
+/** Passes `bytes` through in pieces. @returns a copy of all chunks, since the verifier uses their memory again */
 async function pass(
   bytes: Uint8Array,
   expected: ExpectedFile,
@@ -43,7 +47,7 @@ async function hasWrongSize(bytes: Uint8Array, expected: ExpectedFile, words: st
   assert.ok(failure.message.includes(words), failure.message);
 }
 
-describe("a file that is proven while it passes", () => {
+describe("a file that passes the verifier", () => {
   const file = someBytes(2 * PART_BYTES + 300_000);
   const expected = announce(file);
 
@@ -55,14 +59,14 @@ describe("a file that is proven while it passes", () => {
     ["with checksum only", { ...NOTHING, checksum: expected.checksum }],
     ["with nothing announced", NOTHING],
   ] as const) {
-    it(`comes out as it went in: ${what}`, async () => {
+    it(`comes out unchanged: ${what}`, async () => {
       const { out, failure } = await pass(file, announced);
       assert.equal(failure, undefined);
       assert.ok(out.equals(file));
     });
   }
 
-  it("comes out the same however it is cut, whatever its length", async () => {
+  it("comes out unchanged in pieces of any size", async () => {
     const length = fc.constantFrom(1, TAIL_BYTES, TAIL_BYTES + 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1);
     await fc.assert(
       fc.asyncProperty(length, fc.integer({ min: 900, max: 2 * PART_BYTES }), async (size, pieceBytes) => {
@@ -75,14 +79,14 @@ describe("a file that is proven while it passes", () => {
     );
   });
 
-  it("is an empty file, when that was announced", async () => {
+  it("may be empty, when that was announced", async () => {
     assert.deepEqual(await pass(Buffer.alloc(0), announce(Buffer.alloc(0))), {
       out: Buffer.alloc(0),
       failure: undefined,
     });
   });
 
-  it("never lets out a byte of a part that is not proven", async () => {
+  it("gives no byte of an unproven part", async () => {
     for (const at of [0, PART_BYTES - 1, PART_BYTES, 2 * PART_BYTES, file.length - 1]) {
       const bad = flipped(file, at);
       const { out, failure } = await pass(bad, { ...expected, checksum: null });
@@ -93,7 +97,7 @@ describe("a file that is proven while it passes", () => {
     }
   });
 
-  it("withholds the last 64 KiB until the whole file is proven", async () => {
+  it("gives the last 64 KiB only when the whole file is proven", async () => {
     for (const announced of [
       expected,
       { ...expected, parts: null },
@@ -106,7 +110,7 @@ describe("a file that is proven while it passes", () => {
     }
   });
 
-  it("tells wrong sizes apart", async () => {
+  it("fails with the reason when it is too long or too short", async () => {
     const partsOnly = { ...NOTHING, parts: expected.parts };
     const longer = Buffer.concat([file, Buffer.alloc(1)]);
     await hasWrongSize(longer, expected, "is longer than");
@@ -118,13 +122,13 @@ describe("a file that is proven while it passes", () => {
     await hasWrongSize(file.subarray(0, 2 * PART_BYTES), partsOnly, "ended after");
   });
 
-  it("refuses an announcement whose parts do not fit its size", () => {
+  it("is refused when the announced parts do not fit the announced size", () => {
     assert.throws(() => new Verifier({ ...expected, parts: expected.parts.slice(1) }), {
       code: "announcement_invalid",
     });
   });
 
-  it("goes on from the start of a part that was wrong", () => {
+  it("goes on from the start of a wrong part", () => {
     const verifier = new Verifier(expected);
     const out: Buffer[] = [];
     const push = (bytes: Uint8Array): void => {
@@ -141,7 +145,7 @@ describe("a file that is proven while it passes", () => {
     assert.equal(verifier.passedBytes, file.length);
   });
 
-  it("goes on from the last part's start too, which shows only at the end", () => {
+  it("goes on from the start of a wrong last part, which only its end shows", () => {
     const verifier = new Verifier(expected);
     drain(verifier.push(flipped(file, file.length - 1)));
     assert.throws(() => drain(verifier.end()), VerificationFailure);
@@ -151,7 +155,7 @@ describe("a file that is proven while it passes", () => {
     assert.equal(verifier.passedBytes, file.length);
   });
 
-  it("starts over while nothing was handed out, and not after", () => {
+  it("can start over before a byte came out, and not after", () => {
     for (const announced of [expected, { ...expected, parts: null }]) {
       const verifier = new Verifier(announced);
       drain(verifier.push(someBytes(TAIL_BYTES, 9)));
