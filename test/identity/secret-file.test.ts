@@ -19,6 +19,7 @@ describe("a secret file", () => {
   after(async () => rm(folder, { recursive: true }));
 
   const write = async (content: string, mode = 0o600): Promise<void> => {
+    await rm(path, { force: true }); // only root could write a read-only one again
     await writeFile(path, content);
     await chmod(path, mode);
   };
