@@ -3,6 +3,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Agent } from "../../src/agent/agent.ts";
+import { eventually } from "../eventually.ts";
 import { untilGone } from "../remote/shell-on.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
@@ -248,11 +249,12 @@ describe("the hub's console", () => {
     peer.send({ type: "request", id: "1", method: "upload", params: { path: large } });
     assert.equal((await peer.next())["event"], "upload_progress");
     await peer.close();
-    for (;;) {
+    await eventually(async () => {
       const { error } = (await upload(small)) as { error?: { message: string } };
-      if (error === undefined) break;
+      if (error === undefined) return true;
       assert.equal(error.message, "another file is being sent; wait for it"); // the last piece has not been confirmed yet
-    }
+      return false;
+    }, "the large file is given up");
     assert.ok(fileOf("large").length < 30 * 1024 * 1024);
     assert.equal(fileOf("small").toString(), "small");
   });

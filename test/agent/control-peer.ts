@@ -32,18 +32,20 @@ export async function controlPeer(path: string, hello?: object): Promise<Control
     wake();
   });
   socket.on("error", () => undefined); // "close" follows
-  const closed = new Promise<void>((resolve) => {
+  const ended = new Promise<void>((resolve) => {
     socket.once("close", () => {
       open = false;
       wake();
       resolve();
     });
   });
-  await once(socket, "connect");
+  await inTime(once(socket, "connect"), "a connection to the control socket");
   let lastId = 0;
   const peer: ControlPeer = {
     socket,
-    closed,
+    get closed() {
+      return inTime(ended, "the end of the connection");
+    },
     send(...lines) {
       socket.write(
         lines.map((line) => `${typeof line === "string" ? line : JSON.stringify(line)}\n`).join(""),
@@ -67,7 +69,7 @@ export async function controlPeer(path: string, hello?: object): Promise<Control
     },
     async close() {
       socket.destroy();
-      await closed;
+      await peer.closed;
     },
   };
   if (hello !== undefined) peer.send({ type: "hello", name: "test", api: 1, ...hello });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
+import { inTime } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
 interface Report {
@@ -163,7 +164,7 @@ describe("extensions of a running agent", () => {
       { source: "geoip", latitude: 1.5, longitude: -2.5 },
     ]);
     service.closeAllConnections();
-    await new Promise((resolve) => service.close(resolve));
+    await inTime(new Promise((resolve) => service.close(resolve)), "the service closes");
   });
 
   it("geo reads no more of a service's answer than it can be long", async () => {
@@ -180,7 +181,7 @@ describe("extensions of a running agent", () => {
       { error_code: "unavailable", error_description: "geo.source answers with too much" },
     ]);
     service.closeAllConnections();
-    await new Promise((resolve) => service.close(resolve));
+    await inTime(new Promise((resolve) => service.close(resolve)), "the service closes");
   });
 
   it("network_identity tells names, what commands print, and what is at a JSON pointer", async () => {

@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { networkInterfaces, type NetworkInterfaceInfo } from "node:os";
 import { describe, it } from "node:test";
 import { interfaceOf, interfaceTowards } from "../../src/board/network-interface.ts";
+import { inTime } from "../eventually.ts";
 
 const v4 = (address: string): NetworkInterfaceInfo => ({
   address,
@@ -64,7 +65,7 @@ describe("the interface a socket goes out by", () => {
     const server = createServer((peer) => peer.end()).listen(0, "127.0.0.1");
     await once(server, "listening");
     const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
-    await once(socket, "connect");
+    await inTime(once(socket, "connect"), "a connection to this machine");
     assert.equal(interfaceOf(socket.localAddress ?? ""), loopback);
     socket.destroy();
     server.close();

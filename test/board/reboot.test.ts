@@ -10,6 +10,7 @@ import { rebootMethods } from "../../src/board/reboot-methods.ts";
 import type { Config } from "../../src/config/schema.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure } from "../../src/platform/failure.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { failure } from "../identity/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { testWorld } from "../platform/world.ts";
@@ -87,12 +88,14 @@ class Board {
       progress.settled = true;
     };
     rebooting.then(settle, settle);
-    for (;;) {
+    await eventually(async () => {
       await clock.advance(0);
-      if (progress.settled) return rebooting;
-      if (this.#children.size > 0) await Promise.allSettled(this.#children);
-      else await clock.advance(clock.nextDelay ?? 0);
-    }
+      if (progress.settled) return true;
+      if (this.#children.size === 0) await clock.advance(clock.nextDelay ?? 0);
+      else await inTime(Promise.allSettled(this.#children), "the end of the commands");
+      return false;
+    }, "the end of the reboot");
+    return rebooting;
   }
 
   sysrq(): string {

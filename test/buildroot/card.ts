@@ -13,6 +13,7 @@ import { openJournal } from "../../src/firmware/journal.ts";
 import { readEnvironment, type Variables } from "../../src/firmware/uboot-environment.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { inTime } from "../eventually.ts";
 import { realFwup } from "../fwup/run.ts";
 
 export const COMMON = join(import.meta.dirname, "../../buildroot/board/common");
@@ -133,14 +134,15 @@ export async function makeCard(t: TestContext): Promise<Card> {
       const handle = await open(file);
       try {
         const { buffer, bytesRead } = await handle.read(Buffer.alloc(afterBytes), 0, afterBytes, 0);
-        await new Promise<void>((resolve) => {
+        const written = new Promise<void>((resolve) => {
           child.stdin.write(buffer.subarray(0, bytesRead), () => resolve());
         });
+        await inTime(written, `fwup reads ${bytesRead} bytes`);
       } finally {
         await handle.close();
       }
       child.kill("SIGKILL");
-      await once(child, "close");
+      await inTime(once(child, "close"), "the end of fwup");
     },
     environment: async () => readEnvironment(environmentConfig),
     async writeBlocks(block, content) {

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { loadConfig } from "../../src/config/load.ts";
-import { eventually } from "../eventually.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { missing } from "./card.ts";
 
 const SHELLCHECK = "shellcheck";
@@ -172,7 +172,7 @@ describe("the supervisor under a SysV init", () => {
     child.kill("SIGHUP");
     await eventually(() => lines().includes("hup"), "SIGHUP");
     child.kill("SIGTERM");
-    assert.deepEqual(await ended, [0, null]);
+    assert.deepEqual(await inTime(ended, "the end of the agent's start script"), [0, null]);
     assert.deepEqual(lines(), ["run", "run", "run", "ready", "hup", "term"]);
     assert.equal(existsSync(join(folder, "pipe")), false);
   });

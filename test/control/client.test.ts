@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
+import { inTime } from "../eventually.ts";
 
 describe("a command that connects to the daemon", () => {
   let dir: string;
@@ -16,10 +17,11 @@ describe("a command that connects to the daemon", () => {
     path = join(dir, "hublink.sock");
   });
   afterEach(async () => {
-    await new Promise<void>((resolve) => {
+    const closed = new Promise<void>((resolve) => {
       if (server === undefined) resolve();
       else server.close(() => resolve());
     });
+    await inTime(closed, "the server closes");
     await rm(dir, { recursive: true });
   });
 

@@ -6,6 +6,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Serv
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { inTime } from "../eventually.ts";
 
 export type Answer = (response: ServerResponse, request: IncomingMessage) => void;
 
@@ -48,7 +49,7 @@ export async function serve(
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
-      await closed;
+      await inTime(closed, "the server closes");
     },
   };
 }

@@ -15,7 +15,7 @@ import { createAuthority } from "../identity/authority.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";
 import { type Answer, type FileServer, give, serve, status } from "./file-server.ts";
-import { eventually } from "../eventually.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { watchForLeftovers } from "./left-behind.ts";
 import { type LoggedRetry, retryLog } from "./retry-log.ts";
 
@@ -558,7 +558,8 @@ describe("a download", () => {
       const rateLimit = new TokenBucket({ perSecond: 500, burst: 50 }, clock);
       const retry = { ...RETRY, idleTimeoutMs: 5000 };
       const arrival = new AbortController();
-      const fetching = fetchFrom(origin, announce(FILE), { rateLimit, retry }).finally(() => arrival.abort());
+      const fetched = fetchFrom(origin, announce(FILE), { rateLimit, retry });
+      const fetching = inTime(fetched, "the file within its limit").finally(() => arrival.abort());
       const startMs = clock.monotonic();
       while (!arrival.signal.aborted) {
         // A wait for the line ends by itself; a wait for the limit ends when the clock moves.

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { Geo } from "../../src/extensions/geo.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { inTime } from "../eventually.ts";
 
 describe("the answer of a geo service", () => {
   let server: Server;
@@ -27,7 +28,7 @@ describe("the answer of a geo service", () => {
   });
   afterEach(async () => {
     server.closeAllConnections();
-    await once(server.close(), "close");
+    await inTime(once(server.close(), "close"), "the service closes");
   });
 
   /** What the extension sends to a hub that asks for the location. */

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants, realpathSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import type { Writable } from "node:stream";
+import { inTime } from "../eventually.ts";
 
 /** The stand-in as an executable. */
 export const STAND_IN = realpathSync(join(import.meta.dirname, "../bin/fwup"));
@@ -56,11 +57,14 @@ export async function runFwup(
   child.stdin.on("error", () => undefined); // EPIPE: see above
   if (options.feed === undefined) child.stdin.end();
   else options.feed(child.stdin);
-  const [exitCode, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
+  const ended = new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (...how) => resolve(how));
   });
-  child.stdin.destroy();
+  const [exitCode, signal] = await inTime(ended, `the end of fwup ${args.join(" ")}`).finally(() => {
+    child.kill("SIGKILL"); // it may hang
+    child.stdin.destroy();
+  });
   return { exitCode, signal, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() };
 }
 

@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import { decode, encode } from "@msgpack/msgpack";
 import { WebSocket, type ClientOptions } from "ws";
+import { inTime } from "../eventually.ts";
 import { createWaiting } from "./waiting.ts";
 
 /** The result of an attempt to connect. */
@@ -67,7 +68,7 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
     async ping() {
       const pong = once(socket, "pong");
       socket.ping();
-      await pong;
+      await inTime(pong, "a pong");
     },
     close: () => socket.close(1000),
     count: async (wanted) =>
@@ -91,7 +92,7 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
         () => "the socket did not close",
       ),
   };
-  return new Promise((resolve) => {
+  const answer = new Promise<Attempt>((resolve) => {
     let headers: Attempt["headers"] = {};
     socket.once("upgrade", (response) => {
       headers = response.headers;
@@ -110,4 +111,5 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
       resolve({ status: undefined, headers, body: "", error: error.message, device: undefined });
     });
   });
+  return inTime(answer, "the hub's answer to a handshake");
 }

@@ -157,7 +157,8 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
       const socket = new WebSocket(`${url}socket?device=${IDENTIFIER}`, {
         ...(origin !== undefined && { origin }),
       });
-      const refused = await new Promise<Error>((resolve) => socket.once("error", resolve));
+      const error = new Promise<Error>((resolve) => socket.once("error", resolve));
+      const refused = await inTime(error, "the refusal");
       assert.match(refused.message, /403/);
     }
   });

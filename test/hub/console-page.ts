@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { WebSocketServer, type WebSocket } from "ws";
+import { inTime } from "../eventually.ts";
 import type { Hub } from "./server.ts";
 
 /** The hub's page with the console of each device, on a port of its own. */
@@ -70,7 +71,8 @@ export async function startConsolePage(hub: Hub, port = 0): Promise<ConsolePage>
       for (const webSocket of sockets.clients) webSocket.terminate();
       sockets.close();
       server.closeAllConnections();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      await inTime(closed, "the page's server closes");
     },
   };
 }

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { systemCode } from "../../src/platform/failure.ts";
+import { inTime } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { createAuthority } from "./certificates.ts";
 import * as faults from "./faults.ts";
@@ -192,7 +193,7 @@ describe("firmware downloads", () => {
 });
 
 async function download(url: string, headers: Record<string, string>, ca?: string): Promise<Download> {
-  return new Promise((resolve) => {
+  const answer = new Promise<Download>((resolve) => {
     const options = { headers, agent: false, ...(ca !== undefined && { ca }) };
     const request = (url.startsWith("https:") ? httpsRequest : httpRequest)(url, options, (response) => {
       const chunks: Buffer[] = [];
@@ -212,4 +213,5 @@ async function download(url: string, headers: Record<string, string>, ca?: strin
     });
     request.end();
   });
+  return inTime(answer, `the answer to a request for ${url}`);
 }

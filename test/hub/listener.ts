@@ -5,6 +5,7 @@
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { inTime } from "../eventually.ts";
 import type { FaultBox } from "./faults.ts";
 import type { TlsFront } from "./tls-front.ts";
 
@@ -59,7 +60,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       http.close();
       for (const raw of raws) raw.destroy();
-      await closed;
+      await inTime(closed, "the hub closes");
     },
   };
 }

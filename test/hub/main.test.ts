@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { loadConfig } from "../../src/config/load.ts";
+import { inTime } from "../eventually.ts";
 import { connect } from "./client.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
@@ -105,16 +106,20 @@ function run(...args: string[]): Program {
   }
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
   return {
-    ended,
+    get ended() {
+      return inTime(ended, () => `the end of the hub, which printed:\n${output}`);
+    },
     types: (line) => child.stdin.write(`${line}\n`),
-    reads: async (pattern) =>
-      new Promise((resolve, reject) => {
+    async reads(pattern) {
+      const read = new Promise<RegExpExecArray>((resolve, reject) => {
         look = () => {
           const match = pattern.exec(output);
           if (match !== null) resolve(match);
         };
         look();
         void ended.then(() => reject(new Error(`${String(pattern)} is not in:\n${output}`)));
-      }),
+      });
+      return inTime(read, () => `${String(pattern)} in:\n${output}`);
+    },
   };
 }

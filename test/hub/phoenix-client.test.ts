@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Socket, type Channel } from "phoenix";
 import { WebSocket } from "ws";
+import { inTime } from "../eventually.ts";
 import { signNh1 } from "./nh1.ts";
 import { startHub } from "./server.ts";
 
@@ -40,7 +41,7 @@ it("the official Phoenix client can use the hub", async () => {
   extensions.push("health:attached", {}, 20); // never replied to
   await check;
   const refused = new Promise((resolve) => extensions.push("nonsense:x", {}).receive("error", resolve));
-  assert.equal(await refused, "detach");
+  assert.equal(await inTime(refused, "the refusal of a message"), "detach");
 
   device.push("status_update", { status: "received" }, 20); // nor is this
   await hub.waitFor("dev", ({ event }) => event === "status_update");
@@ -49,27 +50,30 @@ it("the official Phoenix client can use the hub", async () => {
   const crashed = new Promise((resolve) => device.onError(resolve));
   const joins = hub.device("dev").joins.length;
   hub.crashChannel("dev", "device");
-  assert.deepEqual(await crashed, { reason: "channel_crash" });
+  assert.deepEqual(await inTime(crashed, "the crash of a channel"), { reason: "channel_crash" });
   await hub.until(() => hub.device("dev").joins.length > joins); // the client joins again by itself
 
-  const unmatched = await new Promise((resolve) => {
+  const unmatched = new Promise((resolve) => {
     socket.channel("nosuchtopic").join().receive("error", resolve);
   });
-  assert.deepEqual(unmatched, { reason: "unmatched topic" });
+  assert.deepEqual(await inTime(unmatched, "the refusal of a join"), { reason: "unmatched topic" });
 
-  await new Promise((resolve) => extensions.leave().receive("ok", resolve));
-  await new Promise<void>((resolve) => socket.disconnect(resolve, 1000));
+  const left = new Promise((resolve) => extensions.leave().receive("ok", resolve));
+  await inTime(left, "the answer to a leave");
+  const disconnected = new Promise<void>((resolve) => socket.disconnect(resolve, 1000));
+  await inTime(disconnected, "the end of the connection");
   await hub.until(() => !hub.device("dev").connected);
   assert.equal(hub.device("dev").connections, 1);
   await hub.stop();
 });
 
 async function heard(channel: Channel, event: string): Promise<unknown> {
-  return new Promise((resolve) => channel.on(event, resolve));
+  return inTime(new Promise((resolve) => channel.on(event, resolve)), event);
 }
 
 async function answer(channel: Channel): Promise<unknown> {
-  return new Promise((resolve, reject) => {
+  const joined = new Promise((resolve, reject) => {
     channel.join().receive("ok", resolve).receive("error", reject).receive("timeout", reject);
   });
+  return inTime(joined, "the answer to a join");
 }

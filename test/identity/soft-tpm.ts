@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { eventually } from "../eventually.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { missing } from "./openssl.ts";
 
 /** Debian 12's tpm2-openssl signs, but not for TLS; a folder with the tpm2.so of 1.3.0 or later goes here. */
@@ -62,7 +62,7 @@ async function startOn(port: number, state: string): Promise<SoftTpm | undefined
     tcti: `swtpm:host=127.0.0.1,port=${port}`,
     async stop() {
       child.kill("SIGKILL");
-      await ended;
+      await inTime(ended, "the end of swtpm");
     },
   };
 }
@@ -70,7 +70,7 @@ async function startOn(port: number, state: string): Promise<SoftTpm | undefined
 async function answers(port: number): Promise<boolean> {
   const socket = connect(port, "127.0.0.1");
   try {
-    await once(socket, "connect");
+    await inTime(once(socket, "connect"), "swtpm accepts or refuses a connection");
     return true;
   } catch {
     return false; // not yet

@@ -12,6 +12,7 @@ import { HubLink, type LinkOptions, type LinkStatus } from "../../src/hub/link.t
 import { jsonSerializer } from "../../src/hub/serializer.ts";
 import type { HandshakeRequest } from "../../src/hub/handshake.ts";
 import type { Log } from "../../src/platform/log.ts";
+import { inTime } from "../eventually.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { createWaiting } from "../hub/waiting.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
@@ -229,7 +230,7 @@ async function tinyServer(options: TinyServerOptions, changed: () => void): Prom
     async stop() {
       const closed = new Promise<void>((resolve) => http.close(() => resolve()));
       for (const socket of sockets) socket.destroy();
-      await closed;
+      await inTime(closed, "the server closes");
     },
   };
 }

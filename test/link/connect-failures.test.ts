@@ -8,6 +8,7 @@ import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
 import type { LinkOptions } from "../../src/hub/link.ts";
 import type { HandshakeRequest } from "../../src/hub/handshake.ts";
+import { inTime } from "../eventually.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { refuseUpgrade, resetAtConnect } from "../hub/faults.ts";
 import { startHub, type Hub, type HubOptions } from "../hub/server.ts";
@@ -261,7 +262,7 @@ async function listen(
     sockets,
     async stop() {
       for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
+      await inTime(new Promise((resolve) => server.close(resolve)), "the server closes");
     },
   };
 }

@@ -6,6 +6,7 @@ import { Socket } from "phoenix";
 import { WebSocket } from "ws";
 import { jsonSerializer, type Frame } from "../../src/hub/serializer.ts";
 import { failedWith } from "../../src/platform/failure.ts";
+import { inTime } from "../eventually.ts";
 import { createBench, type Bench } from "./bench.ts";
 
 const decode = (data: Uint8Array, isBinary: boolean): Frame => jsonSerializer.decode(data, isBinary);
@@ -119,14 +120,15 @@ describe("the link's bytes on the wire", () => {
     const theirs = socket.channel("device", payload);
     const joined = new Promise((resolve) => theirs.join().receive("ok", resolve));
     socket.connect();
-    await joined;
+    await inTime(joined, "the answer to a join");
     theirs.push("status_update", status);
     // Public in the client, absent from the typings.
     (socket as Socket & { sendHeartbeat(): void }).sendHeartbeat();
     theirs.leave();
     const [first] = server.peers;
     await bench.until(() => first?.texts.length === 4);
-    await new Promise<void>((resolve) => socket.disconnect(resolve));
+    const disconnected = new Promise<void>((resolve) => socket.disconnect(resolve));
+    await inTime(disconnected, "the end of the connection");
 
     const link = bench.link(server.url);
     const ours = link.channel("device", {

@@ -11,6 +11,7 @@ import { createSecureContext, createServer, type Server } from "node:tls";
 import { explainConnectError } from "../../src/hub/connect-error.ts";
 import { openWebSocket, HandshakeRefused, type HandshakeRequest } from "../../src/hub/handshake.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import { inTime } from "../eventually.ts";
 import { type Authority, createAuthority, type Issued } from "../identity/authority.ts";
 import { missing, output } from "../identity/openssl.ts";
 
@@ -84,7 +85,7 @@ const servers: Readonly<Record<string, (shown: Shown) => Promise<Running>>> = {
         port: Number(port),
         async stop() {
           child.kill("SIGKILL");
-          await ended;
+          await inTime(ended, "the end of openssl");
         },
       };
     }

@@ -18,7 +18,7 @@ import { pkcs11Source } from "../../src/identity/pkcs11-source.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { chooseProxy, type ProxyChoice } from "../../src/platform/proxy.ts";
-import { eventually } from "../eventually.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { type Authority, createAuthority } from "../identity/authority.ts";
 import { missing } from "../identity/openssl.ts";
 import { startHttpProxy } from "../platform/http-proxy.ts";
@@ -98,10 +98,10 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     webSocket.resume();
     const message = Buffer.alloc(900_000, "a");
     webSocket.send(message);
-    const [echo] = (await once(webSocket, "message")) as [Buffer];
+    const [echo] = (await inTime(once(webSocket, "message"), "the echo")) as [Buffer];
     assert.ok(echo.equals(message));
     webSocket.close(1000, "bye");
-    const [code] = (await once(webSocket, "close")) as [number];
+    const [code] = (await inTime(once(webSocket, "close"), "the WebSocket closes")) as [number];
     assert.equal(code, 1000);
     await untilNoHelper();
   });
@@ -117,7 +117,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
       if (times % 2 === 0) webSocket.terminate();
       else webSocket.close(1000);
       webSocket.resume();
-      await once(webSocket, "close");
+      await inTime(once(webSocket, "close"), `WebSocket ${times + 1} closes`);
     }
     await untilNoHelper();
     assert.ok((await descriptors()) <= before + 2, `${before} before, ${await descriptors()} after`);
@@ -158,7 +158,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     process.env["PATH"] = folder;
     try {
       const { stream } = startTlsHelper("localhost", 1, pemTls);
-      const [error] = (await once(stream, "error")) as [Error];
+      const [error] = (await inTime(once(stream, "error"), "the failure to start")) as [Error];
       assert.ok(error instanceof Failure && error.kind === "unavailable");
       assert.match(error.message, /^stunnel is not installed/);
     } finally {
@@ -169,7 +169,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
   it("says that nothing listens, or that the name is unknown, as Node does", async () => {
     const failure = async (host: string): Promise<string> => {
       const { stream } = startTlsHelper(host, 1, pemTls);
-      const [error] = (await once(stream, "error")) as [Error];
+      const [error] = (await inTime(once(stream, "error"), `stunnel fails to reach ${host}`)) as [Error];
       return explainConnectError(error);
     };
     assert.match(await failure("127.0.0.1"), /nothing listens there; .*\(ECONNREFUSED\)/);

@@ -11,6 +11,7 @@ import { createSecureContext, type SecureContext, TLSSocket, type SecureVersion 
 import { type WebSocket, WebSocketServer } from "ws";
 import { openWebSocket } from "../../src/hub/handshake.ts";
 import { systemClock } from "../../src/platform/clock.ts";
+import { inTime } from "../eventually.ts";
 import { type Authority, createAuthority } from "../identity/authority.ts";
 
 async function openTo(server: NetServer, secureContext: SecureContext): Promise<WebSocket> {
@@ -69,7 +70,7 @@ for (const version of ["TLSv1.2", "TLSv1.3"] satisfies SecureVersion[]) {
     const connect = async (secureContext: SecureContext): Promise<string | undefined> => {
       const webSocket = await openTo(server, secureContext);
       webSocket.resume();
-      await once(webSocket, "close");
+      await inTime(once(webSocket, "close"), "the server closes the WebSocket");
       return seen.at(-1);
     };
 
@@ -128,7 +129,7 @@ describe("a hub that breaks off when it is offered a session", () => {
     for (let times = 0; times < 3; times += 1) {
       const webSocket = await openTo(server, secureContext);
       webSocket.resume();
-      await once(webSocket, "close");
+      await inTime(once(webSocket, "close"), "the server closes the WebSocket");
     }
     assert.deepEqual(seen, ["new", "new", "new"]);
     assert.equal(failed.length, 1, failed.join());

@@ -13,7 +13,7 @@ describe("the process group of a child", () => {
   };
   const firstOutput = async (): Promise<void> => {
     assert(child.stdout);
-    await once(child.stdout, "data");
+    await inTime(once(child.stdout, "data"), "the child's output");
   };
   /** Resolves when every process that holds the child's output has ended. */
   const everyProcessEnded = async (): Promise<void> => {
@@ -48,13 +48,13 @@ describe("the process group of a child", () => {
   it("may be empty", async () => {
     start("exit 0");
     await everyProcessEnded();
-    if (child.exitCode === null) await once(child, "exit");
+    if (child.exitCode === null) await inTime(once(child, "exit"), "the end of the child");
     signalGroup(child);
   });
 
   it("does not exist when the program can't be started", async () => {
     child = spawnGroup("/no/such/program", [], {});
-    const [error] = (await once(child, "error")) as [Error];
+    const [error] = (await inTime(once(child, "error"), "the child's error")) as [Error];
     assert.match(error.message, /ENOENT/);
     signalGroup(child);
   });

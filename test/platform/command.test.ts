@@ -9,6 +9,7 @@ import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure } from "../../src/platform/failure.ts";
+import { inTime } from "../eventually.ts";
 import { FakeClock } from "./fake-clock.ts";
 
 const LONG = { clock: systemClock, timeoutMs: 30_000 };
@@ -89,12 +90,12 @@ describe("running a program", () => {
         timeoutMs: 1000,
       });
       const child = createReadStream(pipe, "utf8");
-      await once(child, "data");
+      await inTime(once(child, "data"), "the child's output");
       const died = once(child, "end");
       await clock.advance(1000);
       const { exitCode, timedOut } = await running;
       assert.deepEqual([exitCode, timedOut], [null, true]);
-      await died;
+      await inTime(died, "the end of the child");
       assert.equal(clock.pending, 0);
     });
 

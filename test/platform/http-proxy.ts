@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { connect, type AddressInfo, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { inTime } from "../eventually.ts";
 
 export interface HttpProxyOptions {
   /** Base64 as Basic has it; wanted of clients when given. */
@@ -64,7 +65,7 @@ export async function startHttpProxy(options: HttpProxyOptions = {}): Promise<Ht
     async stop() {
       cut();
       server.close();
-      await once(server, "close");
+      await inTime(once(server, "close"), "the proxy closes");
     },
   };
 }

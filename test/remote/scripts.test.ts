@@ -7,6 +7,7 @@ import { Scripts, type ScriptsOptions } from "../../src/remote/scripts.ts";
 import type { ScriptResult } from "../../src/hub/device-messages.ts";
 import { type Clock, systemClock } from "../../src/platform/clock.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { testWorld } from "../platform/world.ts";
 import { untilGone } from "./shell-on.ts";
@@ -42,7 +43,7 @@ describe("support scripts", () => {
     for (;;) {
       const answer = answers.get(ref);
       if (answer !== undefined) return answer;
-      await new Promise<void>((resolve) => (wake = resolve));
+      await inTime(new Promise<void>((resolve) => (wake = resolve)), `the answer to script ${ref}`);
     }
   };
   let lastRef = 0;
@@ -98,7 +99,7 @@ describe("support scripts", () => {
     writeFileSync(fifo, "");
     scripts.run({ ref: "a", text: "sleep 1000", timeoutMs: 30_000 });
     scripts.run({ ref: "connecting_code", text: "sleep 1000", timeoutMs: undefined });
-    while (clock.pending < 2) await new Promise((resolve) => setImmediate(resolve));
+    await eventually(() => clock.pending === 2, "both scripts have their limits");
     await clock.advance(14_000);
     assert.equal((await answered("a")).reason, "ended after 14 s");
     await clock.advance(46_000);

@@ -41,7 +41,9 @@ export async function shellOn(
   });
   return {
     terminal,
-    exited,
+    get exited() {
+      return inTime(exited, () => `the shell's end; it printed ${JSON.stringify(text.slice(-1000))}`);
+    },
     shown: () => text,
     async shows(pattern) {
       const match = async (): Promise<RegExpExecArray> => {
