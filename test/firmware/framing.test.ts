@@ -1,3 +1,7 @@
+/**
+ * fwup's framing of its input and output: checked against bytes of the real fwup, and against any other
+ * bytes.
+ */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -22,7 +26,7 @@ describe("fwup's framing", () => {
     assert.deepEqual([...END_OF_INPUT], [0, 0, 0, 0]);
   });
 
-  it("reads what the real fwup said", () => {
+  it("reads output of the real fwup", () => {
     // fwup 1.16.0, `-a -F -d disk.img -t status`.
     const said = Buffer.from(
       "0000000450520000000000 05574e00006100000004505200640000 00044f4b0000".replace(/ /g, ""),
@@ -57,26 +61,26 @@ describe("fwup's framing", () => {
     assert.equal(skippedBytes, 2 * noise.length);
   });
 
-  it("reports types it does not know", () => {
+  it("reports frames of an unknown type", () => {
     assert.deepEqual(read(frameBytes(["ZZ", 7, "later"])).frames, [
       { type: "unknown", name: "ZZ", text: "later" },
     ]);
   });
 
-  it("takes the longest frame, and a longer one for foreign bytes", () => {
+  it("reads the longest frame that is allowed, and takes a longer one for foreign bytes", () => {
     const longest = "x".repeat(MAX_PAYLOAD_BYTES - 4);
     assert.deepEqual(read(frameBytes(["ER", 0, longest])).frames, [{ type: "error", text: longest }]);
     const { frames } = read(frameBytes(["ER", 0, `${longest}x`]), frameBytes(["OK", 0, ""]));
     assert.deepEqual(frames, [{ type: "ok", text: "" }]);
   });
 
-  it("reads the same frames however the bytes are cut, and counts every other byte", () => {
+  it("reads the same frames from pieces of any size, and counts all other bytes", () => {
     const text = fc.string({ maxLength: 40, unit: "grapheme-ascii" }).map((raw) => raw.trim());
     const frame = fc.oneof(
       fc.tuple(fc.constant("PR"), fc.integer({ min: 0, max: 100 }), fc.constant("")),
       fc.tuple(fc.constantFrom("WN", "OK", "ER", "XY"), fc.constant(0), text),
     ) satisfies fc.Arbitrary<SaidFrame>;
-    // Printable: what looks like a frame can't be told from one.
+    // Printable, since no reader can tell a frame from bytes that look like one.
     const noise = fc
       .string({ maxLength: 60, unit: "grapheme-ascii" })
       .map((raw) => Buffer.from(raw, "latin1"));
@@ -102,7 +106,7 @@ describe("fwup's framing", () => {
     );
   });
 
-  it("takes any bytes without throwing, and never holds more than a frame", () => {
+  it("reads any bytes without throwing, and never holds more than a frame", () => {
     const nasty = fc.oneof(
       fc.uint8Array({ maxLength: 200 }),
       fc
@@ -117,7 +121,7 @@ describe("fwup's framing", () => {
       fc.property(fc.array(nasty, { maxLength: 10 }), (chunks) => {
         const reader = new FrameReader();
         for (const chunk of chunks) reader.read(chunk);
-        // What is still held is at most one frame, so that so much more makes it known or skipped.
+        // The reader holds at most one frame, which this number of bytes completes or skips.
         const more = Buffer.concat([Buffer.alloc(2048, "-"), frameBytes(["OK", 0, ""])]);
         const known = (): boolean => reader.read(more).some((frame) => frame.type === "ok");
         assert.ok(Array.from({ length: MAX_PAYLOAD_BYTES / 2048 + 1 }).some(known));

@@ -1,3 +1,4 @@
+/** One run of fwup as a child process: its input, its progress, its failures, and that it always ends. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -14,7 +15,7 @@ import { eventually } from "../eventually.ts";
 import { watchForLeftovers } from "../download/left-behind.ts";
 
 const STALL_MS = 600_000;
-/** More than pipes hold. */
+/** More than a pipe holds. */
 const PIECE_BYTES = 300_000;
 const OK = say(["PR", 100, ""], ["OK", 0, ""]);
 const TAKE_ALL = "cat > /dev/null";
@@ -64,7 +65,7 @@ describe("a run of fwup", () => {
     return assert.fail("it succeeded");
   }
 
-  it("succeeds with fwup's OK and exit status 0, and passes on what fwup says", async () => {
+  it("succeeds with fwup's OK and exit status 0, and reports fwup's messages", async () => {
     await run(
       [say(["PR", 0, ""]), "echo from a child of fwup", say(["WN", 0, "Upgrading"]), TAKE_ALL, OK],
       bytes(10),
@@ -72,7 +73,7 @@ describe("a run of fwup", () => {
     assert.deepEqual(heard, ["0 %", "Upgrading", "100 %", "21 bytes beside fwup's own words"]);
   });
 
-  it("gives fwup the bytes framed, and the end of input", async () => {
+  it("gives fwup its input in frames, with a frame that ends it", async () => {
     const file = join(folder, "stdin");
     await run([`cat > ${file}`, OK], bytes(70_000, 3));
     const frames = await readFile(file);
@@ -88,7 +89,7 @@ describe("a run of fwup", () => {
     assert.ok(Buffer.concat(payload).equals(Buffer.concat([someBytes(70_000), someBytes(3)])));
   });
 
-  it("fails with fwup's reason, and what its standard error says besides", async () => {
+  it("fails with fwup's reason, and adds the text of its standard error", async () => {
     const refusal = [
       say(["ER", 0, "Unexpected error\nparsing meta.conf"]),
       "echo version 99 required >&2",
@@ -101,7 +102,7 @@ describe("a run of fwup", () => {
   });
 
   for (const [what, lines, message] of [
-    ["ends with 0 but says no OK", ["exit 0"], "fwup ended without saying OK"],
+    ["ends with 0 but without OK", ["exit 0"], "fwup ended without saying OK"],
     ["says OK but ends with another status", [OK, "exit 3"], "fwup ended with exit status 3"],
     [
       "ends with 1 after a warning only",
@@ -111,30 +112,30 @@ describe("a run of fwup", () => {
     ["explains itself on stderr", ["echo a >&2; echo b >&2", "exit 2"], "fwup ended with exit status 2: b"],
     ["is killed", ["kill -9 $$"], "fwup was killed by SIGKILL"],
     [
-      "says a frame that is too long",
+      "writes a frame that is too long",
       [String.raw`printf '\001\000\000\000ER'`, "exit 1"],
       "fwup ended with exit status 1",
     ],
   ] as const) {
-    it(`crashed when fwup ${what}`, async () => {
+    it(`fails as crashed when fwup ${what}`, async () => {
       assert.deepEqual(await failureOf(run([...lines])), { code: "fwup_crashed", message });
     });
   }
 
-  it("says so when there is no fwup", async () => {
+  it("fails with advice when fwup is not installed", async () => {
     const { code, message } = await failureOf(run([], bytes(10), { fwup: join(folder, "none") }));
     assert.equal(code, "fwup_missing");
     assert.match(message, /none: not found; install it/);
   });
 
-  it("keeps reasons short however much fwup writes", async () => {
+  it("keeps the reason short when fwup writes a lot", async () => {
     const { message } = await failureOf(
       run(["yes '' | head -c 3000000 >&2", "yes x | head -c 9000 | tr -d '\\n' >&2; exit 1"]),
     );
     assert.ok(message.length < 1100);
   });
 
-  it("draws its input to the end though fwup reads only the beginning", async () => {
+  it("reads its input to the end when fwup reads only the beginning", async () => {
     let drawn = 0;
     await run(["head -c 100 > /dev/null", OK], async function* () {
       for await (const chunk of bytes(...Array.from({ length: 50 }, () => 64_000))()) {
@@ -145,7 +146,7 @@ describe("a run of fwup", () => {
     assert.equal(drawn, 50 * 64_000);
   });
 
-  it("does not call it a success when the rest of the input is not what it should be", async () => {
+  it("fails when fwup succeeds but the rest of the input is wrong", async () => {
     const ended = gate();
     const failure = failureOf(
       run(["head -c 100 > /dev/null", OK], async function* () {
@@ -174,7 +175,7 @@ describe("a run of fwup", () => {
     assert.ok(!existsSync(after));
   });
 
-  it("tells the input to end when fwup fails", async () => {
+  it("aborts the input when fwup fails", async () => {
     let ended = false;
     const source: FwupSource = async function* (signal) {
       yield someBytes(10);
@@ -210,17 +211,17 @@ describe("a run of fwup", () => {
     await assert.rejects(run([OK], undefined, { signal: abort.signal }), (error) => error === reason);
   });
 
-  it("ends what an archive's execute() left running, which holds the pipes", async () => {
+  it("ends a process that an archive's execute() left running, since it holds the pipes", async () => {
     const pid = join(folder, "pid");
     await run([`sleep 1000 & echo $! > ${pid}`, OK]);
     const child = Number(await readFile(pid, "utf8"));
     await eventually(() => !isAlive(child), "the child is gone");
   });
 
-  it("asks 47: is ended when it takes no byte and reports no progress for too long", async () => {
+  it("asks 47: is ended when it reads no byte and reports no progress for too long", async () => {
     const failure = failureOf(run([say(["PR", 7, ""]), "sleep 1000"], bytes(1_000_000)));
     await eventually(() => heard.length === 1, "fwup is at work");
-    // More than once: the pipe itself still takes some bytes.
+    // More than one stall may pass, since the pipe itself still accepts some bytes.
     await eventually(async () => {
       await clock.advance(STALL_MS);
       return !process.getActiveResourcesInfo().includes("ProcessWrap");
@@ -231,7 +232,7 @@ describe("a run of fwup", () => {
     });
   });
 
-  it("is not stalled while it waits for input", async () => {
+  it("does not count as stalled while it waits for input", async () => {
     const more = gate();
     let asked = false;
     const work = run([TAKE_ALL, OK], async function* () {
@@ -246,7 +247,7 @@ describe("a run of fwup", () => {
     await work;
   });
 
-  it("asks 18: is not stalled while it reports progress, however slow", async () => {
+  it("asks 18: does not count as stalled while it reports progress, even slowly", async () => {
     const steps = join(folder, "steps");
     execFileSync("mkfifo", [steps]);
     const step = `read step <&3`;
@@ -266,7 +267,7 @@ describe("a run of fwup", () => {
     await fifo.close();
   });
 
-  it("asks 18: is not stalled while it takes bytes, and be it minutes for each piece", async () => {
+  it("asks 18: does not count as stalled while it reads, even if each piece takes minutes", async () => {
     const steps = join(folder, "steps");
     execFileSync("mkfifo", [steps]);
     const take = `read step <&3; head -c ${PIECE_BYTES} > /dev/null`;
@@ -289,7 +290,7 @@ describe("a run of fwup", () => {
     await fifo.close();
   });
 
-  it("runs alone: a second one is refused until the first has ended", async () => {
+  it("runs alone: a second run is refused until the first has ended", async () => {
     const abort = new AbortController();
     const first = run(["sleep 1000"], undefined, { signal: abort.signal });
     await eventually(() => clock.pending === 1, "the first runs");
@@ -302,7 +303,7 @@ describe("a run of fwup", () => {
 
 /** A source of one chunk for each size. */
 function bytes(...sizes: number[]): () => AsyncGenerator<Uint8Array> {
-  // eslint-disable-next-line @typescript-eslint/require-await -- a stream, made of what is there
+  // eslint-disable-next-line @typescript-eslint/require-await -- the caller needs an async stream
   return async function* () {
     for (const size of sizes) yield someBytes(size);
   };

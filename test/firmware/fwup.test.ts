@@ -1,3 +1,7 @@
+/**
+ * The agent's calls of fwup: install an archive, run a task, ask a question. Runs with the real fwup when
+ * there is one, else with the stand-in.
+ */
 import assert from "node:assert/strict";
 import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
@@ -81,7 +85,7 @@ describe("installing firmware", () => {
     await applyFirmware(options(task, keys.map(key)), () => createReadStream(fixture(`fwup/${archive}`)));
   }
 
-  /** Where partition 1, the second of the MBR's entries, starts: the slot that boots. */
+  /** The start of partition 1 (the second entry of the MBR), which is the slot that boots. */
   async function activeBlock(): Promise<number> {
     const file = await open(disk);
     try {
@@ -92,14 +96,14 @@ describe("installing firmware", () => {
     }
   }
 
-  describe("does as fwup 1.16.0 was seen to do", { skip: fixturesMissing }, () => {
+  describe("has the results that were recorded of fwup 1.16.0", { skip: fixturesMissing }, () => {
     const golden =
       fixturesMissing === false
         ? v.parse(Golden, JSON.parse(readFileSync(fixture("fwup/golden.json"), "utf8")))
         : { cases: [], tasks: {} as Record<string, string[]> };
 
     for (const { case: name, start, archive, task, keys, result, after } of golden.cases) {
-      // Never without a key: that is refused before fwup is asked, and tested below.
+      // Cases without a key are skipped: the agent refuses them before it starts fwup, as a test below shows.
       if (keys.length === 0) continue;
       it(name, async () => {
         for (const [file, step] of start) {
@@ -131,7 +135,7 @@ describe("installing firmware", () => {
   }
 
   it(
-    "can't finish a file whose checksum is wrong: the running slot stays the active one",
+    "does not activate the other slot when the file's checksum is wrong",
     { skip: fixturesMissing },
     async () => {
       await install("v1.fw", "complete", ["good"]);
@@ -150,14 +154,14 @@ describe("installing firmware", () => {
         assert.ok(verifier.passedBytes > 0 && verifier.passedBytes <= archive.length - TAIL_BYTES);
         assert.equal(await activeBlock(), active);
       }
-      // And with the right one it does, so that it was the checksum that kept it.
+      // With the right checksum it does; so only the checksum prevented it.
       const verifier = new Verifier(announce(archive));
       await applyFirmware(options("upgrade", [key("good")]), () => verify(inPieces(archive), verifier));
       assert.notEqual(await activeBlock(), active);
     },
   );
 
-  it("refuses without a usable key, before fwup is started", async () => {
+  it("is refused without a usable key, before fwup is started", async () => {
     const started = join(folder, "started");
     const scripted = await scriptedFwup(folder, `touch ${started}`);
     for (const keys of [[], [""], ["not a key"], ["QUJD"]]) {
@@ -167,7 +171,7 @@ describe("installing firmware", () => {
     assert.ok(!existsSync(started));
   });
 
-  it("calls fwup with framing first, the usable keys, and the extra arguments last", async () => {
+  it("calls fwup with framing first, then the usable keys, and the extra arguments last", async () => {
     const recorded = join(folder, "arguments");
     const scripted = await scriptedFwup(
       folder,
@@ -184,13 +188,13 @@ describe("installing firmware", () => {
     );
   });
 
-  it("takes keys as fwup does: base64 of 32 bytes, with or without padding", () => {
+  it("accepts the keys that fwup accepts: base64 of 32 bytes, with or without padding", () => {
     const padded = Buffer.alloc(32, 7).toString("base64");
     const bare = padded.replace("=", "");
     assert.deepEqual(usablePublicKeys([` ${padded}\n`, bare, padded, `${padded}=`, "", "é"]), [padded, bare]);
   });
 
-  it("refuses a device that is not there, or not one to write to", async () => {
+  it("is refused when the device is missing or can't be written", async () => {
     const missing = join(folder, "none");
     await assert.rejects(
       applyFirmware({ ...options("upgrade", [KEY]), devpath: missing }, never),
@@ -202,7 +206,7 @@ describe("installing firmware", () => {
     await checkDevpath(disk);
   });
 
-  it("says so when the ops file is missing", async () => {
+  it("fails with the path when the ops file is missing", async () => {
     const opsFile = join(folder, "none.fw");
     await assert.rejects(
       runOpsTask({ ...options("validate", []), opsFile }),
@@ -210,11 +214,11 @@ describe("installing firmware", () => {
     );
   });
 
-  it("tells fwup's version", async () => {
+  it("reads fwup's version", async () => {
     assert.match(await fwupVersion({ fwup, clock: systemClock }), /^\d+\.\d+\.\d+$/);
   });
 
-  it("gives fwup's words when a question fails, and does not wait for an answer for ever", async () => {
+  it("fails with fwup's reason when a question fails, and after a time without an answer", async () => {
     const file = disk;
     await assert.rejects(
       listTasks({ fwup, clock: systemClock, file }),

@@ -1,3 +1,7 @@
+/**
+ * The fwup that tests run: the real one from the PATH, else the stand-in of test/fwup, or a shell script that
+ * plays fwup.
+ */
 import { accessSync, constants } from "node:fs";
 import { chmod, mkdtemp, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
@@ -12,7 +16,7 @@ export const fwup: string =
     .map((folder) => join(folder, "fwup"))
     .find(isExecutable) ?? STAND_IN;
 
-/** For node:test's `skip`: false when archives can be made, which the stand-in doesn't. */
+/** For node:test's `skip`: false with the real fwup; the stand-in can't make archives. */
 export const noArchiveMaker: string | false = fwup === STAND_IN ? "needs the real fwup" : false;
 
 function isExecutable(path: string): boolean {
@@ -25,8 +29,9 @@ function isExecutable(path: string): boolean {
 }
 
 /**
- * Writes a shell script that is run in place of fwup; returns its path. Each has a file of its own: a
- * shell reads its script as it goes, and must not find another's in it.
+ * Writes a shell script that runs in place of fwup. Each script has a file of its own, because a shell reads its
+ * script while it runs and must not find another one there.
+ * @returns the script's path
  */
 export async function scriptedFwup(folder: string, ...lines: string[]): Promise<string> {
   const path = join(await mkdtemp(join(folder, "fwup-")), "scripted-fwup");
@@ -35,7 +40,7 @@ export async function scriptedFwup(folder: string, ...lines: string[]): Promise<
   return path;
 }
 
-/** A line of such a script that says frames. */
+/** A line of such a script that writes frames. */
 export function say(...frames: SaidFrame[]): string {
   const bytes = [...Buffer.concat(frames.map(frameBytes))];
   return `printf '${bytes.map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("")}'`;

@@ -1,3 +1,7 @@
+/**
+ * The journal of the installed firmware: it survives a restart, and a damaged file or a bad folder never
+ * stops the agent.
+ */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -24,7 +28,7 @@ describe("the journal", () => {
   afterEach(async () => rm(dir, { recursive: true }));
   const open = async (folder = dir) => openJournal(folder, recordingLog(lines));
 
-  it("outlives the agent, in a folder it makes", async () => {
+  it("survives a restart of the agent, and makes its folder", async () => {
     const folder = join(dir, "not/there/yet");
     await (await open(folder)).update({ installed: entry });
     assert.deepEqual((await open(folder)).installed, entry);
@@ -43,14 +47,14 @@ describe("the journal", () => {
     '{"format":2,"installed":null}',
     '{"format":1,"installed":{"uuid":7}}',
   ]) {
-    it(`is started anew when it holds ${damage === "" ? "nothing" : damage}`, async () => {
+    it(`starts empty when its file holds ${damage === "" ? "nothing" : damage}`, async () => {
       await writeFile(join(dir, "journal.json"), damage);
       assert.equal((await open()).installed, null);
       assert.match(lines.join(), /damaged/);
     });
   }
 
-  it("keeps its entries for this run where the folder can't be written, and says so", async () => {
+  it("keeps its entries in memory when the folder can't be written, and logs that", async () => {
     await writeFile(join(dir, "file"), "");
     const journal = await open(join(dir, "file"));
     await journal.update({ installed: entry });
@@ -58,7 +62,7 @@ describe("the journal", () => {
     assert.match(lines.join(), /can't be written/);
   });
 
-  it("is no obstacle when something else has its name", async () => {
+  it("does not stop the agent when a folder has its name", async () => {
     await mkdir(join(dir, "journal.json"));
     assert.equal((await open()).installed, null);
     assert.match(lines.join(), /can't be read/);

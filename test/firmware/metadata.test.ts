@@ -1,3 +1,6 @@
+/**
+ * A firmware's metadata before it is installed: read with fwup from a file or from the start of a download.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -35,8 +38,8 @@ const V1 = {
   creationDate: "2026-01-01T00:00:00Z",
 };
 
-describe("what fwup -m prints", () => {
-  it("is read with quotes where needed, as fwup does since 1.14", () => {
+describe("the output of fwup -m", () => {
+  it("is read with quotes where needed, as fwup prints it since 1.14", () => {
     const text = `meta-product="demo board"\nmeta-version=1.0.0\nmeta-vcs-identifier=none\nmeta-uuid="${UUID}"\nmeta-nickname="cup-cup"\n`;
     assert.deepEqual(parseMetadata(text), {
       uuid: UUID,
@@ -46,7 +49,7 @@ describe("what fwup -m prints", () => {
     });
   });
 
-  it("is read with quotes everywhere, as older ones do", () => {
+  it("is read with quotes everywhere, as older versions print it", () => {
     const text = `meta-product="demo"\nmeta-version="1.0.0"\nmeta-author=""\nmeta-misc="say "hi""\nmeta-uuid="${UUID}"\n`;
     assert.deepEqual(parseMetadata(text), {
       uuid: UUID,
@@ -57,12 +60,12 @@ describe("what fwup -m prints", () => {
     });
   });
 
-  it("may hold quotes, backslashes and line ends, which can't pass for another value", () => {
+  it("may hold quotes, backslashes and line ends, none of which adds another value", () => {
     const text = `meta-description="a \\"b\\" \\\\ c\nmeta-uuid=forged"\nmeta-uuid="${UUID}"\n`;
     assert.deepEqual(parseMetadata(text), { uuid: UUID, description: 'a "b" \\ c\nmeta-uuid=forged' });
   });
 
-  it("must name the firmware", () => {
+  it("must have the uuid", () => {
     assert.throws(
       () => parseMetadata("meta-product=demo\n"),
       new Failure("metadata_invalid", "the firmware's metadata has no meta-uuid"),
@@ -70,7 +73,7 @@ describe("what fwup -m prints", () => {
     assert.throws(() => parseMetadata('meta-uuid=""\n'), /has no meta-uuid/);
   });
 
-  it("may be anything else without doing harm", () => {
+  it("of any text is parsed or refused with a Failure", () => {
     fc.assert(
       fc.property(
         fc.string({ unit: fc.constantFrom("meta-uuid=", "meta-", "a", "=", '"', "\\", "\n") }),
@@ -121,7 +124,7 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
     );
   });
 
-  it("is not in a missing file, nor in garbage", async () => {
+  it("is not found in a missing file or in garbage", async () => {
     await assert.rejects(
       readMetadata({ fwup, clock, file: join(folder, "none.fw") }),
       /none\.fw does not exist/,
@@ -142,7 +145,7 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
     },
   );
 
-  it("is not in a head that is too short, and it says so", async () => {
+  it("can't be read from too few bytes, and the failure says so", async () => {
     const head = (await readFile(fixture("fwup/v1.fw"))).subarray(0, 800);
     await assert.rejects(
       readMetadataFromHead({ fwup, clock, head }),
@@ -152,7 +155,7 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
 
   it("is read from a stream, which then still gives all its bytes", async () => {
     const archive = await readFile(fixture("fwup/v1.fw"));
-    // The memory of a chunk is used again for the next one, as verify.ts does.
+    // Each chunk reuses the memory of the one before, as in verify.ts.
     const reused = Buffer.alloc(50_000);
     const source = async function* (): AsyncGenerator<Uint8Array> {
       for (let at = 0; at < archive.length; at += reused.length) {
@@ -166,7 +169,7 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
     assert.ok(Buffer.concat(read).equals(archive));
   });
 
-  it("ends the stream when it is refused, and when the stream is not read on", async () => {
+  it("ends the stream when the metadata is refused or the reader stops", async () => {
     let ended = 0;
     const source = async function* (bytes: Buffer): AsyncGenerator<Uint8Array> {
       try {
@@ -201,10 +204,10 @@ async function longestArchive(folder: string): Promise<Buffer> {
   return readFile(archive);
 }
 
-describe("firmware that is not what was announced", () => {
+describe("firmware that differs from its announcement", () => {
   const metadata = { uuid: UUID, product: "demo", platform: "rpi0" };
 
-  it("differs in what both name, and in what it leaves out", () => {
+  it("has another value, or lacks an announced one", () => {
     const announced = { uuid: "other", product: "demo", platform: "rpi4", architecture: "arm" };
     assert.deepEqual(compareWithAnnounced(metadata, announced), [
       `uuid is "${UUID}", announced was "other"`,
@@ -213,7 +216,7 @@ describe("firmware that is not what was announced", () => {
     ]);
   });
 
-  it("does not differ in what was not announced", () => {
+  it("may have values that were not announced", () => {
     assert.deepEqual(compareWithAnnounced(metadata, { uuid: UUID, product: "", platform: null }), []);
   });
 });

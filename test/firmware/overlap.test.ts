@@ -1,3 +1,4 @@
+/** Downloading and writing overlap: while fwup writes one chunk, the next one is on its way. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -14,8 +15,8 @@ import { say, scriptedFwup } from "./fwups.ts";
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const LINE_BYTES = 60_000;
 
-describe("one part is written while the next one comes in", () => {
-  it("fwup's input is asked for more while fwup still takes what it got", async () => {
+describe("writing and downloading overlap", () => {
+  it("fwup's input is read ahead before fwup has read the last chunk", async () => {
     const folder = await mkdtemp(join(tmpdir(), "overlap-"));
     const go = join(folder, "go");
     execFileSync("mkfifo", [go]);
@@ -33,7 +34,7 @@ describe("one part is written while the next one comes in", () => {
     ["with parts", true],
     ["without parts", false],
   ] as const) {
-    it(`a chunk of the verifier stays as it is until the next but one is asked for: ${what}`, () => {
+    it(`a chunk of the verifier is unchanged until the next but one is read: ${what}`, () => {
       const file = someBytes(4 * PART_BYTES + 10_000);
       const announced = announce(file);
       const verifier = new Verifier(parts ? announced : { ...announced, parts: null });

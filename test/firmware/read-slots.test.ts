@@ -1,3 +1,7 @@
+/**
+ * Where the running firmware is read from: the U-Boot environment or a file, and the kernel's command line.
+ * Images are made by the real fwup.
+ */
 import assert from "node:assert/strict";
 import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,14 +15,14 @@ import { UPDATED_TO_B } from "./slot-variables.ts";
 import { makeDisk, makeFolder, programMissing, run } from "./uboot-disk.ts";
 
 describe("loading the running firmware", () => {
-  /** Writes the kernel's command line; returns the root folder that it is in. */
+  /** Writes the kernel's command line. @returns the root folder that it is in */
   async function rootWith(folder: string, kernelCommandLine: string): Promise<string> {
     await mkdir(join(folder, "proc"), { recursive: true });
     await writeFile(join(folder, "proc/cmdline"), kernelCommandLine);
     return folder;
   }
 
-  it("takes the U-Boot environment and the kernel's command line", async (t) => {
+  it("reads the U-Boot environment and the kernel's command line", async (t) => {
     const disk = await makeDisk(t, "redundant", UPDATED_TO_B);
     const source = { metadata: "uboot-env", ubootEnvConfig: disk.config };
     const firmware = await readRunningFirmware(source, await rootWith(disk.folder, "fw_slot=a\n"));
@@ -30,7 +34,7 @@ describe("loading the running firmware", () => {
     assert.equal(without.slot, "b");
   });
 
-  it("takes a file of key=value lines on a board without U-Boot", async (t) => {
+  it("reads a file of key=value lines on a board without U-Boot", async (t) => {
     const folder = await makeFolder(t);
     const path = join(folder, "firmware.env");
     await writeFile(path, '# made by the build\n\nnerves_fw_uuid = u=1\r\nnerves_fw_description="A test"\n');
@@ -40,7 +44,7 @@ describe("loading the running firmware", () => {
     assert.deepEqual(firmware.metadata, { nerves_fw_uuid: "u=1", nerves_fw_description: "A test" });
   });
 
-  it("takes a file with slots as well, and leaves it as it is", async (t) => {
+  it("reads a file with slots too, and never corrects it", async (t) => {
     const folder = await makeFolder(t);
     const path = join(folder, "firmware.env");
     await writeFile(path, "nerves_fw_active=b\na.nerves_fw_version=1\nb.nerves_fw_version=2\n");
@@ -51,7 +55,7 @@ describe("loading the running firmware", () => {
     assert.equal(firmware.correction.size, 0);
   });
 
-  it("names what is wrong and the way out", async (t) => {
+  it("fails with the problem and its remedy", async (t) => {
     const folder = await makeFolder(t);
     const path = join(folder, "firmware.env");
     const root = await rootWith(folder, "");
@@ -85,7 +89,7 @@ describe("images made by fwup", { skip: fixturesMissing || programMissing("fwup"
 
   interface Board {
     readonly config: string;
-    /** Throws with fwup's words when it refuses. */
+    /** @throws with fwup's words when fwup refuses */
     apply(archive: string, task: string): void;
     load(kernelCommandLine: string, installedFrom?: Slot): Promise<RunningFirmware>;
     write(changes: ReadonlyMap<string, string | null>): Promise<void>;
@@ -142,7 +146,7 @@ describe("images made by fwup", { skip: fixturesMissing || programMissing("fwup"
     assert.equal((await board.load("")).version, "3.0.0");
   });
 
-  it("are corrected as fwup's own revert leaves them, but for the slot that failed", async (t) => {
+  it("are corrected after a fall-back to the state that fwup's revert leaves, except for the failed slot", async (t) => {
     const board = await makeBoard(t);
     board.apply("v2.fw", "upgrade");
     const fallen = await board.load("fw_slot=a");
@@ -163,7 +167,7 @@ describe("images made by fwup", { skip: fixturesMissing || programMissing("fwup"
     assert.deepEqual(corrected, expected);
   });
 
-  it("have no firmware left to revert to once we made a slot invalid, neither for fwup nor for us", async (t) => {
+  it("can be reverted neither by fwup nor by us to a slot that we made invalid", async (t) => {
     const board = await makeBoard(t);
     board.apply("v2.fw", "upgrade");
     board.apply("ops.fw", "validate");

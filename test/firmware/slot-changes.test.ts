@@ -1,3 +1,4 @@
+/** The changes of variables that validate, revert and invalidate make, and when each is refused. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { invalidation, reversion, validation } from "../../src/firmware/slot-changes.ts";
@@ -30,15 +31,15 @@ describe("validating", () => {
   const active = { ...FIRMWARE_A, nerves_fw_active: "a" };
   const cases: readonly (readonly [what: string, variables: Values, changes: Values])[] = [
     ["the common flag", { nerves_fw_validated: "0" }, { nerves_fw_validated: "1" }],
-    ["the common flag where none is kept", {}, { nerves_fw_validated: "1" }],
-    ["the slot's own flag, no other", { "a.nerves_fw_validated": "0" }, { "a.nerves_fw_validated": "1" }],
+    ["the common flag where there is none", {}, { nerves_fw_validated: "1" }],
+    ["only the slot's own flag", { "a.nerves_fw_validated": "0" }, { "a.nerves_fw_validated": "1" }],
     [
-      "both flags where both are kept",
+      "both flags where there are both",
       { "a.nerves_fw_validated": "0", nerves_fw_validated: "0" },
       { "a.nerves_fw_validated": "1", nerves_fw_validated: "1" },
     ],
     [
-      "the boot loader's counts back",
+      "the boot loader's counts to 0",
       { nerves_fw_validated: "0", upgrade_available: "1", bootcount: "2", nerves_fw_booted: "1" },
       { nerves_fw_validated: "1", upgrade_available: "0", bootcount: "0", nerves_fw_booted: "0" },
     ],
@@ -53,7 +54,7 @@ describe("validating", () => {
   }
 
   it("never marks another slot's firmware good", () => {
-    // Before the correction after a fall-back was written …
+    // This holds before a correction after a fall-back is written …
     assert.deepEqual(changesOf(validation, UPDATED_TO_B, "fw_slot=a"), {
       nerves_fw_active: "a",
       nerves_fw_validated: "1",
@@ -73,7 +74,7 @@ describe("an update installed since the running firmware was read", () => {
   const running = read({ ...FIRMWARE_A, nerves_fw_active: "a", nerves_fw_validated: "1" });
   const updated = new Map(Object.entries(UPDATED_TO_B));
   for (const operation of [validation, reversion]) {
-    it(`is left alone by ${operation.name}`, () => {
+    it(`is not changed by ${operation.name}`, () => {
       assert.throws(() => operation(updated, running), {
         name: "Failure",
         kind: "unavailable",
@@ -86,7 +87,7 @@ describe("an update installed since the running firmware was read", () => {
 describe("making a slot invalid", () => {
   const variables = { ...UPDATED_TO_B, "a.nerves_fw_validated": "1", "b.nerves_fw_validated": "1" };
 
-  it("removes what is needed to boot it and leaves the rest", () => {
+  it("removes the values that a boot needs and keeps the rest", () => {
     assert.deepEqual(
       changesOf((all, running) => invalidation(all, running, "a"), variables),
       {
@@ -115,7 +116,7 @@ describe("making a slot invalid", () => {
     );
   });
 
-  it("is refused when it is not known which slot runs", () => {
+  it("is refused when the running slot is unknown", () => {
     assert.throws(() => changesOf((all, running) => invalidation(all, running, "a"), FIRMWARE_A), {
       message: /slot a may be running/,
     });
@@ -133,7 +134,7 @@ describe("reverting", () => {
     });
   });
 
-  it("sets no flags that the board doesn't keep", () => {
+  it("adds no flags that the board does not have", () => {
     const variables = { ...FIRMWARE_A, ...FIRMWARE_B, nerves_fw_active: "a", "b.nerves_fw_validated": "1" };
     assert.deepEqual(changesOf(reversion, variables), { nerves_fw_active: "b" });
   });
@@ -174,7 +175,7 @@ describe("reverting", () => {
     });
   }
 
-  it("is refused for good once a fall-back was corrected", () => {
+  it("stays refused after the fall-back was corrected", () => {
     const { correction } = read(UPDATED_TO_B, "fw_slot=a");
     assert.throws(() => changesOf(reversion, after(UPDATED_TO_B, correction), "fw_slot=a"), {
       message: /no platform, architecture/,

@@ -1,3 +1,4 @@
+/** Variables of boards in typical states, and short forms to read them and to compare changes. */
 import { readSlots, type RunningFirmware, type Slot } from "../../src/firmware/slots.ts";
 
 export type Values = Readonly<Record<string, string>>;
@@ -16,7 +17,7 @@ export const FIRMWARE_B: Values = {
   "b.nerves_fw_platform": "rpi0",
   "b.nerves_fw_architecture": "arm",
 };
-/** An update to b was installed over a running a: what fwup leaves behind. */
+/** The variables after fwup installed an update into b while a was running. */
 export const UPDATED_TO_B: Values = {
   ...FIRMWARE_A,
   ...FIRMWARE_B,
@@ -26,15 +27,15 @@ export const UPDATED_TO_B: Values = {
   bootcount: "0",
 };
 
-/** The running firmware as `variables` and the kernel's command line have it. */
+/** The running firmware according to `variables` and the kernel's command line. */
 export function read(variables: Values, kernelCommandLine = "", installedFrom?: Slot): RunningFirmware {
   return readSlots({ variables: new Map(Object.entries(variables)), kernelCommandLine, installedFrom });
 }
 
-/** Changes in a form that deepEqual shows well. */
+/** Changes as an object, which deepEqual prints well. */
 export const toObject = (changes: ReadonlyMap<string, string | null>): unknown => Object.fromEntries(changes);
 
-/** What is left of `variables` once `changes` are written. */
+/** The variables after `changes` are written. */
 export function after(variables: Values, changes: ReadonlyMap<string, string | null>): Values {
   const result = new Map<string, string>(Object.entries(variables));
   for (const [name, value] of changes) {

@@ -1,3 +1,7 @@
+/**
+ * Which slot runs, whether its firmware is validated, and whether the boot loader fell back: derived from
+ * variables and the kernel's command line alone.
+ */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -13,7 +17,7 @@ import {
 } from "./slot-variables.ts";
 
 describe("the running firmware", () => {
-  it("is what the variables say of the active slot, all of it without the slot's prefix", () => {
+  it("has all values of the active slot, without the slot's prefix", () => {
     const firmware = read({
       ...UPDATED_TO_B,
       "b.nerves_fw_misc": "x",
@@ -43,7 +47,7 @@ describe("the running firmware", () => {
     assert.deepEqual(firmware.warnings, []);
   });
 
-  it("needs no slots where the values have no prefix", () => {
+  it("has the values without a prefix on a board without slots", () => {
     const firmware = read({ nerves_fw_uuid: "u", nerves_fw_version: "1", nerves_fw_validated: "1" }, "quiet");
     assert.equal(firmware.slot, "");
     assert.deepEqual(firmware.metadata, { nerves_fw_uuid: "u", nerves_fw_version: "1" });
@@ -54,14 +58,14 @@ describe("the running firmware", () => {
     ]);
   });
 
-  it("is unknown, with the way out, when nothing says which of the slots runs", () => {
+  it("is unknown when nothing names the running slot, and a warning has the remedy", () => {
     const { slot, metadata, warnings } = read({ ...FIRMWARE_A, ...FIRMWARE_B });
     assert.equal(slot, "");
     assert.deepEqual(metadata, {});
     assert.match(warnings.join("; "), /which slot runs; have the boot script pass fw_slot=a or fw_slot=b/);
   });
 
-  it("is not guessed from garbage, which is told for the log", () => {
+  it("is not guessed from garbage, and a warning names the garbage", () => {
     const firmware = read({ ...UPDATED_TO_B, nerves_fw_active: "q" }, "fw_slot=zzz fw_validated=maybe");
     assert.equal(firmware.slot, "");
     assert.match(firmware.warnings.join("; "), /fw_slot=zzz is neither a nor b; ignored/);
@@ -83,12 +87,12 @@ describe("the running firmware", () => {
     ["fw_slot", "b"],
   ];
   for (const [commandLine, slot] of commandLines) {
-    it(`is in slot ${slot} when b is active and the kernel was told ${JSON.stringify(commandLine)}`, () => {
+    it(`is in slot ${slot} when b is active and the kernel's command line is ${JSON.stringify(commandLine)}`, () => {
       assert.equal(read(UPDATED_TO_B, commandLine).slot, slot);
     });
   }
 
-  it("can be read from anything whatever", () => {
+  it("can be read from any variables, and its correction is complete", () => {
     const name = fc.oneof(
       fc.string(),
       fc.constantFrom(
@@ -107,7 +111,7 @@ describe("the running firmware", () => {
         (entries, kernelCommandLine, installedFrom) => {
           const variables = new Map(entries);
           const firmware = readSlots({ variables, kernelCommandLine, installedFrom });
-          // The correction leaves nothing to correct.
+          // After the correction, nothing is left to correct.
           const corrected = new Map(
             Object.entries(after(Object.fromEntries(variables), firmware.correction)),
           );
@@ -129,16 +133,16 @@ describe("firmware is validated", () => {
     variables: Values,
     commandLine?: string,
   ])[] = [
-    [true, "where no flag is kept", {}],
+    [true, "where there is no flag", {}],
     [true, "by nerves_fw_validated=1", { nerves_fw_validated: "1" }],
     [false, "not by nerves_fw_validated=0", { nerves_fw_validated: "0" }],
     [false, "not while U-Boot counts its boots", { upgrade_available: "1" }],
     [true, "once U-Boot counts no more", { upgrade_available: "0" }],
     [false, "by its slot's own flag first: 0", { "a.nerves_fw_validated": "0", nerves_fw_validated: "1" }],
     [true, "by its slot's own flag first: 1", { "a.nerves_fw_validated": "1", nerves_fw_validated: "0" }],
-    [true, "whatever the other slot's flag", { "b.nerves_fw_validated": "0" }],
+    [true, "also when the other slot's flag is 0", { "b.nerves_fw_validated": "0" }],
     [true, "by fw_validated=1 over the variables", { nerves_fw_validated: "0" }, "fw_slot=a fw_validated=1"],
-    [false, "not by fw_validated=0 where no flag is kept", {}, "fw_slot=a fw_validated=0"],
+    [false, "not by fw_validated=0 where there is no flag", {}, "fw_slot=a fw_validated=0"],
     [true, "by a flag set since a boot with fw_validated=0", { nerves_fw_validated: "1" }, "fw_validated=0"],
   ];
   for (const [expected, why, variables, commandLine] of cases) {
@@ -157,12 +161,12 @@ describe("firmware is validated", () => {
 });
 
 describe("a boot loader that fell back", () => {
-  it("shows in variables that name a slot other than the booted one, and is corrected", () => {
+  it("is seen when the variables name another slot than the booted one, and is corrected", () => {
     const firmware = read(UPDATED_TO_B, "fw_slot=a");
     assert.equal(firmware.autoRevertDetected, true);
-    assert.equal(firmware.validated, true, "who is fallen back to was validated");
+    assert.equal(firmware.validated, true, "the firmware that runs again was validated");
     assert.equal(firmware.version, "1.0.0");
-    assert.equal(firmware.other?.uuid, "uuid-of-v2", "who failed is known");
+    assert.equal(firmware.other?.uuid, "uuid-of-v2", "the failed firmware is known");
     assert.deepEqual(toObject(firmware.correction), {
       nerves_fw_active: "a",
       nerves_fw_validated: "1",
@@ -173,7 +177,7 @@ describe("a boot loader that fell back", () => {
     });
   });
 
-  it("has its correction set nothing but what the board keeps", () => {
+  it("is corrected without variables that the board does not have", () => {
     const stale = { ...FIRMWARE_A, "b.nerves_fw_validated": "1", nerves_fw_active: "b" };
     assert.deepEqual(toObject(read(stale, "fw_slot=a").correction), {
       nerves_fw_active: "a",
@@ -181,8 +185,8 @@ describe("a boot loader that fell back", () => {
     });
   });
 
-  it("may say so itself by nerves_fw_reverted=1, which the correction clears", () => {
-    // As boot.cmd of the rpi0 image leaves it.
+  it("may report it by nerves_fw_reverted=1, which the correction clears", () => {
+    // As boot.cmd of the rpi0 image leaves the variables.
     const variables = {
       ...FIRMWARE_A,
       ...FIRMWARE_B,
@@ -201,10 +205,10 @@ describe("a boot loader that fell back", () => {
     const corrected = read(after(variables, firmware.correction));
     assert.equal(corrected.autoRevertDetected, false);
     assert.equal(corrected.correction.size, 0);
-    assert.equal(corrected.other?.version, "2.0.0", "it can still be told what failed");
+    assert.equal(corrected.other?.version, "2.0.0", "the failed firmware is still known");
   });
 
-  it("is not seen in firmware on trial: neither by an old mark nor by a stale active slot", () => {
+  it("is not seen in firmware on trial, despite an old mark or a stale active slot", () => {
     const marked = read({ ...UPDATED_TO_B, nerves_fw_reverted: "1" });
     assert.equal(marked.autoRevertDetected, false);
     assert.deepEqual(toObject(marked.correction), { nerves_fw_reverted: null });
@@ -236,11 +240,11 @@ describe("an update goes to", () => {
     assert.equal(targetSlot(read(UPDATED_TO_B, "fw_slot=b")), "a");
   });
 
-  it("no slot on a board without any", () => {
+  it("no slot on a board without slots", () => {
     assert.equal(targetSlot(read({ nerves_fw_uuid: "u" })), "");
   });
 
-  it("no slot at all while another update waits for its reboot", () => {
+  it("no slot while another update waits for its reboot", () => {
     assert.throws(() => targetSlot(read(UPDATED_TO_B, "", "a")), {
       name: "Failure",
       kind: "unavailable",

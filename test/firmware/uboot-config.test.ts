@@ -1,3 +1,4 @@
+/** fw_env.config as the U-Boot tools read it, and a clear refusal of everything else. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -30,14 +31,18 @@ describe("fw_env.config", () => {
     ["nothing but comments", "# nothing\n", /fw_env\.config names no device/],
     ["a line that is too short", "# x\n/dev/mmcblk0 0x2000\n", /line 2: expected `device offset size`/],
     [
-      "an offset that is no number",
+      "an offset that is not a number",
       "/dev/mmcblk0 0x20g0 0x4000",
       /line 1: the offset 0x20g0 is not a number/,
     ],
     ["a negative offset", "/dev/mmcblk0 -0x2000 0x4000", /line 1: the offset -0x2000/],
-    ["an offset past all numbers", "/dev/mmcblk0 0xfffffffffffffff 0x4000", /line 1: the offset/],
-    ["a size that is no number", "d 0 0x100\nd 0x200 4k", /line 2: the size 4k is not a hexadecimal number/],
-    ["a size of nothing", "/dev/mmcblk0 0 0", /line 1: the size 0 \(hexadecimal\) is 0 bytes/],
+    ["an offset that is too large", "/dev/mmcblk0 0xfffffffffffffff 0x4000", /line 1: the offset/],
+    [
+      "a size that is not a number",
+      "d 0 0x100\nd 0x200 4k",
+      /line 2: the size 4k is not a hexadecimal number/,
+    ],
+    ["a size of 0", "/dev/mmcblk0 0 0", /line 1: the size 0 \(hexadecimal\) is 0 bytes/],
     ["a size that no memory holds", "/dev/mmcblk0 0 0xffffffff", /line 1: the size/],
     ["three copies", "d 0 0x100\nd 0x100 0x100\nd 0x200 0x100", /more than two devices/],
     ["copies of different sizes", "d 0 0x100\nd 0x200 0x200", /differ in size/],
@@ -54,7 +59,7 @@ describe("fw_env.config", () => {
     });
   }
 
-  it("is parsed or refused by name, whatever it holds", () => {
+  it("of any content is parsed, or refused with its path", () => {
     const word = fc.oneof(fc.string(), fc.constantFrom("0x", "0x10", "-", "#", "\n", " ", ":", "99", "dev"));
     fc.assert(
       fc.property(fc.array(word), (words) => {

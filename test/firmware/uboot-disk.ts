@@ -1,3 +1,4 @@
+/** A small disk image with a U-Boot environment for tests, and a way to run the U-Boot tools on it. */
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,7 +14,7 @@ export interface UbootDisk {
 }
 
 export const ENVIRONMENT_BYTES = 0x1000;
-/** Where the copies are: the first, and the second of a redundant environment. */
+/** The offsets of the first copy and of a redundant environment's second. */
 export const COPY_OFFSETS = [0x2000, 0x4000] as const;
 
 /** Makes a disk whose environment holds `variables`; it is removed when the test ends. */

@@ -1,3 +1,7 @@
+/**
+ * The U-Boot environment on a disk: safe writes, damaged copies, and agreement with the U-Boot tools and
+ * fwup.
+ */
 import assert from "node:assert/strict";
 import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -25,7 +29,7 @@ const copyAt = (disk: Buffer, offset: number): Buffer => disk.subarray(offset, o
 
 for (const kind of KINDS) {
   describe(`a ${kind} U-Boot environment`, () => {
-    it("takes, replaces and loses variables, and leaves the others and the rest of the disk alone", async (t) => {
+    it("gets, changes and loses variables, and nothing else on the disk changes", async (t) => {
       const disk = await makeDisk(t, kind, { keep: "1", replace: "old", lose: "x" });
       await writeVariables(
         disk.config,
@@ -42,7 +46,7 @@ for (const kind of KINDS) {
       assert.ok(bytes.every((byte) => byte === 0xaa));
     });
 
-    it("keeps bytes that are no UTF-8 in a variable while another one is written", async (t) => {
+    it("keeps bytes that are not UTF-8 in a variable while another one is written", async (t) => {
       const disk = await makeDisk(t, kind, { raw: "\xff\xfe\x80", other: "1" });
       await writeVariables(disk.config, mapOf({ other: "2" }));
       assert.ok((await readFile(disk.image)).includes(Buffer.from("raw=\xff\xfe\x80\0", "latin1")));
@@ -55,7 +59,7 @@ for (const kind of KINDS) {
       assert.deepEqual(await readFile(disk.image), before);
     });
 
-    it("is not touched by changes that can't be stored or don't fit", async (t) => {
+    it("is not written when a change can't be stored or doesn't fit", async (t) => {
       const disk = await makeDisk(t, kind, { a: "1" });
       const before = await readFile(disk.image);
       for (const bad of [
@@ -74,14 +78,14 @@ for (const kind of KINDS) {
       assert.equal((await readEnvironment(disk.config)).get("a"), "2");
     });
 
-    it("holds all of many changes made at once", async (t) => {
+    it("gets all of several changes made at the same time", async (t) => {
       const disk = await makeDisk(t, kind);
       const names = Array.from({ length: 40 }, (_, index) => `v${index}`);
       await Promise.all(names.map(async (name) => writeVariables(disk.config, mapOf({ [name]: name }))));
       assert.deepEqual([...(await readEnvironment(disk.config)).keys()].sort(), names.sort());
     });
 
-    it("that is damaged or blank is named with device and offset, and never written", async (t) => {
+    it("is never written when it is damaged or blank, and the failure has device and offset", async (t) => {
       const disk = await makeDisk(t, kind, { a: "1" });
       for (const [fill, message] of [
         [0x5a, /disk\.img at 0x2000.* is damaged/],
@@ -102,7 +106,7 @@ for (const kind of KINDS) {
 }
 
 describe("a redundant U-Boot environment", () => {
-  it("is written to its copies by turns, the current one untouched, also past flag 255", async (t) => {
+  it("is written to the older copy each time, also past flag 255", async (t) => {
     const disk = await makeDisk(t, "redundant", { round: "0" });
     for (let round = 1; round <= 300; round += 1) {
       const before = await readFile(disk.image);
@@ -115,7 +119,7 @@ describe("a redundant U-Boot environment", () => {
     }
   });
 
-  it("is as it was before when the power went in the middle of a write", async (t) => {
+  it("is unchanged after a power cut during a write", async (t) => {
     const disk = await makeDisk(t, "redundant", { a: "old", filler: "x".repeat(3000) });
     const before = copyAt(await readFile(disk.image), SECOND);
     const changes = mapOf({ a: "new", filler: "y".repeat(3000) });
@@ -128,7 +132,7 @@ describe("a redundant U-Boot environment", () => {
     }
   });
 
-  it("is healed by the next write when one copy was damaged", async (t) => {
+  it("is repaired by the next write when one copy was damaged", async (t) => {
     const disk = await makeDisk(t, "redundant", { a: "1" });
     await overwrite(disk, FIRST, Buffer.alloc(ENVIRONMENT_BYTES, 0x5a));
     await writeVariables(disk.config, mapOf({ a: "2" }));
@@ -138,7 +142,7 @@ describe("a redundant U-Boot environment", () => {
 });
 
 describe("a U-Boot environment that can't be reached", () => {
-  it("is explained by its configuration: missing, or a folder", async (t) => {
+  it("fails with the reason when its configuration is missing or a folder", async (t) => {
     const folder = await makeFolder(t);
     await assert.rejects(readEnvironment(join(folder, "fw_env.config")), {
       name: "Failure",
@@ -152,7 +156,7 @@ describe("a U-Boot environment that can't be reached", () => {
     });
   });
 
-  it("is explained by its device: missing, a folder, a terminal or pipe, or too short", async (t) => {
+  it("fails with the reason when its device is missing, a folder, a terminal, a pipe or too short", async (t) => {
     const folder = await makeFolder(t);
     const config = join(folder, "fw_env.config");
     const [missing, directory, pipe, short] = ["missing", "folder", "pipe", "short"].map((name) =>
@@ -196,7 +200,7 @@ describe("the U-Boot tools and hublink", { skip: programMissing("fw_printenv") }
   const step = fc.record({ byTool: fc.boolean(), name, value: fc.option(value, { freq: 3 }) });
 
   for (const kind of KINDS) {
-    it(`read what the other wrote, set and removed by turns (${kind})`, async (t) => {
+    it(`read each other's changes, which they write in turns (${kind})`, async (t) => {
       const disk = await makeDisk(t, kind, { start: "1" });
       const expected = new Map([["start", "1"]]);
       await fc.assert(
@@ -215,7 +219,7 @@ describe("the U-Boot tools and hublink", { skip: programMissing("fw_printenv") }
           const printed = run("fw_printenv", ["-c", disk.config]).split("\n").slice(0, -1);
           const lines = [...expected].flatMap((pair) => pair.join("=").split("\n"));
           assert.deepEqual(printed.sort(), lines.sort());
-          // A full environment would end the test early: start over.
+          // The environment starts over when it is full, since the test would end early otherwise.
           if (expected.size > 20) {
             await writeVariables(disk.config, new Map([...expected.keys()].map((old) => [old, null])));
             expected.clear();
@@ -226,7 +230,7 @@ describe("the U-Boot tools and hublink", { skip: programMissing("fw_printenv") }
     });
   }
 
-  it("agree on a bare size being hexadecimal", async (t) => {
+  it("agree that a size without 0x is hexadecimal", async (t) => {
     const disk = await makeDisk(t, "single", { a: "1" });
     await writeFile(disk.config, `${disk.image} 8192 1000\n`);
     assert.equal(run("fw_printenv", ["-c", disk.config]), "a=1\n");
@@ -236,7 +240,7 @@ describe("the U-Boot tools and hublink", { skip: programMissing("fw_printenv") }
 
 describe("fwup and hublink", { skip: programMissing("fwup") }, () => {
   for (const kind of KINDS) {
-    it(`read what the other wrote (${kind})`, async (t) => {
+    it(`read each other's changes (${kind})`, async (t) => {
       const disk = await makeDisk(t, kind);
       const [conf, archive] = [join(disk.folder, "fwup.conf"), join(disk.folder, "test.fw")];
       const redundant = kind === "redundant" ? `block-offset-redund = ${SECOND / 512}` : "";

@@ -1,3 +1,4 @@
+/** The bytes of a U-Boot environment: their format, the choice between two copies, and damaged data. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { crc32 } from "node:zlib";
@@ -23,14 +24,14 @@ function encode(variables: Readonly<Record<string, string>>, flag?: number): Uin
   return encodeEnvironment(new Map(Object.entries(variables)), SIZE_BYTES, flag);
 }
 
-/** An only copy with a right CRC over whatever it holds. */
+/** A single copy with a right CRC over any data. */
 function sealed(data: Uint8Array): Uint8Array {
   const bytes = Buffer.concat([Buffer.alloc(4), data]);
   bytes.writeUInt32LE(crc32(data), 0);
   return bytes;
 }
 
-/** One bit of the data turned over, as by a worn-out flash cell. */
+/** A copy with one flipped bit in its data, as from a worn-out flash cell. */
 function damaged(bytes: Uint8Array): Uint8Array {
   const copy = Buffer.from(bytes);
   copy.writeUInt8((copy[8] ?? 0) ^ 1, 8);
@@ -51,21 +52,21 @@ describe("the bytes of a U-Boot environment", () => {
     assert.deepEqual(decode(bytes, bytes), { variables: new Map([["a", "1"]]), current: 0, flag: 7 });
   });
 
-  it("may end without an empty string when the last one fills them", () => {
+  it("may end without an empty string when the last string fills the space", () => {
     assert.equal(decode(sealed(Buffer.from("a=1\0b=22\0"))).variables.get("b"), "22");
   });
 
-  it("keep the last of two values, and pass over strings that name nothing", () => {
+  it("keep the last of two values, and ignore strings without a name", () => {
     const bytes = sealed(Buffer.from("a=1\0noequals\0=x\0a=2\0\0a=3\0"));
     assert.deepEqual(decode(bytes).variables, new Map([["a", "2"]]));
   });
 
-  it("count as damaged when the last string has no end, although the CRC is right", () => {
+  it("count as damaged when the last string has no end, even with a right CRC", () => {
     assert.throws(() => decode(sealed(Buffer.from("a=1\0b=2"))), { name: "Failure", message: /damaged/ });
   });
 });
 
-describe("of two copies of the environment", () => {
+describe("two copies of the environment", () => {
   const flags: readonly (readonly [first: number, second: number, current: number, why: string])[] = [
     [1, 2, 1, "the one with the higher count is current"],
     [2, 1, 0, "the one with the higher count is current"],
@@ -85,7 +86,7 @@ describe("of two copies of the environment", () => {
     });
   }
 
-  it("the good one is read when the other is damaged, blank or cut off, whatever their flags", () => {
+  it("the good one is read when the other is damaged, blank or cut off, for all flags", () => {
     for (const bad of [damaged(encode({ x: "" }, 9)), Buffer.alloc(SIZE_BYTES, 0xff), Buffer.alloc(0)]) {
       assert.equal(decode(encode({ a: "1" }, 1), bad).current, 0);
       assert.equal(decode(bad, encode({ a: "1" }, 1)).current, 1);
@@ -94,7 +95,7 @@ describe("of two copies of the environment", () => {
 });
 
 describe("an environment without a good copy", () => {
-  it("is named with its place, and what can be done", () => {
+  it("is refused with its place and a remedy", () => {
     assert.throws(() => decode(damaged(encode({ a: "1" }))), {
       name: "Failure",
       kind: "io",
@@ -105,7 +106,7 @@ describe("an environment without a good copy", () => {
     });
   });
 
-  it("is told apart when it was never written", () => {
+  it("is called blank when it was never written", () => {
     for (const fill of [0, 0xff]) {
       const blank = Buffer.alloc(SIZE_BYTES, fill);
       assert.throws(() => decode(blank), { name: "Failure", kind: "io", message: /is blank; install/ });
@@ -113,7 +114,7 @@ describe("an environment without a good copy", () => {
     }
   });
 
-  it("is a Failure for any bytes whatever, with a right CRC or a wrong one", () => {
+  it("is refused with a Failure for any bytes, with a right or a wrong CRC", () => {
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: SIZE_BYTES }),
       fc.uint8Array({ maxLength: SIZE_BYTES }).map(sealed),
@@ -149,7 +150,7 @@ describe("variables that can't be stored", () => {
     });
   }
 
-  it("are those that don't fit to the last byte", () => {
+  it("are refused when they are one byte too long", () => {
     const room = SIZE_BYTES - 4 - "a=\0\0".length;
     assert.equal(decode(encode({ a: "x".repeat(room) })).variables.get("a")?.length, room);
     assert.throws(() => encode({ a: "x".repeat(room + 1) }), {

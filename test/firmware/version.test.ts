@@ -1,3 +1,4 @@
+/** Which versions count as a downgrade. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { isDowngrade } from "../../src/firmware/version.ts";
@@ -19,7 +20,7 @@ describe("a downgrade", () => {
     "2.0.0",
   ];
 
-  it("is any version before the running one in semantic versioning's order, and only that", () => {
+  it("is a version before the running one in the order of semantic versioning", () => {
     for (const [i, running] of ordered.entries()) {
       for (const [j, candidate] of ordered.entries()) {
         assert.equal(isDowngrade(running, candidate), j < i, `${running} → ${candidate}`);
@@ -27,20 +28,20 @@ describe("a downgrade", () => {
     }
   });
 
-  it("does not depend on a v in front or on build metadata", () => {
+  it("does not depend on a leading v or on build metadata", () => {
     assert.equal(isDowngrade("v1.1.0", "1.0.0"), true);
     assert.equal(isDowngrade("1.0.0+b2", "1.0.0+b1"), false);
     assert.equal(isDowngrade("1.1.0+of_today", "1.0.0+of_yesterday"), true);
   });
 
-  it("is found between versions by the date too", () => {
+  it("is found between versions that are dates too", () => {
     assert.equal(isDowngrade("2026.01.05", "2025.12.31"), true);
     assert.equal(isDowngrade("2026.01.05", "2026.01.10"), false);
     assert.equal(isDowngrade("2026.10.05", "2026.09.30"), true);
     assert.equal(isDowngrade("v2026.01.05", "2026.1.5"), false);
   });
 
-  it("is unknown between texts that are not semantic versions", () => {
+  it("is never found between texts that are not semantic versions", () => {
     for (const text of ["", "2026-01", "1.0", "1.2", "v1", "latest", "1.0.0.0", "1.0.0rc1"]) {
       assert.equal(isDowngrade("1.0.0", text), false, text);
       assert.equal(isDowngrade(text, "1.0.0"), false, text);
