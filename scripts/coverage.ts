@@ -15,8 +15,8 @@ const REPORTER = join(import.meta.dirname, "testing/coverage-reporter.ts");
 const RUN_ALL = join(import.meta.dirname, "testing/run-all.ts");
 /** What decides without touching the world, and its tests: every branch is to be taken. */
 const CORES: Readonly<Record<string, string | readonly string[]>> = {
-  "src/hub/device-messages.ts": "test/link/device-messages.test.ts",
-  "src/update/decide.ts": "test/update/decide.test.ts",
+  "src/hub/device-messages.ts": ["test/link/device-messages.test.ts", "test/agent/seed-dialect.test.ts"],
+  "src/update/decide.ts": ["test/update/decide.test.ts", "test/update/window.test.ts"],
   "src/update/states.ts": "test/update/states.test.ts",
   "src/update/history.ts": "test/update/history.test.ts",
   "src/download/verify.ts": "test/download/verify.test.ts",

@@ -9,7 +9,7 @@ import { loadMsgpackSerializer } from "../hub/msgpack.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
 import type { Clock } from "../platform/clock.ts";
 import { chooseProxy } from "../platform/proxy.ts";
-import { TokenBucket } from "../platform/token-bucket.ts";
+import { TokenBucket } from "../platform/pace.ts";
 import type { FwupSettings } from "../update/engine.ts";
 import type { OfferDeps } from "../update/offers.ts";
 

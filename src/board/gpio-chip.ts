@@ -1,5 +1,5 @@
 /**
- * The two shapes that both ways to GPIO have: sysfs (gpio-sysfs.ts) and libgpiod's tools (gpiod-tools.ts).
+ * The two shapes that both ways to GPIO have: sysfs (gpio-line.ts) and libgpiod's tools (gpiod-tools.ts).
  * Levels are raw, high or low; polarity is the watchdog's matter.
  */
 

@@ -9,12 +9,11 @@ import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import type { Updater } from "../update/updater.ts";
-import { ApplicationCheck } from "./application-check.ts";
 import type { BootRecord } from "./boot-record.ts";
 import { Connectivity } from "./connectivity.ts";
 import { Rebooter, type RunningAgent } from "./rebooter.ts";
 import { Validation } from "./validation.ts";
-import { type AgentHealth, Watchdogs } from "./watchdogs.ts";
+import { type AgentHealth, ApplicationCheck, Watchdogs } from "./watchdogs.ts";
 
 export interface BoardCareOptions {
   readonly config: Config;

@@ -5,8 +5,7 @@
  * for people to reach the board.
  */
 import { EventEmitter } from "node:events";
-import { rebootMethods } from "../board/reboot-methods.ts";
-import { reboot } from "../board/reboot-sequence.ts";
+import { reboot, rebootMethods } from "../board/reboot.ts";
 import type { Config } from "../config/schema.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";

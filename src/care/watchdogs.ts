@@ -1,12 +1,14 @@
 /**
- * The board's watchdogs, fed as long as the agent is healthy. When it is not, they starve and reset the board:
- * that is the way out of states that no code of the agent can leave, and never a way to punish a bad network,
- * which a reset does not bring back.
+ * The board's watchdogs, fed as long as the agent is healthy, and the application's own check (`watchdog.command`),
+ * which is a part of that health. When the agent is sick, they starve and reset the board: that is the way out of
+ * states that no code of the agent can leave, and never a way to punish a bad network, which a reset does not bring
+ * back.
  */
 import { GpioWatchdog } from "../board/gpio-watchdog.ts";
 import { KernelWatchdog } from "../board/kernel-watchdog.ts";
 import type { Config } from "../config/schema.ts";
-import type { Cancel } from "../platform/clock.ts";
+import { type Cancel, sleep } from "../platform/clock.ts";
+import { failedEnd } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
@@ -160,5 +162,69 @@ export class Watchdogs {
     this.#log.error(`a watchdog can't be used: ${failure.message}`);
     this.#names.push(failure.message);
     return failure;
+  }
+}
+
+const CHECK_INTERVAL_MS = 60_000;
+const CHECK_TIMEOUT_MS = 30_000;
+
+/** Runs the command once a minute, and kills it after 30 s. */
+export class ApplicationCheck {
+  readonly #command: string;
+  readonly #world: World;
+  readonly #log: Log;
+  readonly #stop = new AbortController();
+  #failures = 0;
+  #running: Promise<void> | undefined;
+
+  /** @param command line for the shell; empty for no check */
+  constructor(command: string, world: World, log: Log) {
+    this.#command = command;
+    this.#world = world;
+    this.#log = log;
+  }
+
+  /** How often it has failed since it last succeeded. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  start(): void {
+    if (this.#command === "") return;
+    this.#running = this.#run().catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) this.#log.error(`watchdog.command: ${messageOf(error)}`);
+    });
+  }
+
+  /** Ends it, also while it runs. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new Failure("stopped", "the agent stops"));
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    for (;;) {
+      await sleep(this.#world.clock, CHECK_INTERVAL_MS, signal);
+      const problem = await this.#check();
+      if (signal.aborted) return;
+      this.#failures = problem === undefined ? 0 : this.#failures + 1;
+      if (problem !== undefined) this.#log.warn(`watchdog.command ${problem}`, { times: this.#failures });
+    }
+  }
+
+  /** @returns what is wrong */
+  async #check(): Promise<string | undefined> {
+    const { clock, run } = this.#world;
+    try {
+      const result = await run(this.#command, {
+        clock,
+        timeoutMs: CHECK_TIMEOUT_MS,
+        signal: this.#stop.signal,
+      });
+      return result.exitCode === 0 ? undefined : failedEnd(result, CHECK_TIMEOUT_MS);
+    } catch (error) {
+      return `can't be run: ${messageOf(error)}`;
+    }
   }
 }

@@ -1,7 +1,7 @@
 /** `hublink identity`: prints who the board is; makes its key, and the request for its certificate. */
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
-import { generateKey } from "../identity/generate.ts";
+import { generateKey } from "../identity/provision.ts";
 import { systemClock } from "../platform/clock.ts";
 import { commandLog, readConfig } from "./config.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
@@ -21,7 +21,7 @@ export async function identity(
   if (csr) {
     const deps = identityDeps(config, "/", systemClock, commandLog(config, context, "error"));
     // Loaded here because only a request needs the ASN.1 library.
-    const { certificateRequestOf } = await import("../identity/csr.ts");
+    const { certificateRequestOf } = await import("../identity/provision.ts");
     stdout.write(await certificateRequestOf(config.identity, deps));
   }
   if (!generate && !csr) await describe(config, context);

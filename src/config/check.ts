@@ -6,13 +6,13 @@ import * as v from "valibot";
 import { Failure } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
 import { type Environment, overrideByEnvironment } from "./environment.ts";
-import { nearestKey } from "./nearest.ts";
 import { brokenRules, warningsFor } from "./rules.ts";
 import { type Config, schema } from "./schema.ts";
 import {
   isSection,
   isTable,
   nameInConfig,
+  nearestKey,
   quoteKey,
   type Section,
   type Setting,

@@ -1,8 +1,7 @@
 /** The variables that override single keys of the file: `HUBLINK_HUB__URL` for `hub.url`. */
 import { parseJson } from "../platform/text.ts";
-import { nearestKey } from "./nearest.ts";
 import { schema } from "./schema.ts";
-import { type Entry, isSection, isTable, type Kind, type Table } from "./setting.ts";
+import { type Entry, isSection, isTable, type Kind, nearestKey, type Table } from "./setting.ts";
 
 /** The variables of a process, by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;

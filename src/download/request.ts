@@ -6,7 +6,7 @@ import { addAbortListener } from "node:events";
 import type { Readable } from "node:stream";
 import { type Cancel, sleep } from "../platform/clock.ts";
 import type { Failure } from "../platform/failure.ts";
-import type { TokenBucket } from "../platform/token-bucket.ts";
+import type { TokenBucket } from "../platform/pace.ts";
 import { discard, type FileVersion, type Http, openFile } from "./http-file.ts";
 import { LineFault, type Retries, type RetryOptions } from "./retries.ts";
 

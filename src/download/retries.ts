@@ -4,7 +4,7 @@
  */
 import { addAbortListener } from "node:events";
 import type { Config } from "../config/schema.ts";
-import { Backoff } from "../platform/backoff.ts";
+import { Backoff } from "../platform/pace.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, failedWith, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";

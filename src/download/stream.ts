@@ -4,7 +4,7 @@
  */
 import { Failure } from "../platform/failure.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
-import type { TokenBucket } from "../platform/token-bucket.ts";
+import type { TokenBucket } from "../platform/pace.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
 import { LineFault, Retries, type RetryOptions } from "./retries.ts";

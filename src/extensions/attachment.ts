@@ -6,7 +6,7 @@
 import { type Cancel, type Clock, within } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { TokenBucket } from "../platform/token-bucket.ts";
+import { TokenBucket } from "../platform/pace.ts";
 import {
   type Extension,
   type ExtensionContext,

@@ -3,14 +3,16 @@
  * one first, so that a power cut leaves the old or the new variables. Accesses of this process take turns: two
  * writers would each replace the same copy.
  */
-import { open, readFile, stat, type FileHandle } from "node:fs/promises";
+import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { Failure, fileFailure } from "../platform/failure.ts";
 import {
-  parseEnvironmentConfig,
+  decodeEnvironment,
+  encodeEnvironment,
   type EnvironmentLocation,
   type EnvironmentLocations,
-} from "./uboot-config.ts";
-import { decodeEnvironment, encodeEnvironment, type StoredEnvironment } from "./uboot-image.ts";
+  parseEnvironmentConfig,
+  type StoredEnvironment,
+} from "./uboot-format.ts";
 
 /** U-Boot's variables by name. */
 export type Variables = ReadonlyMap<string, string>;
@@ -175,7 +177,7 @@ function hex(value: number): string {
   return `0x${value.toString(16)}`;
 }
 
-/** Text as the byte string that its UTF-8 is; see uboot-image.ts. */
+/** Text as the byte string that its UTF-8 is; see uboot-format.ts. */
 function toBytes(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
 }

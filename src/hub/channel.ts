@@ -4,10 +4,10 @@
  * growing, random delays. What the owner's handlers throw is logged: it ends neither the topic nor the link.
  */
 import * as v from "valibot";
-import { Backoff } from "../platform/backoff.ts";
 import type { Cancel } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { Backoff } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
 import type { Frame } from "./serializer.ts";
 import type { PhoenixSocket } from "./socket.ts";

@@ -5,12 +5,12 @@
  */
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
-import { HANDSHAKE_TIMEOUT_MS } from "./link.ts";
-import type { HandshakeRequest } from "./handshake.ts";
-import { chooseProxy } from "../platform/proxy.ts";
-import { engineContext } from "../identity/pkcs11-engine.ts";
 import type { Config } from "../config/schema.ts";
 import type { ConnectionCredentials, Identity, TlsCredentials } from "../identity/identity.ts";
+import { engineContext } from "../identity/pkcs11.ts";
+import { chooseProxy } from "../platform/proxy.ts";
+import type { HandshakeRequest } from "./handshake.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "./link.ts";
 
 /** The part of `[hub]` that says where and how to connect. */
 export type HubAddress = Pick<Config["hub"], "url" | "compress" | "serverName" | "proxy">;

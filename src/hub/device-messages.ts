@@ -1,6 +1,7 @@
 /**
  * The messages of topic `device`, as NervesHub speaks it today: parsed once here and trusted inside. What the
- * board sends is typed as closely, because the server's channel crashes on a status word it does not know.
+ * board sends is typed as closely, because the server's channel crashes on a status word it does not know. For servers
+ * of NervesHub's first protocol, the board's messages are also there in their words.
  */
 import * as v from "valibot";
 
@@ -224,4 +225,48 @@ export function joinPayload(state: JoinState): Readonly<Record<string, unknown>>
       firmware_auto_revert_detected: state.autoRevertDetected,
     },
   };
+}
+
+/** The state of an update in NervesHub's first protocol, in the words of its page phoenix-channel.md. */
+export type SeedStatus = "idle" | "fwup_error" | "update_failed" | "update_rescheduled" | "unknown";
+
+/** What the page lets a device send. */
+export type SeedMessage =
+  | { readonly event: "rebooting"; readonly payload: Readonly<Record<string, never>> }
+  | { readonly event: "fwup_progress"; readonly payload: { readonly value: number } }
+  /** The page's table calls the key `status`, its example `state`: servers of that age looked at `status`. */
+  | { readonly event: "status_update"; readonly payload: { readonly status: SeedStatus } };
+
+/**
+ * The message in the words of NervesHub's first protocol. Undefined when that has none for it: servers of that age
+ * crash a device's channel on an event they do not know, so such a message is not sent at all.
+ */
+export function inSeedDialect(message: DeviceMessage): SeedMessage | undefined {
+  switch (message.event) {
+    case "rebooting":
+      return { event: "rebooting", payload: {} };
+    case "fwup_progress":
+      return { event: "fwup_progress", payload: { value: message.payload.value } };
+    case "status_update":
+      return { event: "status_update", payload: { status: seedStatus(message.payload) } };
+    case "firmware_validated":
+    case "report_network_interface":
+    case "scripts/run":
+      return undefined; // an event that a server does not know crashes its channel
+  }
+}
+
+function seedStatus(update: UpdateStatus): SeedStatus {
+  switch (update.status) {
+    case "received":
+    case "started":
+      return "unknown"; // "generic status for unhandled states": fwup_progress says more
+    case "completed":
+    case "ignored":
+      return "idle"; // "waiting for an update"
+    case "rescheduled":
+      return "update_rescheduled";
+    case "failed":
+      return /^fwup\b/.test(update.reason) ? "fwup_error" : "update_failed";
+  }
 }

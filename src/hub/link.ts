@@ -4,10 +4,10 @@
  * link notices and waits longest, or the two would take turns for ever.
  */
 import { EventEmitter } from "node:events";
-import { Backoff, type BackoffOptions } from "../platform/backoff.ts";
 import { sleep } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
+import { Backoff, type BackoffOptions } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
 import { Channel, type ChannelHandlers } from "./channel.ts";
 import { explainConnectError } from "./connect-error.ts";

@@ -5,7 +5,7 @@
 import { X509Certificate } from "node:crypto";
 import * as v from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
-import { readPublicFile } from "./secret-file.ts";
+import { readPublicFile } from "./files.ts";
 
 /** Certificates in the order of their file; the first is the device's own, the rest are its issuers. */
 export type CertificateChain = readonly [X509Certificate, ...X509Certificate[]];

@@ -1,15 +1,15 @@
 /**
  * Where certificate and key come from: `credentialSource` chooses by `identity.source`. Files and variables are
- * here; each kind of chip has a file of its own (pkcs11-source.ts, tpm2-source.ts, otp-source.ts).
+ * here; each kind of chip has a file of its own (pkcs11.ts, tpm2-source.ts, otp-source.ts).
  */
 import type { Config } from "../config/schema.ts";
 import { Failure } from "../platform/failure.ts";
 import { parseCertificates, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource, IdentityDeps } from "./identity.ts";
 import { otpSource } from "./otp-source.ts";
-import { pkcs11Source } from "./pkcs11-source.ts";
+import { pkcs11Source } from "./pkcs11.ts";
 import { parsePrivateKey } from "./private-key.ts";
-import { readOwnerOnlyFile, readSecretFile } from "./secret-file.ts";
+import { readOwnerOnlyFile, readSecretFile } from "./files.ts";
 import { tpm2Source } from "./tpm2-source.ts";
 
 /**

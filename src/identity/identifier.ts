@@ -5,7 +5,7 @@
 import type { Clock } from "../platform/clock.ts";
 import { failedEnd, runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
-import { readPublicFile } from "./secret-file.ts";
+import { readPublicFile } from "./files.ts";
 
 const MAX_BYTES = 255;
 const COMMAND_TIMEOUT_MS = 10_000;

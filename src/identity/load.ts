@@ -26,7 +26,7 @@ import type {
   TlsCredentials,
 } from "./identity.ts";
 import { keyToPem } from "./private-key.ts";
-import { Reloaded } from "./reload.ts";
+import { Reloaded } from "./files.ts";
 import { sharedSecretIdentity } from "./shared-secret.ts";
 
 /**

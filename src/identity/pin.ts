@@ -5,7 +5,7 @@
  */
 import { stat } from "node:fs/promises";
 import { Failure } from "../platform/failure.ts";
-import { readSecretFile } from "./secret-file.ts";
+import { readSecretFile } from "./files.ts";
 
 /** Versions of PIN files that were refused, until this process ends. */
 const refusedVersions = new Set<string>();

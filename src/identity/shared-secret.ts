@@ -7,8 +7,7 @@ import type { Config } from "../config/schema.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { resolveIdentifier } from "./identifier.ts";
 import type { Identity, IdentityDeps } from "./identity.ts";
-import { Reloaded } from "./reload.ts";
-import { readSecretFile } from "./secret-file.ts";
+import { readSecretFile, Reloaded } from "./files.ts";
 
 /** Named as in nerves_hub_link: a device's own key comes before its product's. */
 const UBOOT_VARIABLES = [

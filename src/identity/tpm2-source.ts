@@ -7,7 +7,7 @@ import { runCommand } from "../platform/command.ts";
 import { Failure } from "../platform/failure.ts";
 import { heldInstead, pemBlocks, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource } from "./identity.ts";
-import { readPublicFile } from "./secret-file.ts";
+import { readPublicFile } from "./files.ts";
 
 /**
  * A key that only the board's TPM 2.0 can use. The TPM is not opened before it is used.

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { systemCode } from "../platform/failure.ts";
 import { parseCertificates, pemBlocks } from "./certificate.ts";
-import { readPublicFile } from "./secret-file.ts";
+import { readPublicFile } from "./files.ts";
 
 /** The CA certificates that the hub's certificate is verified with. */
 export interface Trust {

@@ -1,16 +1,19 @@
 /**
  * The questions to the application on the board, whether to update and whether to reboot ([app]). Its answers come
- * from outside: delays are bounded, and an invalid or missing answer counts as the configuration says.
+ * from outside: delays are bounded, and an invalid or missing answer counts as the configuration says. It learns the
+ * same about an update as the policy command does, but not the URL: that is signed, and whoever has it can download
+ * the firmware.
  */
 import * as v from "valibot";
 import type { Config } from "../config/schema.ts";
-import type { FirmwareSummary } from "../control/messages.ts";
+import { type FirmwareSummary, summaryOf } from "../control/messages.ts";
 import type { ControllerAnswer } from "../control/questions.ts";
 import type { ControllerMethod, ControlServer } from "../control/server.ts";
+import type { RunningFirmware } from "../firmware/slots.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { type Decision, SOON_MS } from "./decide.ts";
-import type { UpdateQuestion } from "./question.ts";
+import type { Offer } from "./offers.ts";
 
 type Fallback = Config["app"]["onTimeout"];
 
@@ -124,4 +127,30 @@ function problemOf(answer: ControllerAnswer, timeoutMs: number): string {
     case "result":
       return "the application gave an answer that can't be understood";
   }
+}
+
+/** What the policy command gets on its standard input. */
+export interface UpdateQuestion {
+  readonly firmware: FirmwareSummary;
+  /** Bytes; null when the hub does not say. */
+  readonly size: number | null;
+  readonly deployment_id: number | string | null;
+  /** The firmware that runs now; null when it is not known. */
+  readonly running: FirmwareSummary | null;
+}
+
+export function updateQuestion(offer: Offer, running: RunningFirmware | undefined): UpdateQuestion {
+  const { uuid, version, product, platform, architecture } = offer.announced;
+  return {
+    firmware: summaryOf({
+      uuid: uuid ?? "",
+      version: version ?? "",
+      product: product ?? "",
+      platform: platform ?? "",
+      architecture: architecture ?? "",
+    }),
+    size: offer.sizeBytes,
+    deployment_id: offer.deploymentId,
+    running: running === undefined ? null : summaryOf(running),
+  };
 }

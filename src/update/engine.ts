@@ -15,7 +15,6 @@ import type { Decision } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 import { failedBefore, failedBy, type Outcome } from "./outcome.ts";
-import { throttleProgress } from "./progress.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
 
 export interface UpdateEvents {
@@ -271,4 +270,24 @@ export class Update {
     this.#state = next;
     this.#noteStep();
   }
+}
+
+/** nerves_hub_link sends no sooner than this after the last report, and only when the whole percentage grew. */
+const PROGRESS_INTERVAL_MS = 500;
+
+/**
+ * Passes a percentage on when its whole part grew and the last report is old enough; the first and 100 always.
+ * @param report gets whole percentages, 0 to 100
+ */
+export function throttleProgress(clock: Clock, report: (percent: number) => void): (percent: number) => void {
+  let last = -1;
+  let lastAtMs = Number.NEGATIVE_INFINITY;
+  return (percent) => {
+    const whole = Math.max(0, Math.min(100, Math.floor(percent)));
+    if (whole <= last) return;
+    if (whole < 100 && clock.monotonic() - lastAtMs < PROGRESS_INTERVAL_MS) return;
+    last = whole;
+    lastAtMs = clock.monotonic();
+    report(whole);
+  };
 }

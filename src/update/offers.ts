@@ -21,7 +21,7 @@ import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
 import { isHttpUrl } from "../platform/text.ts";
 import type { Log } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
-import type { TokenBucket } from "../platform/token-bucket.ts";
+import type { TokenBucket } from "../platform/pace.ts";
 import type { FreshUrl } from "./fresh-url.ts";
 
 /** A firmware that could be installed. */

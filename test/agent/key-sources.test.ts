@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
-import { generateKey } from "../../src/identity/generate.ts";
+import { generateKey } from "../../src/identity/provision.ts";
 import { signingKey } from "../../src/identity/signing.ts";
 import { tpm2Source } from "../../src/identity/tpm2-source.ts";
 import { systemClock } from "../../src/platform/clock.ts";

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import {
+  type DeviceMessage,
+  type HubMessage,
+  inSeedDialect,
+  type UpdateStatus,
+} from "../../src/hub/device-messages.ts";
 import { DeviceTopic } from "../../src/hub/device-topic.ts";
-import type { DeviceMessage, HubMessage, UpdateStatus } from "../../src/hub/device-messages.ts";
-import { inSeedDialect } from "../../src/hub/seed-dialect.ts";
-import { createBench, type Bench, type Peer, type TestLink } from "../link/bench.ts";
+import { type Bench, createBench, type Peer, type TestLink } from "../link/bench.ts";
 
 /** Reads like the page phoenix-channel.md, in its order and with its examples. */
 describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', () => {

@@ -1,12 +1,11 @@
 /** A reboot from the first report to the last method, on a board on which nothing real happens. */
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { reboot, type RebootOptions } from "../../src/board/reboot-sequence.ts";
-import { rebootMethods } from "../../src/board/reboot-methods.ts";
+import { reboot, rebootMethods, type RebootOptions } from "../../src/board/reboot.ts";
 import type { Config } from "../../src/config/schema.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure } from "../../src/platform/failure.ts";

@@ -8,7 +8,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
-import { decodeEnvironment } from "../../src/firmware/uboot-image.ts";
+import { decodeEnvironment } from "../../src/firmware/uboot-format.ts";
 import { COMMON, DATA_OFFSET, KERNEL_OFFSETS, missing, ROOT_OFFSETS } from "./card.ts";
 
 const MKIMAGE = "mkimage";

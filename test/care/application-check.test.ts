@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { ApplicationCheck } from "../../src/care/application-check.ts";
+import { ApplicationCheck } from "../../src/care/watchdogs.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { eventually } from "../eventually.ts";

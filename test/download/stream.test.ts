@@ -10,7 +10,7 @@ import { download, type DownloadOptions } from "../../src/download/stream.ts";
 import { Verifier, type ExpectedFile, PART_BYTES } from "../../src/download/verify.ts";
 import { Failure, failedWith } from "../../src/platform/failure.ts";
 import type { FailureCode } from "../../src/platform/failures.ts";
-import { TokenBucket } from "../../src/platform/token-bucket.ts";
+import { TokenBucket } from "../../src/platform/pace.ts";
 import { createAuthority } from "../identity/authority.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "./announce.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { followLines } from "../../src/extensions/follow-lines.ts";
+import { followLines } from "../../src/extensions/logging.ts";
 import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 

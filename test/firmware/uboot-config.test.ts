@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { parseEnvironmentConfig } from "../../src/firmware/uboot-config.ts";
+import { parseEnvironmentConfig } from "../../src/firmware/uboot-format.ts";
 import { Failure } from "../../src/platform/failure.ts";
 
 const parse = (text: string): unknown => parseEnvironmentConfig(text, "/etc/fw_env.config");

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { encodeEnvironment } from "../../src/firmware/uboot-image.ts";
+import { encodeEnvironment } from "../../src/firmware/uboot-format.ts";
 
 /** A disk image of 64 KiB with a U-Boot environment in it, and the fw_env.config that names it. */
 export interface UbootDisk {

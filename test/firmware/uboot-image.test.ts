@@ -7,7 +7,7 @@ import {
   decodeEnvironment,
   encodeEnvironment,
   type StoredEnvironment,
-} from "../../src/firmware/uboot-image.ts";
+} from "../../src/firmware/uboot-format.ts";
 import { Failure } from "../../src/platform/failure.ts";
 
 const SIZE_BYTES = 64;

@@ -5,7 +5,7 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { readSecretFile } from "../../src/identity/secret-file.ts";
+import { readSecretFile } from "../../src/identity/files.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import type { FailureKind } from "../../src/platform/failures.ts";
 

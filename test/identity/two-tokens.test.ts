@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { keygenCommand } from "../../src/identity/pkcs11-source.ts";
+import { keygenCommand } from "../../src/identity/pkcs11.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { createDevice, type Device } from "./device.ts";
 import { failure } from "./failure.ts";

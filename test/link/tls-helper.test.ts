@@ -14,7 +14,7 @@ import { WebSocketServer } from "ws";
 import { explainConnectError } from "../../src/hub/connect-error.ts";
 import { startTlsHelper, type HelperTls } from "../../src/hub/tls-helper.ts";
 import { openWebSocket, type OpenedWebSocket } from "../../src/hub/handshake.ts";
-import { pkcs11Source } from "../../src/identity/pkcs11-source.ts";
+import { pkcs11Source } from "../../src/identity/pkcs11.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { chooseProxy, type ProxyChoice } from "../../src/platform/proxy.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { Backoff } from "../../src/platform/backoff.ts";
+import { Backoff } from "../../src/platform/pace.ts";
 
 const OPTIONS = { minMs: 1000, maxMs: 60_000, jitter: 0.5 };
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { TokenBucket } from "../../src/platform/token-bucket.ts";
+import { TokenBucket } from "../../src/platform/pace.ts";
 import { FakeClock } from "./fake-clock.ts";
 
 describe("the token bucket", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { encodeTelnetText, encodeWindowSize, TelnetDecoder } from "../../src/remote/telnet.ts";
+import { encodeTelnetText, encodeWindowSize, TelnetDecoder } from "../../src/remote/terminal-backends.ts";
 
 const [IAC, SE, SB, WILL, DO, NAWS] = [255, 240, 250, 251, 253, 31] as const;
 

@@ -1,5 +1,5 @@
 /** The boards' boot script in TypeScript: it boots a disk image after a power cut, and says what runs. */
-import { decodeEnvironment, encodeEnvironment } from "../../src/firmware/uboot-image.ts";
+import { decodeEnvironment, encodeEnvironment } from "../../src/firmware/uboot-format.ts";
 import { BLOCK_BYTES } from "../fwup/block-cache.ts";
 import type { Layout } from "../fwup/layout.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { throttleProgress } from "../../src/update/progress.ts";
+import { throttleProgress } from "../../src/update/engine.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("progress", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { untilWindowMs } from "../../src/update/window.ts";
+import { untilWindowMs } from "../../src/update/decide.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -1,16 +1,21 @@
 /**
- * A key that stays in a PKCS#11 token, named by a URI (RFC 7512), and its certificate. stunnel and OpenSSL
- * find the key by the whole URI; pkcs11-tool, which reads the certificate, knows only labels and slots. So token
- * attributes are resolved to a slot here: passing over `serial` once took the certificate of the first token,
- * and the board called itself by another device's name.
+ * A key that stays in a PKCS#11 token, named by a URI (RFC 7512), its certificate, and TLS with it in this process
+ * (`identity.tls = "engine"`). stunnel and OpenSSL find the key by the whole URI; pkcs11-tool, which reads the
+ * certificate, knows only labels and slots. So token attributes are resolved to a slot here: passing over `serial` once
+ * took the certificate of the first token, and the board called itself by another device's name.
  */
+import { closeSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
-import { Failure } from "../platform/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
+import { openMemoryFile } from "../platform/memory-file.ts";
 import { parseCertificates, readCertificateFile, type SourcedCertificate } from "./certificate.ts";
-import type { CredentialSource } from "./identity.ts";
+import type { CredentialSource, Pkcs11Key } from "./identity.ts";
 import { Pin } from "./pin.ts";
+import { tokenProblem } from "./token-problem.ts";
 
 const TOOL_TIMEOUT_MS = 30_000;
 
@@ -193,4 +198,62 @@ function percentDecoded(text: string): Buffer {
     String.fromCharCode(Number.parseInt(hex, 16)),
   );
   return Buffer.from(latin1, "latin1");
+}
+
+/** Where distributions and Buildroot put OpenSSL 3's engines. */
+function engineFolders(): string[] {
+  return ["/usr/lib/engines-3", ...libraryFolders().map((folder) => join(folder, "engines-3"))];
+}
+
+/**
+ * A TLS context whose key stays in its token, by OpenSSL's PKCS#11 engine. The PIN goes through a file without a
+ * name: the engine would print a PIN that is in the URI when it fails, and would take the line break at the end of
+ * the PIN's own file for a part of the PIN.
+ * @throws Failure that names key, module or PIN file
+ */
+export function engineContext(key: Pkcs11Key, options: SecureContextOptions): SecureContext {
+  process.env["PKCS11_MODULE_PATH"] = key.module; // libp11 reads it only from here
+  const pin = key.pin && openMemoryFile(key.pin.text);
+  const source = pin === undefined ? "" : `?pin-source=file:/dev/fd/${pin}`;
+  try {
+    return createSecureContext({
+      ...options,
+      privateKeyEngine: enginePath(),
+      privateKeyIdentifier: `${key.uri}${source}`,
+    });
+  } catch (error) {
+    throw explain(key, error);
+  } finally {
+    if (pin !== undefined) closeSync(pin);
+  }
+}
+
+function explain(key: Pkcs11Key, error: unknown): Failure {
+  const text = messageOf(error);
+  const unloadable = text.includes("could not load the shared library");
+  const fallback = `${key.origin}: this Node can't use OpenSSL's PKCS#11 engine (${text}): it is a static one, or libp11 is missing; set identity.tls to "helper"`;
+  return (
+    (unloadable ? undefined : tokenProblem(key, text)) ??
+    new Failure("token_unusable", fallback, { cause: error })
+  );
+}
+
+function enginePath(): string {
+  const path = engineFolders().flatMap((folder) => filesIn(folder).map((file) => join(folder, file)));
+  return path.find((file) => file.endsWith("/pkcs11.so")) ?? "pkcs11";
+}
+
+/** Debian has one for each architecture. */
+function libraryFolders(): string[] {
+  return filesIn("/usr/lib")
+    .filter((name) => name.includes("-linux-"))
+    .map((name) => join("/usr/lib", name));
+}
+
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return []; // there is no such folder
+  }
 }
