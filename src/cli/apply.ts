@@ -3,6 +3,7 @@
  * and only one update runs. Without one, the command does the same work itself. Either way an interrupted
  * update leaves the running slot as it was.
  */
+import { addAbortListener } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -15,7 +16,7 @@ import { connectToDaemon, type ControlClient } from "../control/client.ts";
 import { ProgressPayload } from "../control/messages.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
-import { systemClock } from "../platform/clock.ts";
+import { systemClock, unlessAborted } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
 import { isHttpUrl } from "../platform/text.ts";
@@ -67,7 +68,7 @@ async function applyThroughDaemon(
 ): Promise<string> {
   const request = async (from: string): Promise<string> => {
     const answer = daemon.request("apply", { source: from });
-    const { firmware } = v.parse(Applied, await Promise.race([answer, rejection(interrupted)]));
+    const { firmware } = v.parse(Applied, await unlessAborted(answer, interrupted));
     return nameOf(firmware);
   };
   if (isHttpUrl(source)) return await request(source);
@@ -133,7 +134,7 @@ async function applyDirectly(
       updater.stop(0).catch((error: unknown) => log.error(messageOf(error)));
     };
     interrupted.throwIfAborted();
-    interrupted.addEventListener("abort", stop, { once: true });
+    using _listener = addAbortListener(interrupted, stop);
     const outcome = await updater.apply(offer);
     if (outcome.result === "installed") return nameOf(outcome.firmware);
     interrupted.throwIfAborted();
@@ -160,12 +161,6 @@ function listenForInterruption(): { readonly signal: AbortSignal; end(): void } 
     signal: abort.signal,
     end: () => void process.off("SIGINT", onSignal).off("SIGTERM", onSignal),
   };
-}
-
-async function rejection(signal: AbortSignal): Promise<never> {
-  return await new Promise((_, reject) => {
-    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-  });
 }
 
 function nameOf({ uuid, version }: { readonly uuid: string; readonly version?: string | undefined }): string {

@@ -3,7 +3,7 @@
  * every step moves along the table in states.ts, and nothing is written before the file's metadata is the
  * announced one and the other slot is invalid on the disk.
  */
-import type { EventEmitter } from "node:events";
+import { addAbortListener, type EventEmitter } from "node:events";
 import type { FirmwareCache } from "../download/cache.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { applyFirmware, KEYS_REMEDY, usablePublicKeys } from "../firmware/fwup.ts";
@@ -195,6 +195,10 @@ export class Update {
     }
     bytes = 0;
     this.#percent = 0;
+    const proven = this.#proven(stream, (count) => {
+      bytes += count;
+      this.#noteStep();
+    });
     await applyFirmware(
       {
         ...settings,
@@ -206,12 +210,9 @@ export class Update {
         onProgress: progress("updating"),
         onWarning: (text) => this.#log.info(`fwup: ${text}`),
       },
-      (fwupEnded) => {
-        fwupEnded.addEventListener("abort", () => ended.abort(fwupEnded.reason), { once: true });
-        return this.#proven(stream, (count) => {
-          bytes += count;
-          this.#noteStep();
-        });
+      async function* (fwupEnded) {
+        using _listener = addAbortListener(fwupEnded, () => ended.abort(fwupEnded.reason));
+        yield* proven;
       },
     );
     return metadata;

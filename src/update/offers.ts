@@ -146,14 +146,12 @@ async function* readable(
   name: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void> {
-  const listener = addAbortListener(signal, () => stream.destroy(signal.reason as Error));
+  using _listener = addAbortListener(signal, () => stream.destroy(signal.reason as Error));
   try {
     for await (const chunk of stream) yield chunk as Buffer; // no encoding is set, so no strings
   } catch (error) {
     signal.throwIfAborted();
     throw fileFailure("firmware", name, error);
-  } finally {
-    listener[Symbol.dispose]();
   }
 }
 
