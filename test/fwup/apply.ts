@@ -1,3 +1,4 @@
+/** The stand-in's `--apply`: it opens the firmware and the device, runs the task, and flushes the device. */
 import { closeSync } from "node:fs";
 import { BlockCache } from "./block-cache.ts";
 import type { Device } from "./device.ts";
@@ -8,7 +9,7 @@ import { chooseTask, runTask, taskUnits } from "./tasks.ts";
 
 export interface ApplyOptions {
   readonly source: FirmwareSource;
-  /** What the task's name begins with. */
+  /** The beginning of the task's name. */
   readonly task: string;
   readonly device: Device;
   readonly verifyWrites: boolean;
@@ -55,11 +56,11 @@ export async function apply({
   progress.complete();
 }
 
-/** For what `on-error` has written. */
+/** Writes the changes of `on-error`. */
 function flushQuietly(cache: BlockCache): void {
   try {
     cache.flush();
   } catch {
-    // The failure that led here is the one to tell.
+    // The failure that led here is the one to report.
   }
 }

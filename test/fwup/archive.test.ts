@@ -1,3 +1,4 @@
+/** The archives and disks that archive.ts makes: fwup must accept them, and make the same. */
 import { strict as assert } from "node:assert";
 import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
@@ -35,7 +36,7 @@ before(async () => {
 after(async () => rm(folder, { recursive: true }));
 
 describe("a made firmware", () => {
-  it("is described as the hub would describe it", async () => {
+  it("has the size, hashes and metadata that a hub would announce", async () => {
     const made = await makeFirmware(firmware("1.0.0"));
     const bytes = await readFile(made.path);
     const upperSha256 = (part: Buffer): string =>
@@ -74,7 +75,7 @@ describe("a made firmware", () => {
     await assert.rejects(makeFirmware(tooLarge), /does not fit the slot/);
   });
 
-  it("is what fwup makes of the same content", { skip: fixturesMissing }, async () => {
+  it("equals the archive that fwup makes of the same content", { skip: fixturesMissing }, async () => {
     const archive = await ZipStream.open(fileInput(fixture("fwup/v1.fw")));
     let rootfs: Buffer | undefined;
     for (let entry = await archive.next(); entry !== undefined; entry = await archive.next())
@@ -125,7 +126,7 @@ for (const { name, path, skip } of fwups)
     const apply = async (archive: string, task: string): Promise<string[]> =>
       run("-a", "-U", "-d", at("cycle.img"), "-i", archive, "-t", task);
 
-    it("verify, and tell what they are", async () => {
+    it("can be verified, and have their metadata", async () => {
       for (const compression of ["stored", "deflated"] as const) {
         const made = await makeFirmware(firmware("1.0.0", { compression }));
         assert.deepEqual(await run("-V", "-i", made.path), ["0", "OK Valid archive with a good signature\n"]);
@@ -135,7 +136,7 @@ for (const { name, path, skip } of fwups)
       }
     });
 
-    it("install, upgrade, validate, revert and invalidate", async () => {
+    it("can install, upgrade, validate, revert and invalidate", async () => {
       const { privateKey } = SIGNING_KEY;
       await rm(at("cycle.img"), { force: true });
       const one = await makeFirmware(firmware("1.0.0"));
@@ -158,7 +159,7 @@ for (const { name, path, skip } of fwups)
       assert.deepEqual(await apply(ops, "revert"), ["1", "ER No valid firmware to revert to"]);
     });
 
-    it("ask reverts for the platform they were made for", async () => {
+    it("revert only to firmware for their platform", async () => {
       const { privateKey } = SIGNING_KEY;
       await rm(at("cycle.img"), { force: true });
       const target = { platform: "x86_64", architecture: "x86_64" };

@@ -1,3 +1,7 @@
+/**
+ * Makes firmware archives and boards' disks for tests, without the real fwup: the same archives as fwup would
+ * make of the fixtures' configuration.
+ */
 import { createCipheriv, createHash, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
 import { constants } from "node:fs";
 import { copyFile, open, truncate, writeFile } from "node:fs/promises";
@@ -11,7 +15,7 @@ import { firmwareUuid } from "./uuid.ts";
 import { zipArchive, type Compression, type ZipContent } from "./zip-writer.ts";
 
 export interface SigningKey {
-  /** As `fwup --public-key` takes it. */
+  /** In the form of `fwup --public-key`. */
   readonly publicKeyBase64: string;
   readonly privateKey: KeyObject;
 }
@@ -23,24 +27,24 @@ export function generateSigningKey(): SigningKey {
   return { publicKeyBase64: Buffer.from(x, "base64url").toString("base64"), privateKey };
 }
 
-/** Content that no compressor makes smaller; the same for the same seed. */
+/** Content that no compressor can shrink; the same for the same seed. */
 interface SeededContent {
   readonly sizeBytes: number;
   readonly seed: string;
 }
 
 export interface FirmwareOptions {
-  /** Where to write the archive. */
+  /** The path of the archive. */
   readonly path: string;
   readonly product: string;
   readonly version: string;
   readonly platform: string;
   readonly architecture: string;
-  /** What the slot is to hold; it must fit. */
+  /** The content of the slot; it must fit. */
   readonly rootfs: Buffer | SeededContent;
-  /** Unsigned without one. */
+  /** Without a key the archive is not signed. */
   readonly privateKey?: KeyObject;
-  /** Of the root file system: `deflated` by default, as fwup does it; `stored` is faster for big ones. */
+  /** How the root file system is stored: `deflated` by default, as by fwup; `stored` is faster for big ones. */
   readonly compression?: Compression;
   readonly layout?: Layout;
 }
@@ -50,7 +54,7 @@ export interface MadeFirmware {
   readonly path: string;
   readonly uuid: string;
   readonly sizeBytes: number;
-  /** Of the archive; upper-case hexadecimal digits, as the hub gives it. */
+  /** The archive's SHA-256 in upper-case hexadecimal digits, as the hub sends it. */
   readonly sha256: string;
   /** The SHA-256 of each 1 MiB part, in order, in the same form. */
   readonly partials: readonly string[];
@@ -94,7 +98,7 @@ export interface OpsOptions {
   readonly path: string;
   readonly layout?: Layout;
   readonly privateKey?: KeyObject;
-  /** What `revert` asks of a slot; by default the fixtures' `rpi0` and `arm`. */
+  /** The values that `revert` requires of a slot; by default the fixtures' `rpi0` and `arm`. */
   readonly target?: Target;
 }
 
@@ -113,7 +117,7 @@ export interface BoardOptions {
   readonly dir: string;
   /** The archive whose `complete` is applied. */
   readonly firmware: string;
-  /** The one that the archive was made with. */
+  /** The layout that the archive was made with. */
   readonly layout?: Layout;
 }
 
@@ -162,7 +166,7 @@ const PART_BYTES = 1024 * 1024;
 
 /**
  * Writes an archive with any meta.conf and resources.
- * @returns what MadeFirmware says of them
+ * @returns the size and hashes of the archive
  */
 export async function writeArchive(
   path: string,

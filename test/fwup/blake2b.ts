@@ -1,3 +1,4 @@
+/** BLAKE2b-256, the hash of fwup's resources. */
 import { createBLAKE2b } from "hash-wasm";
 
 /** A BLAKE2b-256 under way: fwup's hash of resources, and the root of its UUIDs. */

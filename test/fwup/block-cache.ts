@@ -1,3 +1,7 @@
+/**
+ * fwup's write cache, copied with its order of writes: tests of power cuts depend on what reaches the disk
+ * when.
+ */
 import { readSync, writeSync } from "node:fs";
 import { messageOf } from "../../src/platform/failure.ts";
 import { FwupError } from "./fwup-error.ts";
@@ -26,7 +30,7 @@ export interface CacheOptions {
 }
 
 /**
- * What stands between fwup and the device: 128 KiB segments, least recently used ones written first.
+ * The cache between fwup and the device: 128 KiB segments, least recently used ones written first.
  * Resources stream through, while small writes stay until the cache is full or flushed; so they can be
  * thrown away when something goes wrong, and come last when all goes well.
  */
@@ -35,7 +39,7 @@ export class BlockCache {
   readonly #options: CacheOptions;
   /** By offset; in the order of their last use. */
   readonly #segments = new Map<number, Segment>();
-  /** A streamed segment's failed write is told at the next one, as fwup's writer thread does it. */
+  /** A streamed segment's failed write is reported at the next write, as by fwup's writer thread. */
   #badOffset: number | undefined;
 
   constructor(fd: number, options: CacheOptions) {
@@ -122,7 +126,7 @@ export class BlockCache {
     try {
       this.#writeOut(offset, segment);
     } catch {
-      this.#badOffset = offset; // told at the next write, in other words
+      this.#badOffset = offset; // reported at the next write, in other words
     }
     clean(segment);
   }
@@ -151,7 +155,7 @@ export class BlockCache {
       throw new FwupError(`write verification failed at offset ${offset}`);
   }
 
-  /** Reads the blocks that it hasn't got yet; zeros past the end. */
+  /** Reads the blocks that are not cached yet; past the end they are zeros. */
   #complete(offset: number, segment: Segment): void {
     if (!segment.valid.includes(0)) return;
     const onDevice = Buffer.alloc(SEGMENT_BYTES);

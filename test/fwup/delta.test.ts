@@ -1,3 +1,4 @@
+/** The delta decoder, with a delta written by hand from the RFC and with deltas of xdelta3. */
 import { strict as assert } from "node:assert";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -15,7 +16,7 @@ before(async () => {
 });
 after(async () => rm(folder, { recursive: true }));
 
-/** Applies a delta that comes in pieces of some size. */
+/** Applies a delta that comes in pieces of the given size. */
 async function patch(delta: Buffer, source: Buffer, pieceBytes = 1000): Promise<Buffer> {
   let at = 0;
   const next = async (): Promise<Buffer | undefined> => {
@@ -50,12 +51,12 @@ const HAND_MADE = Buffer.from(
 const DIGITS = Buffer.from("0123456789");
 
 describe("a delta", () => {
-  it("adds, copies from the source, repeats, and copies what it just made", async () => {
+  it("adds bytes, copies from the source, repeats a byte, and copies its own output", async () => {
     for (const pieceBytes of [1, 7, 1000])
       assert.equal((await patch(HAND_MADE, DIGITS, pieceBytes)).toString(), "wxy0123456zzzzzzzzz");
   });
 
-  it("that is none is refused", async () => {
+  it("without the magic number is refused", async () => {
     await assert.rejects(patch(Buffer.from("no delta at all"), DIGITS), /not a VCDIFF input/);
   });
 
@@ -63,7 +64,7 @@ describe("a delta", () => {
     await assert.rejects(patch(HAND_MADE.subarray(0, 20), DIGITS), /further input required/);
   });
 
-  it("that makes more than it says is refused", async () => {
+  it("that makes more than it announces is refused", async () => {
     const overrun = Buffer.from(HAND_MADE);
     overrun[9] = 0x12;
     await assert.rejects(patch(overrun, DIGITS), /overflow: target/);
@@ -83,7 +84,7 @@ describe("xdelta3's deltas", { skip: xdelta3Missing() }, () => {
   };
   const from = noise(20 << 20, "from"); // more than two of xdelta3's windows of 8 MiB
   const cases: [string, Buffer][] = [
-    ["of the same", from],
+    ["of the same content", from],
     ["with pieces moved", Buffer.concat([from.subarray(9 << 20), from.subarray(0, 9 << 20)])],
     [
       "with pieces inserted",
@@ -98,16 +99,16 @@ describe("xdelta3's deltas", { skip: xdelta3Missing() }, () => {
       Buffer.concat(Array.from({ length: 50 }, (_, i) => noise(5000, String(i % 3)))),
     ],
     ["with nothing in common", noise(1 << 20, "other")],
-    ["of nothing", Buffer.alloc(0)],
+    ["of an empty file", Buffer.alloc(0)],
     ["with small edits", Buffer.from(from.map((byte, i) => (i % 1013 === 0 ? byte ^ 1 : byte)))],
   ];
   for (const [title, to] of cases)
-    it(`${title} give what they should`, async () => {
+    it(`${title} give the new content`, async () => {
       const made = await patch(await makeDelta(from, to), from);
       assert.ok(made.equals(to));
     });
 
-  it("on another base are noticed", async () => {
+  it("on another base are refused", async () => {
     const delta = await makeDelta(from, Buffer.concat([from.subarray(100), noise(10, "")]));
     await assert.rejects(patch(delta, noise(20 << 20, "other")), /target window checksum mismatch/);
   });

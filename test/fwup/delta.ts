@@ -1,9 +1,10 @@
+/** VCDIFF deltas (RFC 3284) as fwup applies them. */
 import { FwupError } from "./fwup-error.ts";
 import { instructionTable, type Instruction } from "./delta-instructions.ts";
 
-/** What a delta is applied to. */
+/** The old content that a delta is applied to. */
 export interface DeltaSource {
-  /** What there is from `offset`, at most `length` bytes. */
+  /** Reads from `offset` at most `length` bytes; fewer at the end. */
   read(offset: number, length: number): Buffer;
 }
 
@@ -12,7 +13,7 @@ const PIECE_BYTES = 128 * 1024;
 /** xdelta3's own limit. */
 const MAX_WINDOW_BYTES = 16 * 1024 * 1024;
 const MAGIC = Buffer.from([0xd6, 0xc3, 0xc4, 0x00]);
-/** Bits of the header: what isn't needed here, and xdelta3's own data, which is passed over. */
+/** Bits of the header: features that are not supported here, and xdelta3's own data, which is skipped. */
 const HEADER_SECONDARY_OR_TABLE = 0x03;
 const HEADER_APPLICATION = 0x04;
 /** Bits of a window. */
@@ -36,7 +37,7 @@ export async function* applyDelta(
   while (!(await bytes.atEnd())) yield* decodeWindow(await readWindow(bytes), blocks);
 }
 
-/** @throws FwupError when it is no delta */
+/** @throws FwupError when it is not a delta */
 export async function checkDeltaHeader(patch: () => Promise<Buffer | undefined>): Promise<void> {
   await readDeltaHeader(new PatchBytes(patch));
 }
@@ -142,7 +143,7 @@ function adler32(bytes: Buffer): number {
   return b * 65536 + a;
 }
 
-/** The one block of the source that is at hand. */
+/** Holds one block of the source in memory. */
 class SourceBlocks {
   readonly #source: DeltaSource;
   #start = 0;
@@ -153,7 +154,7 @@ class SourceBlocks {
     this.#block = source.read(0, PIECE_BYTES);
   }
 
-  /** Makes the block around `offset` the one at hand; tells whether it was another. */
+  /** Loads the block around `offset`. @returns whether another block was loaded before */
   turnTo(offset: number): boolean {
     const start = offset - (offset % PIECE_BYTES);
     if (start === this.#start) return false;

@@ -1,3 +1,4 @@
+/** The device or image that an update is written to: how it is opened, created, measured and unmounted. */
 import { spawnSync } from "node:child_process";
 import {
   closeSync,
@@ -13,7 +14,7 @@ import { BLOCK_BYTES } from "./block-cache.ts";
 import { FwupError } from "./fwup-error.ts";
 import type { Output } from "./output.ts";
 
-/** What an update is written to. */
+/** An open block device or image. */
 export interface Device {
   readonly fd: number;
   readonly isRegularFile: boolean;
@@ -56,7 +57,7 @@ function cannotOpen(path: string, cause?: unknown): FwupError {
   return new FwupError(reason, { cause });
 }
 
-/** Linux numbers devices so: 12 bits of major within 20 bits of minor. */
+/** Linux packs device numbers so: 12 bits of major within 20 bits of minor. */
 function deviceBytes({ rdev }: Stats): number | undefined {
   const major = (rdev >> 8) & 0xfff;
   const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);

@@ -1,9 +1,10 @@
+/** Reads a disk that fwup wrote, so that a test can compare it: partition table, environment, slots. */
 import { open, type FileHandle } from "node:fs/promises";
 import { BLOCK_BYTES } from "./block-cache.ts";
 import { DEFAULT_LAYOUT } from "./layout.ts";
 import { partitionOffset } from "./mbr.ts";
 
-/** What a board's disk says of itself. */
+/** The content of a board's disk. */
 export interface DiskContent {
   readonly environment: Record<string, string>;
   /** The block at which partition 1 begins; undefined without a partition table. */
@@ -12,7 +13,7 @@ export interface DiskContent {
   readonly slotB: Buffer;
 }
 
-/** Reads a disk of the default layout: of each slot its first `slotBytes`. */
+/** Reads a disk of the default layout, and the first `slotBytes` of each slot. */
 export async function readDisk(path: string, slotBytes: number): Promise<DiskContent> {
   const disk = await open(path, "r");
   try {

@@ -1,3 +1,4 @@
+/** Opens a firmware archive as fwup does: signature, meta.conf and required version, then its metadata. */
 import type { KeyObject } from "node:crypto";
 import { FwupError } from "./fwup-error.ts";
 import type { Input } from "./input.ts";
@@ -28,7 +29,7 @@ export interface Firmware {
 
 export interface FirmwareSource {
   readonly input: Input;
-  /** As it is named in messages. */
+  /** Its name in messages. */
   readonly name: string;
   /** The signature must fit one of them; with none, nothing is verified. */
   readonly publicKeys: readonly KeyObject[];
@@ -38,7 +39,7 @@ export interface FirmwareSource {
 
 /**
  * Reads an archive up to its first resource and verifies its signature.
- * @param firstEntryError what is said when it has no first entry; else the reason
+ * @param firstEntryError the message when it has no first entry; by default the reason
  * @throws FwupError when it can't be read, isn't signed as it should be, or needs a newer fwup
  */
 export async function openFirmware(source: FirmwareSource, firstEntryError?: string): Promise<Firmware> {
@@ -119,7 +120,7 @@ const METADATA_KEYS = [
   "meta-nickname",
 ];
 
-/** The value of a metadata key; undefined when the firmware hasn't got it. */
+/** The value of a metadata key; undefined when the firmware does not have it. */
 export function metadataValue(firmware: Firmware, key: string): string | undefined {
   if (key === "meta-uuid") return firmware.uuid;
   if (key === "meta-nickname") return firmware.nickname;

@@ -1,3 +1,7 @@
+/**
+ * fwup's functions (raw_write, uboot_setenv, …) as a task calls them, and how much progress each counts for.
+ * A function that this stand-in lacks is refused by its name.
+ */
 import { createBlake2b } from "./blake2b.ts";
 import { BLOCK_BYTES, type BlockCache } from "./block-cache.ts";
 import { FwupError } from "./fwup-error.ts";
@@ -16,7 +20,7 @@ import {
 /** A function or requirement of a task with its arguments: `["raw_write", "2048"]`. */
 export type Call = readonly string[];
 
-/** What a task's functions work with. */
+/** The device, firmware and output that a task's functions use. */
 export interface TaskContext {
   readonly config: Section;
   readonly cache: BlockCache;
@@ -26,7 +30,7 @@ export interface TaskContext {
   readonly info: (text: string) => void;
 }
 
-/** The resource at hand in an `on-resource`; elsewhere there is none. */
+/** The resource of an `on-resource`; undefined elsewhere. */
 export interface ResourceContent {
   readonly name: string;
   /** Undefined at its end. */

@@ -1,4 +1,4 @@
-/** What fwup would end with: its text is the `ER` frame, word for word, so it may span lines. */
+/** An error that ends fwup. Its text is that of the `ER` frame, word for word, so it may span lines. */
 export class FwupError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);

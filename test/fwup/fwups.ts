@@ -1,3 +1,4 @@
+/** The stand-in and the real fwup, for tests that both must pass. */
 import { realFwup, STAND_IN } from "./run.ts";
 
 /** The fwups that tests hold against each other; `skip` is for node:test. */

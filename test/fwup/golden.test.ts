@@ -1,3 +1,7 @@
+/**
+ * Replays a recording of the real fwup against the stand-in, and against a real fwup if there is one: same
+ * output, same disk.
+ */
 import { strict as assert } from "node:assert";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -54,15 +58,15 @@ const golden: v.InferOutput<typeof Golden> =
 /** An archive and its task. */
 type Step = readonly [string, string];
 
-/** What the recording compares of a slot. */
+/** The bytes of a slot that the recording compares. */
 const ROOTFS_BYTES = 1024 * 1024;
 /** Slots that hold the root file system of one of these are named after it. */
 const VERSIONS = ["v1", "v2", "v3"];
 
 for (const { name, path, skip } of fwups)
-  describe(`${name} does what was recorded of fwup`, { skip: fixturesMissing || skip }, () => {
+  describe(`${name} does as was recorded of fwup`, { skip: fixturesMissing || skip }, () => {
     let folder: string;
-    /** By hash. */
+    /** The versions by the hash of their root file systems. */
     const versions = new Map<string, string>();
     /** Disks by the steps that made them. */
     const starts = new Map<string, Promise<string>>();

@@ -1,7 +1,8 @@
+/** The archive as fwup reads it: from a file, from standard input, or in frames. */
 import { openSync, readSync } from "node:fs";
 import { FwupError } from "./fwup-error.ts";
 
-/** fwup hands the archive to libarchive in pieces of at most this; what an error loses depends on it. */
+/** fwup gives libarchive pieces of at most this size; the size decides how many bytes an error loses. */
 const PIECE_BYTES = 16 * 1024;
 
 /** Where an archive comes from. */
@@ -58,7 +59,7 @@ export function framedInput(bytes: StandardInput): Input {
 
 const EMPTY = Buffer.alloc(0);
 
-/** Standard input as bytes; waits for as long as it stays open. */
+/** Standard input as bytes; a read waits while it stays open. */
 export class StandardInput {
   readonly #chunks: AsyncIterator<Buffer, undefined>;
   #pending: Buffer = EMPTY;
@@ -67,7 +68,7 @@ export class StandardInput {
     this.#chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
   }
 
-  /** What has come, at most `max` bytes; empty at the end. */
+  /** Waits for bytes and returns at most `max` of them; empty at the end. */
   async some(max: number): Promise<Buffer> {
     while (this.#pending.length === 0) {
       const next = await this.#chunks.next();
@@ -79,7 +80,7 @@ export class StandardInput {
     return piece;
   }
 
-  /** Just `count` bytes; fewer only when the input has ended. */
+  /** Reads exactly `count` bytes; fewer only when the input has ended. */
   async exactly(count: number): Promise<Buffer> {
     let all = await this.some(count);
     while (all.length < count) {

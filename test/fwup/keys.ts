@@ -1,3 +1,4 @@
+/** Signing keys as fwup reads, checks and generates them. */
 import { createPublicKey, generateKeyPairSync, verify, type KeyObject } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -44,8 +45,8 @@ export function signatureFits(signature: Buffer, content: Buffer, keys: readonly
 }
 
 /**
- * Makes `prefix.pub` and `prefix.priv` and tells of it; never overwrites.
- * @returns what fwup says
+ * Makes `prefix.pub` and `prefix.priv`; never overwrites a file.
+ * @returns fwup's message
  */
 export function generateKeyFiles(prefix: string): string {
   const { x = "", d = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });

@@ -1,6 +1,7 @@
+/** The layout of the test boards' disks. */
 import { BLOCK_BYTES } from "./block-cache.ts";
 
-/** Where everything lies on a test board's disk, in blocks of 512 bytes. */
+/** The places of everything on a test board's disk, in blocks of 512 bytes. */
 export interface Layout {
   readonly environmentOffset: number;
   readonly environmentBlocks: number;
@@ -9,13 +10,13 @@ export interface Layout {
   readonly slotBlocks: number;
   readonly dataOffset: number;
   readonly dataBlocks: number;
-  /** Of the environment's second copy, on boards that have one. */
+  /** The offset of the environment's second copy, on boards that have one. */
   readonly secondEnvironmentOffset?: number;
   /** Blocks that hold nothing. */
   readonly unused?: { readonly offset: number; readonly blocks: number };
   /**
-   * What says which slot is booted: the partition table, in which the slot is the first partition, or
-   * `nerves_fw_active` alone, as on the cards of buildroot/. Those count a slot's boots on trial in
+   * How the booted slot is chosen: by the partition table, in which the slot is the first partition, or by
+   * `nerves_fw_active` alone, as on the cards of buildroot/. Those cards count a slot's boots on trial in
    * `nerves_fw_booted`.
    */
   readonly bootedBy: "partition-table" | "environment";

@@ -1,3 +1,4 @@
+/** Lets the ZIP reader look at bytes before it consumes them. */
 import type { Input } from "./input.ts";
 
 /** An input that can be looked into before it is consumed. */
@@ -9,10 +10,10 @@ export class Lookahead {
     this.#input = input;
   }
 
-  /** What comes next, at least `count` bytes and perhaps more; undefined when there aren't as many. */
+  /** The next bytes, at least `count` and perhaps more; undefined when the input has fewer. */
   async atLeast(count: number): Promise<Buffer | undefined> {
     while (this.#pending.length < count) {
-      const more = await this.#input.read().catch(() => Buffer.alloc(0)); // broken off: too few, too
+      const more = await this.#input.read().catch(() => Buffer.alloc(0)); // a broken input has too few bytes as well
       if (more.length === 0) return undefined;
       this.#pending = this.#pending.length === 0 ? more : Buffer.concat([this.#pending, more]);
     }
@@ -20,7 +21,7 @@ export class Lookahead {
   }
 
   /**
-   * What comes next, as it came; empty at the end.
+   * The next bytes that are there; empty at the end.
    * @throws FwupError when the input breaks off
    */
   async some(): Promise<Buffer> {

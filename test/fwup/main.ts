@@ -1,3 +1,7 @@
+/**
+ * The stand-in for fwup, for machines without it: same command line, frames, messages and effects on the
+ * disk, for the functions that boards of hublink use. test/bin/fwup runs this file.
+ */
 import { apply } from "./apply.ts";
 import { openDevice } from "./device.ts";
 import { metadataText, metadataValue, openFirmware, VERSION, type FirmwareSource } from "./firmware.ts";

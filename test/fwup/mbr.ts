@@ -1,3 +1,4 @@
+/** Partition tables as fwup writes them. */
 import { BLOCK_BYTES } from "./block-cache.ts";
 import { FwupError } from "./fwup-error.ts";
 import { numberSetting, sectionsOf, textSetting, type Section } from "./meta-conf.ts";
@@ -10,7 +11,7 @@ const SECTORS_PER_HEAD = 63;
 const HEADS_PER_CYLINDER = 255;
 const MAX_CYLINDER = 0x3ff;
 
-/** The block at which a partition begins; undefined when the block is no master boot record. */
+/** The block at which a partition begins; undefined when `block` is not a master boot record. */
 export function partitionOffset(block: Buffer, partition: number): number | undefined {
   if (block.readUInt16BE(510) !== 0x55aa) return undefined;
   return block.readUInt32LE(TABLE_AT + partition * ENTRY_BYTES + 8);

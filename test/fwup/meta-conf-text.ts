@@ -1,7 +1,11 @@
+/**
+ * The text of the meta.conf files of the tests' archives, letter by letter as fwup writes them: a UUID
+ * follows from the text, so any other text would be another firmware.
+ */
 import { quoteIfNeeded } from "./firmware.ts";
 import type { Layout } from "./layout.ts";
 
-/** What a firmware says of itself, with the names that the hub uses. */
+/** A firmware's metadata, with the names that the hub uses. */
 export interface FirmwareMeta {
   readonly uuid: string;
   readonly product: string;
@@ -13,7 +17,7 @@ export interface FirmwareMeta {
   readonly vcs_identifier: string;
 }
 
-/** What the tasks of an ops.fw ask of a slot before they revert to it. */
+/** The values that the tasks of an ops.fw require of a slot before they revert to it. */
 export interface Target {
   readonly platform: string;
   readonly architecture: string;
@@ -204,7 +208,7 @@ function variable(name: string, value: string): Call {
   return ["require-uboot-variable", ENVIRONMENT, name, value];
 }
 
-/** Holds where the partition table says which slot is booted; nothing elsewhere. */
+/** The requirement that `slot` is booted, on boards whose partition table chooses the slot; else none. */
 function partitionOne(slot: Slot, layout: Layout): Call[] {
   if (layout.bootedBy === "environment") return [];
   return [["require-partition-offset", "1", String(slotOffset(slot, layout))]];
@@ -267,7 +271,7 @@ function onResource(funlist: readonly Call[], ...settings: string[]): string {
   return section('on-resource "rootfs.img"', ...settings, list("funlist", funlist));
 }
 
-/** Calls are kept in one flat list, each after the number of its parts. */
+/** Writes calls in one flat list, each after the number of its parts. */
 function list(name: "funlist" | "reqlist", calls: readonly Call[]): string {
   const parts = calls.flatMap((call) => [String(call.length), ...call.map(quoteIfNeeded)]);
   return `${name}={${parts.join(",")}}\n`;

@@ -1,3 +1,4 @@
+/** Reads meta.conf, the program of a firmware archive. */
 import { FwupError } from "./fwup-error.ts";
 
 /** A part of a meta.conf, such as the whole of it or a task: settings and sections, in their order. */
@@ -11,14 +12,14 @@ export interface Section {
 
 interface Setting {
   readonly values: readonly string[];
-  /** Of the file, from 1. */
+  /** Its line in the file, from 1. */
   readonly line: number;
 }
 
 /**
  * Reads a meta.conf, which is text in libconfuse's form: `key = value`, `key = {a, b}` and
- * `kind "title" { … }`. `${NAME}` is replaced as it is read, by nothing when `variables` hasn't got it.
- * @throws FwupError with fwup's only words for it
+ * `kind "title" { … }`. `${NAME}` is replaced as it is read, by nothing when `variables` does not have it.
+ * @throws FwupError with fwup's words, which are the same for all errors
  */
 export function parseMetaConf(
   text: string,

@@ -1,10 +1,11 @@
+/** fwup's command line. */
 import type { KeyObject } from "node:crypto";
 import { parsePublicKey, readPublicKeyFile } from "./keys.ts";
 import type { Output } from "./output.ts";
 
 type Action = "apply" | "generate-keys" | "list" | "metadata" | "verify" | "help" | "version";
 
-/** What the command line asks for. */
+/** The parsed command line. */
 export interface Options {
   action?: Action;
   device?: string;
@@ -20,7 +21,7 @@ export interface Options {
   unsafe: boolean;
   /** By default: devices yes, files no. */
   verifyWrites?: boolean;
-  /** The first argument that is no option. */
+  /** The first argument that is not an option. */
   parameter?: string;
 }
 

@@ -1,13 +1,14 @@
+/** fwup's output: frames, numbers, a bar or lines. */
 import { writeSync } from "node:fs";
 import { systemCode } from "../../src/platform/failure.ts";
 
 /** The two letters of a frame: progress, warning or info, success, error. */
 export type FrameType = "PR" | "WN" | "OK" | "ER";
 
-/** How progress is told: frames (`-F`), numbers (`-n`), a bar, or not at all (`-q`). */
+/** How progress is reported: in frames (`-F`), numbers (`-n`), a bar, or not at all (`-q`). */
 export type ProgressStyle = "framing" | "numeric" | "bar" | "off";
 
-/** What a shell reports for a program that SIGPIPE ended; Node can't die of that signal itself. */
+/** The shell's exit status for a program that SIGPIPE ended; Node can't die of that signal itself. */
 const EXIT_SIGPIPE = 141;
 
 /** fwup's standard output: frames with `-F`, lines without. */

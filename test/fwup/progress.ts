@@ -1,13 +1,14 @@
+/** fwup's progress in percent. */
 import type { Output } from "./output.ts";
 
-/** Counts what was written against what will be; tells the percentage whenever it rises. */
+/** Counts the units written of all that will be, and reports the percentage when it rises. */
 export class Progress {
   #totalUnits = 0;
   #doneUnits = 0;
   #lastPercent = -1;
   readonly #output: Output;
 
-  /** Tells 0 at once. */
+  /** Reports 0 at once. */
   constructor(output: Output) {
     this.#output = output;
     this.#tell(0);

@@ -1,3 +1,4 @@
+/** Runs a fwup, real or stand-in, as a child process, and takes its frames apart. */
 import { spawn } from "node:child_process";
 import { accessSync, constants, realpathSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -33,7 +34,7 @@ export interface FwupRun {
 }
 
 export interface RunOptions {
-  /** Feeds its standard input, and ends it or not; by default there is nothing in it. */
+  /** Writes its standard input, and ends it or not; by default it is empty. */
   readonly feed?: (stdin: Writable) => void;
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;

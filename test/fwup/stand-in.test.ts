@@ -1,3 +1,7 @@
+/**
+ * The stand-in's behaviour in cases that the recording lacks. The same tests run with the real fwup, if there
+ * is one.
+ */
 import { strict as assert } from "node:assert";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -22,7 +26,7 @@ import {
 } from "./run.ts";
 
 const ROOTFS_BYTES = 1024 * 1024;
-/** Both ends would wait for each other. */
+/** Without a limit, both ends would wait for each other. */
 const HANGS_WHEN_BROKEN = { timeout: PATIENCE_MS };
 const FIRMWARE = { product: "demo-board", platform: "rpi0", architecture: "arm" };
 
@@ -47,7 +51,7 @@ before(async () => {
 });
 after(async () => rm(folder, { recursive: true }));
 
-/** What is compared of a run: frames without the steps of progress. */
+/** The parts of a run that are compared: exit code, stderr, and frames without the steps of progress. */
 function outcome(run: FwupRun): unknown[] {
   const frames = parseFrames(run.stdout).filter(({ type }) => type !== "PR");
   return [run.exitCode, run.stderr, ...frames.map(({ type, text }) => `${type} ${text}`)];
@@ -73,7 +77,7 @@ for (const { name, path, skip } of fwups)
         ["ended by closing", (stdin) => stdin.end(cut(64 * 1024))],
         ["that stays open after the archive", (stdin) => stdin.write(cut(64 * 1024))],
         [
-          "with more behind the archive than anyone reads",
+          "with many more bytes after the archive",
           (stdin) => stdin.write(Buffer.concat([cut(1000), Buffer.alloc(4 << 20, 1)])),
         ],
       ];
@@ -85,7 +89,7 @@ for (const { name, path, skip } of fwups)
 
       const half = (): Buffer => toFrames(archive.subarray(0, archive.length / 2), 64 * 1024);
 
-      it("that an empty frame ends early is an error, and so is one that closes", async () => {
+      it("that ends in the middle of the archive is an error", async () => {
         const ended = await upgrade((stdin) => stdin.end(Buffer.concat([half(), END_FRAME])));
         assert.deepEqual(outcome(ended), [
           1,
@@ -119,7 +123,7 @@ for (const { name, path, skip } of fwups)
         child.stdin.write(half());
         await halfWritten;
         assert.equal(child.exitCode, null);
-        child.stdin.end(); // that this is what it tells of shows that it was still reading
+        child.stdin.end(); // its last message shows that it was still reading until here
         await once(child, "close");
         assert.equal(frames().at(-1)?.text, "Truncated ZIP file body");
       });
@@ -136,7 +140,7 @@ for (const { name, path, skip } of fwups)
 
     describe("keys", () => {
       const input = (stdin: Writable): void => void stdin.end(toFrames(archive, 64 * 1024));
-      it("one of several suffices, however they are written", async () => {
+      it("one of several suffices, in each way to write them", async () => {
         await writeFile(at("raw.pub"), Buffer.from(key.publicKeyBase64, "base64"));
         await writeFile(at("text.pub"), `${key.publicKeyBase64}\n`);
         const other = generateSigningKey().publicKeyBase64;
@@ -149,14 +153,14 @@ for (const { name, path, skip } of fwups)
           assert.deepEqual(outcome(await upgrade(input, ...args)), UPGRADED);
       });
 
-      it("another's is refused before anything is written", async () => {
+      it("a wrong key is refused before anything is written", async () => {
         const refused = await upgrade(input, "--public-key", generateSigningKey().publicKeyBase64);
         const reason = "Firmware archive's meta.conf fails digital signature verification.";
         assert.deepEqual(outcome(refused), [1, "\n", `ER ${reason}`]);
         assert.deepEqual(await readFile(at("copy.img")), await readFile(at("disk.img")));
       });
 
-      it("what is no key is an error", async () => {
+      it("a malformed key is an error", async () => {
         assert.deepEqual(said(await run("-m", "--public-key", "abc")), [
           1,
           "fwup: Error decoding public key\n",
@@ -164,7 +168,7 @@ for (const { name, path, skip } of fwups)
         ]);
       });
 
-      it("a new pair fits what it is to sign, and is never overwritten", async () => {
+      it("a new pair belongs together, and is never overwritten", async () => {
         const prefix = at(`new-${name.replaceAll(" ", "-")}`);
         assert.equal((await run("-g", "-o", prefix)).exitCode, 0);
         const publicKey = await readFile(`${prefix}.pub`, "utf8");
@@ -197,7 +201,7 @@ for (const { name, path, skip } of fwups)
         assert.equal(await value("meta-nothing"), "(null)\n");
       });
 
-      it("fails when the beginning isn't there", async () => {
+      it("fails when the beginning is cut off", async () => {
         const tell = async (bytes: Buffer): Promise<string> =>
           (await runFwup(path, ["-m"], { feed: (stdin) => stdin.end(bytes) })).stdout.toString();
         assert.equal(await tell(Buffer.alloc(0)), "fwup: Unrecognized archive format\n");
@@ -206,7 +210,7 @@ for (const { name, path, skip } of fwups)
         assert.equal(await tell(archive.subarray(0, 400)), "fwup: Unexpected meta.conf size: 0\n");
       });
 
-      it("verifies all of it", async () => {
+      it("verifies the whole archive with -V", async () => {
         assert.deepEqual(said(await run("-V", "-i", "2.0.0.fw", "--public-key", key.publicKeyBase64)), [
           0,
           "Valid archive with a good signature\n",
@@ -248,7 +252,7 @@ for (const { name, path, skip } of fwups)
         ]);
       });
 
-      it("tells the version", async () => {
+      it("prints the version", async () => {
         const { exitCode, stdout } = await run("--version");
         assert.equal(exitCode, 0);
         assert.match(stdout.toString(), /^1\.\d+\.\d+\n$/);
@@ -271,7 +275,7 @@ for (const { name, path, skip } of fwups)
     });
 
     describe("the device", () => {
-      it("is made when it is a missing file, even for nothing", async () => {
+      it("is created when it is a missing file, even if no task fits", async () => {
         await rm(at("missing.img"), { force: true });
         const refused = await run("-a", "-F", "-U", "-d", "missing.img", "-t", "nosuch", "-i", "2.0.0.fw");
         assert.equal(refused.exitCode, 1);
@@ -283,7 +287,7 @@ for (const { name, path, skip } of fwups)
         assert.equal((await readDisk(at("missing.img"), 0)).partition1Block, 2048);
       });
 
-      it("is refused when it is a missing one in /dev", async () => {
+      it("is refused when it is missing in /dev", async () => {
         const [exitCode, stderr, ...frames] = outcome(
           await run("-a", "-F", "-U", "-d", "/dev/nosuch", "-t", "complete", "-i", "2.0.0.fw"),
         );
@@ -342,18 +346,18 @@ for (const { name, path, skip } of fwups)
         ]);
       });
 
-      it("with a function that nobody knows is an error before anything runs", async () => {
+      it("with an unknown function is an error before anything runs", async () => {
         const text = "task x { on-init { funlist={2,info,hello,1,dance} } }";
         assert.deepEqual(outcome(await apply(text)), [1, "\n", "ER Unknown function"]);
       });
 
-      it("whose work is all done is at 99 % until it is flushed", async () => {
+      it("stays at 99 % until all is flushed", async () => {
         const run = await apply("task x { on-init { funlist={4,raw_memset,0,1,0,2,error,late} } }");
         const progress = parseFrames(run.stdout).filter(({ type }) => type === "PR");
         assert.deepEqual([progress.at(-1)?.code, parseFrames(run.stdout).at(-1)?.text], [99, "late"]);
       });
 
-      it("that wants a command run is refused", async () => {
+      it("that runs a command is refused", async () => {
         const text = "task x { on-init { funlist={2,execute,true} } }";
         assert.deepEqual(outcome(await apply(text)), [1, "\n", "ER execute requires --unsafe"]);
       });
@@ -363,7 +367,7 @@ for (const { name, path, skip } of fwups)
 describe("the stand-in beside the real fwup", { skip: fwups[1]?.skip ?? false }, () => {
   const real = realFwup() ?? "";
 
-  /** Applies with both, each on its own disk; the disks and all that was said must be the same. */
+  /** Applies with both, each on its own disk. The disks and all output must be the same. */
   const applyWithBoth = async (archivePath: string, task: string): Promise<void> => {
     const [one, other] = await Promise.all(
       [STAND_IN, real].map(async (path, i) =>
@@ -384,7 +388,7 @@ describe("the stand-in beside the real fwup", { skip: fwups[1]?.skip ?? false },
     await applyWithBoth(at("1.0.0.fw"), "upgrade"); // not validated
   });
 
-  it("keeps a second environment in turns", async () => {
+  it("writes two copies of the environment in turns", async () => {
     await fresh();
     const metaConf = `uboot-environment "env" { block-offset=16\nblock-count=4\nblock-offset-redund=32\n }
       task "clear" { on-init { funlist={2,uboot_clearenv,env} } }
@@ -415,7 +419,7 @@ describe("the executable", () => {
       assert.deepEqual([exitCode, stdout.toString().split("\n")[0]], [0, "complete"]);
   });
 
-  it("refuses by name what it can't do", async () => {
+  it("refuses an unsupported function by its name", async () => {
     const metaConf = "task x { on-init { funlist={3,fat_mkfs,0,100} } }";
     await writeArchive(at("fat.fw"), Buffer.from(metaConf), undefined, []);
     const run = await runFwup(STAND_IN, ["-a", "-F", "-d", at("fat.img"), "-t", "x", "-i", at("fat.fw")]);

@@ -1,3 +1,4 @@
+/** Chooses and runs a task of a firmware, as fwup does: requirements, events, and `on-error`. */
 import { applyDelta } from "./delta.ts";
 import type { Firmware } from "./firmware.ts";
 import {
@@ -19,7 +20,7 @@ import type { ZipEntry } from "./zip-stream.ts";
 const MAX_ARGUMENTS = 10;
 
 /**
- * The first task, in the file's order, whose name begins so and whose requirements all hold.
+ * The first task, in the file's order, whose name begins with `prefix` and whose requirements all hold.
  * @throws FwupError when there is none
  */
 export function chooseTask(prefix: string, context: TaskContext): Section {
@@ -32,7 +33,7 @@ export function chooseTask(prefix: string, context: TaskContext): Section {
   );
 }
 
-/** Something that can't be read, such as a blank environment, fails a requirement and says nothing. */
+/** An unreadable thing, such as a blank environment, fails a requirement without a message. */
 function holds(call: Call, context: TaskContext): boolean {
   switch (call[0]) {
     case "require-partition-offset":
@@ -69,7 +70,7 @@ export function taskUnits(task: Section, context: TaskContext): number {
 
 /**
  * Runs a task. When it fails, the cache is thrown away and `on-error` runs in a fresh one.
- * @throws FwupError what failed
+ * @throws FwupError the failure
  */
 export async function runTask(task: Section, firmware: Firmware, context: TaskContext): Promise<void> {
   try {
@@ -91,7 +92,7 @@ async function runSteps(task: Section, firmware: Firmware, context: TaskContext)
     if (findSection(context.config, "file-resource", name) === undefined)
       throw new FwupError(`Resource '${name}' used, but metadata is missing. Archive is corrupt.`);
   await runEvent(task, "on-init", context);
-  const nextEntry = async (): Promise<ZipEntry | undefined> => firmware.archive.next().catch(() => undefined); // then what is missing is told below
+  const nextEntry = async (): Promise<ZipEntry | undefined> => firmware.archive.next().catch(() => undefined); // then the missing resources are reported below
   for (let entry = await nextEntry(); entry !== undefined; entry = await nextEntry()) {
     const name = resourceName(entry);
     const event = pending.get(name);

@@ -1,3 +1,7 @@
+/**
+ * The U-Boot environment as fwup reads and writes it. It shares no code with src/firmware, so that a mistake
+ * there shows.
+ */
 import { crc32 } from "node:zlib";
 import { BLOCK_BYTES, type BlockCache } from "./block-cache.ts";
 import { FwupError } from "./fwup-error.ts";
@@ -10,12 +14,12 @@ export interface EnvironmentPlace {
   readonly sizeBytes: number;
 }
 
-/** Its variables, and what the next write must know. */
+/** Its variables, and the values that the next write needs. */
 export interface Environment {
   readonly variables: Map<string, string>;
   /** The copies to write, by offset: the one that was not read, or all of them. */
   readonly writeTo: readonly number[];
-  /** Of the copy that was read; the next one has the next number. Unused without a second copy. */
+  /** The flag of the copy that was read; the next write has the next number. Unused without a second copy. */
   readonly flags: number;
 }
 
@@ -31,7 +35,7 @@ export function environmentPlace(section: Section): EnvironmentPlace {
   };
 }
 
-/** How much writing it counts as. */
+/** The units of progress of one write. */
 export function environmentUnits(place: EnvironmentPlace): number {
   return place.redundantOffsetBytes === undefined ? place.sizeBytes : place.sizeBytes * 2;
 }

@@ -1,3 +1,4 @@
+/** The UUID and nickname of a firmware, as fwup computes them. */
 import { createBlake2b } from "./blake2b.ts";
 
 /** fwup's namespace for the UUIDs of firmware. */

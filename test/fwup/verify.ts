@@ -1,3 +1,4 @@
+/** The stand-in's `--verify`. */
 import { createBlake2b } from "./blake2b.ts";
 import { checkDeltaHeader } from "./delta.ts";
 import { openFirmware, type FirmwareSource } from "./firmware.ts";
@@ -8,14 +9,14 @@ import { resourceName } from "./tasks.ts";
 import type { ZipEntry } from "./zip-stream.ts";
 
 /**
- * Reads all of an archive and checks what can be checked; of a delta that is little.
- * @returns what fwup says of a good one
- * @throws FwupError when it isn't
+ * Reads all of an archive and checks all that can be checked; in a delta that is little.
+ * @returns fwup's message for a good archive
+ * @throws FwupError when it is not good
  */
 export async function verifyFirmware(source: FirmwareSource): Promise<string> {
   const { archive, config, signed } = await openFirmware(source);
   const pending = new Set(sectionsOf(config, "file-resource").map(({ title }) => title));
-  const nextEntry = async (): Promise<ZipEntry | undefined> => archive.next().catch(() => undefined); // then what is missing is told below
+  const nextEntry = async (): Promise<ZipEntry | undefined> => archive.next().catch(() => undefined); // then the missing resources are reported below
   for (let entry = await nextEntry(); entry !== undefined; entry = await nextEntry()) {
     const name = resourceName(entry);
     if (name === "") continue;

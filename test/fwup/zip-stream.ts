@@ -1,3 +1,7 @@
+/**
+ * Reads a ZIP archive from front to back, as libarchive does for fwup: tests depend on which bytes a damaged
+ * archive loses, and on the messages.
+ */
 import { once } from "node:events";
 import { crc32, createInflateRaw, type InflateRaw } from "node:zlib";
 import { systemCode } from "../../src/platform/failure.ts";
@@ -30,7 +34,7 @@ export class ZipStream {
     this.#bytes = bytes;
   }
 
-  /** @throws FwupError when it is no zip archive, or the input breaks off at once */
+  /** @throws FwupError when it is not a ZIP archive, or the input breaks off at once */
   static async open(input: Input): Promise<ZipStream> {
     const bytes = new Lookahead(input);
     await bytes.some();
@@ -41,7 +45,7 @@ export class ZipStream {
   }
 
   /**
-   * Goes on to the next entry, over what is left of this one; undefined at the central directory, which
+   * Skips the rest of this entry and goes on to the next one; undefined at the central directory, which
    * is not read.
    * @throws FwupError when the archive is broken
    */
@@ -115,7 +119,7 @@ interface EntryHeader {
   sizeBytes: number;
 }
 
-/** Some of an entry's content, perhaps nothing; `last` when the entry ends with it. */
+/** A piece of an entry's content, perhaps empty; `last` when the entry ends with it. */
 interface Part {
   readonly piece: Buffer;
   readonly last: boolean;
@@ -183,7 +187,7 @@ export class ZipEntry {
     return Buffer.concat(pieces).subarray(0, limit);
   }
 
-  /** Passes over what has not been read; checks nothing. */
+  /** Skips the rest of the content without a check. */
   async skip(): Promise<void> {
     if (this.#compressedBytesGiven === 0 && this.#header.sizesAfterData) {
       while (!this.#ended) await this.#readSome();
@@ -283,7 +287,7 @@ export class ZipEntry {
 
 const EMPTY = Buffer.alloc(0);
 
-/** A deflated stream taken apart piece by piece; tells where in a piece it ended. */
+/** Inflates a stream piece by piece, and finds where in a piece it ended. */
 class Inflater {
   readonly #stream: InflateRaw = createInflateRaw({ chunkSize: INFLATE_OUTPUT_BYTES });
   #output: Buffer[] = [];
@@ -293,7 +297,7 @@ class Inflater {
     this.#stream.on("error", () => undefined); // each piece's own write reports it
   }
 
-  /** @param input nothing when there is no more */
+  /** @param input undefined at the end of the input */
   async inflate(input: Buffer): Promise<{ output: Buffer; consumed: number; ended: boolean }> {
     const before = this.#stream.bytesWritten;
     this.#output = [];

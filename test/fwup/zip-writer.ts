@@ -1,3 +1,4 @@
+/** Writes ZIP archives as fwup does, so that the tests' archives equal those of fwup. */
 import { Readable } from "node:stream";
 import { crc32, createDeflateRaw } from "node:zlib";
 
@@ -6,7 +7,7 @@ export interface ZipContent {
   readonly name: string;
   readonly sizeBytes: number;
   readonly pieces: () => Iterable<Buffer>;
-  /** When it was last changed; fwup takes a meta.conf's as the firmware's creation date. */
+  /** The time of its last change; fwup takes that of the meta.conf as the firmware's creation date. */
   readonly modified?: Date;
 }
 
@@ -76,7 +77,7 @@ async function* deflate(entry: Entry): AsyncGenerator<Buffer, void> {
   }
 }
 
-/** What the local header and the central directory share. */
+/** The fields that the local header and the central directory share. */
 function entryFields(entry: Entry): Buffer {
   const deflated = entry.compression === "deflated";
   const fields = Buffer.alloc(26);
