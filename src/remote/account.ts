@@ -2,7 +2,7 @@
  * The user that a shell runs as, and the user that the agent runs as. They are looked up in the system's list of
  * users without getpwnam, which a Node without native code does not have.
  */
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
@@ -14,14 +14,27 @@ export interface Account {
   readonly gid: number;
 }
 
-/** The agent's own user, which the system's list of users need not contain. */
+/**
+ * The agent's own user, which the system's list of users need not contain. Users that are made for a service often
+ * have no home folder: as at a login, `/` is their home then, since nothing can be started in a folder that is missing.
+ */
 export function ownAccount(): { readonly name: string; readonly home: string } {
   try {
     const { username, homedir } = userInfo();
-    return { name: username, home: homedir || "/" };
+    return { name: username, home: canEnter(homedir) ? homedir : "/" };
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
     return { name: `${process.getuid?.() ?? ""}`, home: "/" };
+  }
+}
+
+/** Whether this process can change into a folder. */
+function canEnter(folder: string): boolean {
+  try {
+    accessSync(`${folder}/.`, constants.X_OK);
+    return folder !== "";
+  } catch {
+    return false;
   }
 }
 

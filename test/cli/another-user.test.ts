@@ -10,14 +10,17 @@ import { end, hublink, startDaemon, type Program } from "./program.ts";
 /** Not in /etc/passwd, like a user that exists only in an image. */
 const USER = 4321;
 
+/** Debian's `nobody`, whose home folder does not exist, like that of many a user made for a service. */
+const NOBODY = 65534;
+
 /** @param capabilities what the user may do besides, as with systemd's `AmbientCapabilities=` */
-const asUser = (...capabilities: string[]): string[] => [
-  ...["setpriv", `--reuid=${USER}`, `--regid=${USER}`, "--clear-groups"],
+const as = (user: number, ...capabilities: string[]): string[] => [
+  ...["setpriv", `--reuid=${user}`, `--regid=${user}`, "--clear-groups"],
   `--inh-caps=${["-all", ...capabilities.map((name) => `+${name}`)].join(",")}`,
   `--ambient-caps=${["-all", ...capabilities.map((name) => `+${name}`)].join(",")}`,
 ];
 
-const [, ...options] = [...asUser("sys_boot", "sys_time"), "true"];
+const [, ...options] = [...as(USER, "sys_boot", "sys_time"), "true"];
 const cannotBeUser =
   spawnSync("setpriv", options).status === 0 ? false : "only root can be another user, with capabilities";
 
@@ -34,30 +37,41 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     await board.remove();
   });
   /** Gives the disk, the state, the key and the socket's folder to the user, as docs/board.md says. */
-  const give = async (overrides: Parameters<TestBoard["writeConfig"]>[0]): Promise<void> => {
+  const give = async (overrides: Parameters<TestBoard["writeConfig"]>[0], user = USER): Promise<void> => {
     config = await board.writeConfig(overrides);
-    execFileSync("chown", ["-R", `${USER}:${USER}`, board.dir]);
+    execFileSync("chown", ["-R", `${user}:${user}`, board.dir]);
+  };
+  const shows = async (text: string): Promise<void> => {
+    const device = board.hub.device(IDENTIFIER);
+    await board.hub
+      .until(() => device.console.includes(text))
+      .catch(() => assert.fail(`the console shows ${JSON.stringify(device.console)}`));
   };
   const check = async (...capabilities: string[]) =>
-    hublink(["check", "--config", config], { within: asUser(...capabilities) });
+    hublink(["check", "--config", config], { within: as(USER, ...capabilities) });
 
   it("updates the board, validates the firmware, and offers a shell", async () => {
     await give({ console: { enabled: true } });
-    daemon = await startDaemon(config, { within: asUser() });
+    daemon = await startDaemon(config, { within: as(USER) });
     await daemon.logged(/joined the hub's console/);
     board.hub.send(IDENTIFIER, "console", "dn", { data: "id -u; pwd\r" });
-    const device = board.hub.device(IDENTIFIER);
-    await board.hub
-      .until(() => device.console.includes(`${USER}\r\n/\r\n`))
-      .catch(() => assert.fail(`the console shows ${JSON.stringify(device.console)}`));
+    await shows(`${USER}\r\n/\r\n`);
 
     const v2 = await board.firmware("2.0.0");
     board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
     await board.untilRebooted(1);
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
     await end(daemon);
-    daemon = await startDaemon(config, { within: asUser() });
+    daemon = await startDaemon(config, { within: as(USER) });
     await daemon.logged(/the running firmware is marked good/);
+  });
+
+  it("offers a shell in / where the user has no home folder", async () => {
+    await give({ console: { enabled: true } }, NOBODY);
+    daemon = await startDaemon(config, { within: as(NOBODY) });
+    await daemon.logged(/joined the hub's console/);
+    board.hub.send(IDENTIFIER, "console", "dn", { data: 'id -u; pwd; echo "[$HOME]"\r' });
+    await shows(`${NOBODY}\r\n/\r\n[/]\r\n`);
   });
 
   it("gets no warning with the capabilities to reboot and to set the clock", async () => {
@@ -77,7 +91,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
       /^warn user {11}without CAP_SYS_TIME the agent can't set the board's clock, and counts on by itself$/m,
     ])
       assert.match(stdout, line);
-    daemon = await startDaemon(config, { within: asUser() });
+    daemon = await startDaemon(config, { within: as(USER) });
     await daemon.logged(/level=warn .*without CAP_SYS_BOOT/);
     await daemon.logged(/level=warn .*without CAP_SYS_TIME/);
   });

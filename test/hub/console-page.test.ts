@@ -36,6 +36,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     browser = await chromium.launchPersistentContext(join(board.dir, "browser"), {
       ...(CHROMIUM !== undefined && { executablePath: CHROMIUM }),
       args: FLAGS,
+      env: { PATH: process.env["PATH"] ?? "", HOME: join(board.dir, "browser") }, // a home that can be written
       headless: true,
       viewport: { width: 900, height: 420 },
       acceptDownloads: true,
