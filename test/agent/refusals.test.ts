@@ -9,6 +9,7 @@ import { corruptByte, refuseDownload } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
 import { scriptedFwup } from "../firmware/fwups.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
+import { holdAfter } from "./held-download.ts";
 
 /** Each ends with a status that says why, and the agent stays connected. */
 describe("an update that must not be installed", () => {
@@ -176,6 +177,23 @@ describe("an update that must not be installed", () => {
     );
     await start({ firmware: { fwup: dawdling } });
     await takenBack();
+  });
+
+  it("fails as soon as fwup breaks off, even while the server sends nothing", async () => {
+    await setUp();
+    const { fwup } = board.config().firmware;
+    const breaking = await scriptedFwup(
+      board.dir,
+      `case "$*" in *"--task upgrade"*) head -c 1000 > /dev/null; exit 1 ;; esac`,
+      `exec ${fwup} "$@"`,
+    );
+    const download = holdAfter(1024 * 1024 + 100_000);
+    board.hub.faults.add(download, 1);
+    await start({ firmware: { fwup: breaking } });
+    board.hub.pushUpdate(IDENTIFIER, release);
+    assert.match((await ended()).reason, /ended with exit status 1/);
+    assert.equal(board.hub.downloads.length, 1, "it waited for the server");
+    download.goOn();
   });
 
   it("fails when its URL has expired, and fresh ones do not work either", async () => {
