@@ -2,24 +2,23 @@
  * How the bytes of a firmware reach fwup: straight from the server, or through the cache. A cache that fails
  * must not cost the update, so the rest is then streamed.
  */
+import type { Config } from "../config/schema.ts";
 import { failedWith } from "../platform/failure.ts";
 import { type FirmwareCache, isCacheable } from "./cache.ts";
 import type { CachedFile } from "./cached-file.ts";
 import { downloadParts } from "./parts.ts";
-import type { CacheableFile } from "./sidecar.ts";
 import { download, type DownloadOptions } from "./stream.ts";
 import { type ExpectedFile, VerificationFailure, Verifier } from "./verify.ts";
 
-export type FetchMode = "stream" | "cache" | "auto";
-
-export interface FetchOptions extends Omit<DownloadOptions, "url" | "verifier" | "version" | "end"> {
+export interface FetchOptions
+  extends
+    Omit<DownloadOptions, "url" | "verifier" | "version" | "end">,
+    Pick<Config["update"], "mode" | "connections"> {
   /** The URL to begin with; asked again for each part of the work, since it may have been renewed. */
   readonly url: () => string;
   readonly uuid: string;
   readonly expected: ExpectedFile;
-  readonly mode: FetchMode;
   readonly cache: FirmwareCache;
-  readonly connections: number;
   /** Gets how many bytes are in the cache. */
   readonly onCached?: (bytes: number) => void;
 }
@@ -34,14 +33,8 @@ const READ_BYTES = 64 * 1024;
  * @throws Failure; VerificationFailure; the signal's reason; what `renewUrl` throws
  */
 export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint8Array, void> {
-  const { expected, mode, log } = options;
-  const verifier = new Verifier(expected);
-  if (mode === "stream" || !isCacheable(expected)) {
-    if (mode === "cache") log.warn("not cached: the hub announces neither size nor checksums to prove it by");
-    yield* download({ ...options, url: options.url(), verifier });
-    return;
-  }
-  const file = await openCache(options, expected);
+  const verifier = new Verifier(options.expected);
+  const file = await openCache(options);
   if (file === undefined) {
     yield* download({ ...options, url: options.url(), verifier });
     return;
@@ -58,20 +51,25 @@ export async function* fetchFirmware(options: FetchOptions): AsyncGenerator<Uint
   }
 }
 
-/** Undefined when the cache can't be used; the log says why. */
-async function openCache(options: FetchOptions, expected: CacheableFile): Promise<CachedFile | undefined> {
+/** Undefined when the firmware goes straight through; the log says why a cache that is wanted can't be used. */
+async function openCache(options: FetchOptions): Promise<CachedFile | undefined> {
+  const { cache, expected, log, mode, uuid } = options;
+  if (mode === "stream") return undefined;
+  if (!isCacheable(expected)) {
+    if (mode === "cache") log.warn("not cached: the hub announces neither size nor checksums to prove it by");
+    return undefined;
+  }
   try {
-    return await options.cache.open(options.uuid, expected);
+    return await cache.open(uuid, expected);
   } catch (error) {
     if (!failedWith(error, "cache_failed")) throw error;
-    options.log.warn(`streaming the update: ${error.message}`);
+    log.warn(`streaming the update: ${error.message}`);
     return undefined;
   }
 }
 
 async function fill(file: CachedFile, options: FetchOptions): Promise<void> {
-  const { log, uuid } = options;
-  const { onCached } = options;
+  const { log, onCached, uuid } = options;
   if (file.bytes > 0) log.info("going on with what is in the cache", { uuid, bytes: file.bytes });
   onCached?.(file.bytes);
   try {

@@ -87,8 +87,8 @@ async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Arr
     throw error;
   }
   const { sizeBytes } = verifier.expected;
-  const untold = fetching.version?.totalBytes === null && fetching.end === undefined;
-  if (untold && sizeBytes !== null && verifier.offset < sizeBytes) {
+  const endUnknown = fetching.version?.totalBytes === null && fetching.end === undefined;
+  if (endUnknown && sizeBytes !== null && verifier.offset < sizeBytes) {
     throw new LineFault("the connection ended too early");
   }
 }

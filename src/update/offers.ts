@@ -11,7 +11,7 @@ import { isDeepStrictEqual } from "node:util";
 import { interfaceTowards } from "../board/network-interface.ts";
 import type { Config } from "../config/schema.ts";
 import type { FirmwareCache } from "../download/cache.ts";
-import { fetchFirmware, type FetchMode } from "../download/fetch.ts";
+import { fetchFirmware } from "../download/fetch.ts";
 import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
@@ -58,10 +58,8 @@ export interface OfferDeps {
 }
 
 /** What fetching the hub's firmware needs: the hub announces enough of it to cache it. */
-export interface HubOfferDeps extends OfferDeps {
-  readonly mode: FetchMode;
+export interface HubOfferDeps extends OfferDeps, Pick<Config["update"], "mode" | "connections"> {
   readonly cache: FirmwareCache;
-  readonly connections: number;
 }
 
 /**
