@@ -1,3 +1,4 @@
+/** Archives of the hub, on a whole agent: fetched, verified, kept, and handed to the board's own command. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -14,16 +15,16 @@ import { holdAfter } from "./held-download.ts";
 describe("archives", () => {
   let board: TestBoard;
   let dir: string;
-  let told: string;
+  let report: string;
   beforeEach(async () => {
     board = await setUpBoard();
     dir = join(board.dir, "archives");
-    told = join(board.dir, "told");
+    report = join(board.dir, "report");
   });
   afterEach(async () => board.remove());
 
   const start = async (config: Readonly<Record<string, unknown>> = {}, firmware = {}): Promise<void> => {
-    const ready_command = `echo $HUBLINK_ARCHIVE_VERSION $HUBLINK_ARCHIVE_UUID $HUBLINK_ARCHIVE_PATH >> ${told}`;
+    const ready_command = `echo $HUBLINK_ARCHIVE_VERSION $HUBLINK_ARCHIVE_UUID $HUBLINK_ARCHIVE_PATH >> ${report}`;
     await board.start({
       archives: { enabled: true, dir, ready_command, ...config },
       extensions: { health: false },
@@ -50,7 +51,7 @@ describe("archives", () => {
   };
   const ready = async ({ uuid }: MadeFirmware): Promise<void> =>
     board.saw(new RegExp(`archives: ready \\(uuid=${uuid}`));
-  /** An archive that is being fetched. */
+  /** The size so far of an archive that is being fetched. */
   const partBytes = ({ uuid }: MadeFirmware): number => {
     const path = join(dir, `${uuid}.fw.part`);
     return existsSync(path) ? statSync(path).size : 0;
@@ -66,7 +67,7 @@ describe("archives", () => {
   };
   const files = (): string[] => (existsSync(dir) ? readdirSync(dir).sort() : []);
 
-  it("are fetched and verified once, kept by uuid, and handed over once", async () => {
+  it("are fetched and verified once, kept by uuid, and given to the command once", async () => {
     const [made, release] = await make("1.0.0");
     await start();
     send(release);
@@ -83,11 +84,11 @@ describe("archives", () => {
     send(newer);
     await ready(second);
     assert.deepEqual(files(), [`${second.uuid}.fw`, `${second.uuid}.ready`]);
-    assert.equal(readFileSync(told, "utf8"), `1.0.0 ${made.uuid} ${path}\n`);
+    assert.equal(readFileSync(report, "utf8"), `1.0.0 ${made.uuid} ${path}\n`);
     assert.equal(board.hub.downloads.filter(({ path: url }) => url.includes(made.uuid)).length, 1);
   });
 
-  it("an interrupted download goes on where it ended", async () => {
+  it("an interrupted download goes on at its last byte", async () => {
     const [made, release] = await make("1.0.0", { rootfs: { sizeBytes: 300_000, seed: "x" } });
     board.hub.faults.add(resetAfter(100_000));
     await start();
@@ -96,7 +97,7 @@ describe("archives", () => {
     assert.deepEqual(readFileSync(join(dir, `${made.uuid}.fw`)), readFileSync(made.path));
   });
 
-  it("asks 11: a download that the agent's end interrupted goes on where it was in the next agent", async () => {
+  it("asks 11: the next agent goes on with a download that the agent's end interrupted", async () => {
     const [made, release] = await make("1.0.0", { rootfs: { sizeBytes: 300_000, seed: "x" } });
     const held = holdAfter(200_000);
     board.hub.faults.add(held, 1);
@@ -113,7 +114,7 @@ describe("archives", () => {
     assert.deepEqual(files(), [`${made.uuid}.fw`, `${made.uuid}.ready`]);
   });
 
-  it("leave the line and the disk to an update while there is one", async () => {
+  it("wait while an update uses the line and the disk", async () => {
     const [made, release] = await make("1.0.0", { rootfs: { sizeBytes: 300_000, seed: "x" } });
     const archive = holdAfter(100_000);
     board.hub.faults.add(archive, 1);
@@ -129,7 +130,7 @@ describe("archives", () => {
     archive.goOn();
     const [second, newer] = await make("2.0.0");
     send(newer);
-    await board.hub.runScript(IDENTIFIER, ""); // all before it was read
+    await board.hub.runScript(IDENTIFIER, ""); // its answer shows that all before it was read
     assert.equal(partBytes(made), 100_000);
     assert.deepEqual(ranges(second), []);
     update.goOn();
@@ -161,16 +162,16 @@ describe("archives", () => {
     assert.deepEqual(board.hub.downloads, []);
   });
 
-  it("an archive that another key signed is thrown away", async () => {
+  it("an archive that another key signed is removed", async () => {
     const [, release] = await make("1.0.0", { privateKey: generateSigningKey().privateKey });
     await start();
     send(release);
     await board.saw(/archive .*signature/i);
     assert.deepEqual(files(), []);
-    assert.ok(!existsSync(told));
+    assert.ok(!existsSync(report));
   });
 
-  it("an archive other than the announced one is thrown away", async () => {
+  it("an archive other than the announced one is removed", async () => {
     const [, release] = await make("1.0.0");
     await start();
     send(release, { uuid: "01234567-89ab-cdef-0123-456789abcdef" });
@@ -178,7 +179,7 @@ describe("archives", () => {
     assert.deepEqual(files(), []);
   });
 
-  it("a uuid that would lead out of the folder is refused", async () => {
+  it("a uuid that leads out of the folder is refused", async () => {
     const [, release] = await make("1.0.0");
     await start();
     send(release, { uuid: "../../etc/passwd" });
@@ -189,13 +190,13 @@ describe("archives", () => {
   it("a command that failed is run again at the next join, without another download", async () => {
     const [made, release] = await make("1.0.0");
     const gate = join(board.dir, "gate");
-    await start({ ready_command: `echo x >> ${told}; test -e ${gate}` });
+    await start({ ready_command: `echo x >> ${report}; test -e ${gate}` });
     send(release);
     await board.saw(/archives.ready_command ended with 1/);
     await writeFile(gate, "");
     send(release);
     await ready(made);
-    assert.equal(readFileSync(told, "utf8"), "x\nx\n");
+    assert.equal(readFileSync(report, "utf8"), "x\nx\n");
     assert.equal(board.hub.downloads.length, 1);
   });
 
@@ -210,7 +211,7 @@ describe("archives", () => {
     assert.deepEqual(files(), [`${made.uuid}.fw`, `${made.uuid}.ready`, "README"].sort());
   });
 
-  it("are left alone when they are not enabled", async () => {
+  it("are not fetched unless they are enabled", async () => {
     const [, release] = await make("1.0.0");
     await start({ enabled: false });
     send(release);

@@ -1,3 +1,7 @@
+/**
+ * A whole board for tests: a disk image, the agent in the test's process or in one of its own, and the
+ * stand-in hub. A test can restart the agent, reboot the board, and play its boot loader.
+ */
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { existsSync, readFileSync, rmSync } from "node:fs";
@@ -40,7 +44,7 @@ export interface TestBoard {
   readonly certificates: CertificateFiles;
   readonly signingKey: SigningKey;
   readonly disk: string;
-  /** What runs on the board when it leaves the factory. */
+  /** The firmware of the board when it leaves the factory. */
   readonly v1: MadeFirmware;
   /** The root folder that the agent sees. */
   readonly root: string;
@@ -62,11 +66,11 @@ export interface TestBoard {
   /** Resolves when a line of the agent's log matches, also one that is already there. */
   saw(line: RegExp): Promise<void>;
   environment(): Promise<Variables>;
-  /** What somebody else, such as the boot loader, writes. */
+  /** Writes variables as another program does, such as the boot loader. */
   setEnvironment(variables: Readonly<Record<string, string>>): Promise<void>;
-  /** Resolves when the board has been told to reboot so often. */
+  /** Resolves when the agent has asked for `times` reboots. */
   untilRebooted(times: number): Promise<void>;
-  /** What the boot script passes. */
+  /** Sets the kernel's command line, as the boot script passes it. */
   setKernelCommandLine(text: string): Promise<void>;
   /** The disk's first block. */
   partitionTable(): Promise<Buffer>;
@@ -236,7 +240,7 @@ interface Pattern {
 
 let pattern: Promise<Pattern> | undefined;
 
-/** What all boards of this process are copies of: made once, since it takes longer than many a test. */
+/** All boards of this process are copies of this one, since making it takes longer than many a test. */
 async function boardPattern(): Promise<Pattern> {
   pattern ??= (async () => {
     const dir = await mkdtemp(join(tmpdir(), "hublink-pattern-"));

@@ -1,3 +1,7 @@
+/**
+ * The agent after each kind of boot: new firmware on trial, a fall-back, a reboot that failed, or one that
+ * nobody noted.
+ */
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
 import type { MadeFirmware } from "../fwup/archive.ts";
@@ -34,14 +38,14 @@ describe("after a boot", () => {
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
   };
 
-  /** The boot loader gives up on b: a runs, while the environment still says b. */
+  /** The boot loader gives up on b: a runs, while the environment still names b. */
   const fallBack = async (): Promise<void> => {
     await board.setBootId("boot-2");
     await board.restart();
     await joined();
   };
 
-  it("the hub hears about a fall-back, and the environment names the running slot again", async () => {
+  it("a fall-back is reported to the hub, and the environment names the running slot again", async () => {
     await setUpInstalled("fw_slot=a fw_validated=1");
     await board.setPartitionTable(factory);
     await fallBack();
@@ -56,7 +60,7 @@ describe("after a boot", () => {
     assert.equal(environment.get("a.nerves_fw_uuid"), board.v1.uuid);
   });
 
-  it("firmware that the board fell back from is put off, and the hub hears why", async () => {
+  it("firmware that the board fell back from is put off, and the hub gets the reason", async () => {
     await setUpInstalled("fw_slot=a fw_validated=1");
     await fallBack();
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
@@ -98,9 +102,9 @@ describe("after a boot", () => {
   });
 
   for (const kernel of ["", "fw_slot=a fw_validated=1"]) {
-    it(`a reboot that was asked for and had no effect is asked for again by the next agent (${kernel || "nobody says which slot runs"})`, async () => {
+    it(`the next agent asks again for a reboot that had no effect (${kernel || "nothing names the running slot"})`, async () => {
       await setUpInstalled(kernel);
-      // The agent has to take it for a real disk: no kernel boots from an image file.
+      // The agent must take this for a real disk, since no kernel boots from an image file.
       await board.restart({ firmware: { devpath: "/dev/null" } });
       await board.untilRebooted(2);
       await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length === 2);
@@ -108,7 +112,7 @@ describe("after a boot", () => {
       assert.equal((await board.environment()).get("nerves_fw_active"), "b");
     });
 
-    it(`a reboot that failed in every way is not asked for again at once by the next agent (${kernel || "nobody says which slot runs"})`, async () => {
+    it(`the next agent waits before it asks again for a reboot that failed in every way (${kernel || "nothing names the running slot"})`, async () => {
       await setUpInstalled(kernel);
       const before = board.logged.length;
       await board.restartStranded({ firmware: { devpath: "/dev/null" } });
@@ -117,7 +121,7 @@ describe("after a boot", () => {
       assert.ok(!board.logged.slice(before).some((line) => line.includes("rebooting the board")));
     });
 
-    it(`an update whose end nobody noted waits for its reboot, and is not taken for a fall-back (${kernel || "nobody says which slot runs"})`, async () => {
+    it(`an update whose end was not noted waits for its reboot, and is not taken for a fall-back (${kernel || "nothing names the running slot"})`, async () => {
       await setUpInstalled(kernel);
       await board.forgetEnd();
       await board.restart();
@@ -148,7 +152,7 @@ describe("after a boot", () => {
     assert.deepEqual(lastJoin()["meta"], { firmware_validated: true, firmware_auto_revert_detected: false });
   });
 
-  it("the board reboots out of new firmware that is not proven good in time", async () => {
+  it("the board reboots when new firmware is not proven good in time", async () => {
     await setUp();
     await board.start();
     await joined();
@@ -160,7 +164,7 @@ describe("after a boot", () => {
     assert.equal((await board.environment()).get("nerves_fw_validated"), "0");
   });
 
-  it("new firmware in manual mode stays on trial until somebody says it is good", async () => {
+  it("new firmware in manual mode stays on trial until a person marks it good", async () => {
     await setUp();
     await board.start();
     await joined();
@@ -192,14 +196,14 @@ describe("a message of the hub", () => {
     await board.hub.until(() => board.hub.device(IDENTIFIER).online);
   };
 
-  it("reboots the board, after the hub has heard it", async () => {
+  it("to reboot reboots the board, after the hub has got the agent's answer", async () => {
     await setUp();
     board.hub.reboot(IDENTIFIER);
     await board.untilRebooted(1);
     assert.ok(board.hub.device(IDENTIFIER).received.some(({ event }) => event === "rebooting"));
   });
 
-  it("is answered when it is a script, even where scripts are not enabled", async () => {
+  it("that is a script is answered, even where scripts are not enabled", async () => {
     await setUp();
     board.hub.send(IDENTIFIER, "device", "scripts/run", { text: "IO.puts(1)", ref: "r1" });
     const { payload } = await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "scripts/run");
@@ -212,7 +216,7 @@ describe("a message of the hub", () => {
     });
   });
 
-  it("of an unknown kind, or without sense, changes nothing", async () => {
+  it("that is unknown or malformed changes nothing", async () => {
     await setUp();
     const { hub } = board;
     for (const event of ["identify", "archive", "nosuch", "fwup_public_keys", "scripts/run", "update"]) {

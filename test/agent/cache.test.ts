@@ -1,3 +1,4 @@
+/** Updates through the download cache, on a whole agent: restarts fetch no proven byte twice. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";

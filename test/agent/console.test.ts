@@ -1,3 +1,4 @@
+/** The hub's console of a whole agent: a real shell, and files in both directions. */
 import assert from "node:assert/strict";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -187,7 +188,7 @@ describe("the hub's console", () => {
     await untilGone(nap);
   });
 
-  it("says why there is no shell", async () => {
+  it("shows why there is no shell", async () => {
     reset();
     await start({ user: "no-such-user" });
     type("\r");
@@ -259,7 +260,7 @@ describe("the hub's console", () => {
     assert.equal(fileOf("small").toString(), "small");
   });
 
-  it("says why a file can't be sent", async () => {
+  it("reports why a file can't be sent", async () => {
     reset();
     await start();
     const refused = async (path: string): Promise<unknown> =>

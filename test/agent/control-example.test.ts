@@ -1,3 +1,4 @@
+/** The example of docs/control-socket.md, played against a whole agent. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -5,7 +6,7 @@ import { it } from "node:test";
 import { IDENTIFIER, setUpBoard } from "./board.ts";
 import { controlPeer } from "./control-peer.ts";
 
-/** What the page shows: who says what, in this order. */
+/** The messages that the page shows, with their senders, in their order. */
 function dialogue(): { readonly from: "application" | "agent"; readonly message: Record<string, unknown> }[] {
   const page = readFileSync(join(import.meta.dirname, "../../docs/control-socket.md"), "utf8");
   const lines = (/```\n([^]*?)```/.exec(page)?.[1] ?? "").trim().split("\n");
@@ -15,7 +16,7 @@ function dialogue(): { readonly from: "application" | "agent"; readonly message:
   }));
 }
 
-/** A message with the kinds of its values in their place, but for the words that tell what it is. */
+/** A message with the types of its values in place of the values, except for those that name the message. */
 function shapeOf(value: unknown, key = ""): unknown {
   if (["type", "method", "event", "role", "update_tool"].includes(key)) return value;
   if (typeof value !== "object" || value === null) return typeof value;

@@ -1,10 +1,11 @@
+/** Every method and event of the control socket, on a whole agent. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 import { controlPeer, type ControlPeer, type Message } from "./control-peer.ts";
 
-/** What applications written for nerves-hub-link-agent rely on (its docs/ipc.md), on a whole agent. */
+/** Applications written for nerves-hub-link-agent rely on these promises of its docs/ipc.md. */
 describe("an application on the control socket", () => {
   let board: TestBoard;
   let application: ControlPeer | undefined;
@@ -47,7 +48,7 @@ describe("an application on the control socket", () => {
     );
   });
 
-  it("marks the running firmware good, of which the hub hears", async () => {
+  it("marks the running firmware good, and the hub gets a report", async () => {
     const { request } = await setUp({ config: { validation: { mode: "manual" } } });
     const v2 = await board.firmware("2.0.0");
     assert.deepEqual((await request("apply", { source: v2.path }))["result"], {
@@ -66,7 +67,7 @@ describe("an application on the control socket", () => {
     assert.equal(marked["pending_validation"], false);
   });
 
-  it("reboots the board, after the hub was told", async () => {
+  it("reboots the board, after the hub got a report", async () => {
     const { request } = await setUp();
     assert.deepEqual((await request("reboot", { reason: "tired" }))["result"], {});
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
@@ -81,7 +82,7 @@ describe("an application on the control socket", () => {
       assert.equal(codeOf(await request("metrics", params)), "unsupported", JSON.stringify(params));
   });
 
-  it("is told what is not for it to ask", async () => {
+  it("gets an error for a method that it may not call", async () => {
     const { request } = await setUp();
     for (const method of ["update_available", "reboot_request", "identify"])
       assert.equal(codeOf(await request(method)), "wrong_direction");
@@ -111,7 +112,7 @@ describe("an application on the control socket", () => {
     await board.untilRebooted(1);
   });
 
-  it("hears why an update failed", async () => {
+  it("gets the reason when an update fails", async () => {
     const { next, request } = await setUp({}, ["update_failed"]);
     const v2 = await board.firmware("2.0.0", { platform: "another" });
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
@@ -124,7 +125,7 @@ describe("an application on the control socket", () => {
     assert.deepEqual(status["last_update"], { uuid: v2.uuid, status: "failed", reason, failure });
   });
 
-  it("hears of the connection as it goes and comes", async () => {
+  it("gets an event when the connection ends and when it is back", async () => {
     const { next } = await setUp({}, ["connection"]);
     const states = async (last: string): Promise<unknown[]> => {
       const seen: unknown[] = [];

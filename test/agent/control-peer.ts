@@ -1,3 +1,7 @@
+/**
+ * An application on the control socket, for tests of the agent: it sends requests and reads messages one by
+ * one.
+ */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { inTime } from "../eventually.ts";
@@ -18,7 +22,7 @@ export interface ControlPeer {
   close(): Promise<void>;
 }
 
-/** Connects, and says hello when there is one. */
+/** Connects, and sends `hello` if it is given. */
 export async function controlPeer(path: string, hello?: object): Promise<ControlPeer> {
   const socket = connect(path);
   const messages: Message[] = [];

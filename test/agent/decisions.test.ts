@@ -1,3 +1,7 @@
+/**
+ * Who decides on an update (window, policy command, application) and on its reboot, on a whole agent with
+ * fake clocks.
+ */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -23,7 +27,7 @@ describe("deciding on an update", () => {
   let release: Release;
   /** The agent's time. */
   let clock: FakeClock;
-  /** The hub's: it jumps, so that none of its own timers run. */
+  /** The hub's clock. It only jumps, so that none of the hub's own timers run. */
   let hubClock: FakeClock;
   let peers: ControlPeer[] = [];
   afterEach(async () => {
@@ -40,7 +44,7 @@ describe("deciding on an update", () => {
     clock = new FakeClock(agentTimeMs);
     hubClock = new FakeClock();
     board = await setUpBoard({
-      // Longer than any test moves the clock: an answer on its way would count as a missed heartbeat.
+      // No test moves the clock this far; else an answer on its way would count as a missed heartbeat.
       config: { hub: { heartbeat_s: 3600 }, ...config },
       hub: { clock: hubClock },
       clock,
@@ -54,7 +58,7 @@ describe("deciding on an update", () => {
     await online();
   };
   /** The next status of that kind, counted from message `from` on. */
-  const told = async (status: string, from = 0): Promise<Status> => {
+  const nextStatus = async (status: string, from = 0): Promise<Status> => {
     const isIt = ({ event, payload }: { event: unknown; payload: unknown }): boolean =>
       event === "status_update" && (payload as Status).status === status;
     return (await board.hub.waitFor(IDENTIFIER, isIt, from)).payload as Status;
@@ -89,17 +93,17 @@ describe("deciding on an update", () => {
   };
 
   describe("outside the update window", () => {
-    it("asks 36: the hub hears when to send it again, and is joined again then", async () => {
+    it("asks 36: the hub learns when to send it again, and the agent joins again at that time", async () => {
       await setUp({ update: { window: [windowIn(30)] } });
       await start();
       board.hub.deploy(release);
-      const { reason, delay_for = 0 } = await told("rescheduled");
+      const { reason, delay_for = 0 } = await nextStatus("rescheduled");
       assert.match(reason ?? "", /outside the board's update window/);
       assert.ok(delay_for >= 30 * MINUTE && delay_for <= 36 * MINUTE, String(delay_for));
       await pass(delay_for - 1);
       assert.equal(board.hub.device(IDENTIFIER).joins.length, 1);
       await pass(10_001);
-      await told("completed");
+      await nextStatus("completed");
       await rebooting();
       assert.deepEqual(words(), ["received", "rescheduled", "received", "started", "completed"]);
       assert.equal(board.hub.device(IDENTIFIER).joins.length, 2);
@@ -107,20 +111,20 @@ describe("deciding on an update", () => {
       assert.deepEqual(board.hub.device(IDENTIFIER).crashes, []);
     });
 
-    it("asks 36: the next agent asks for it then, when this one has ended before", async () => {
+    it("asks 36: the next agent asks for it at that time, when this one has ended before", async () => {
       await setUp({ update: { window: [windowIn(30)] } });
       await start();
       board.hub.deploy(release);
-      const { delay_for = 0 } = await told("rescheduled");
+      const { delay_for = 0 } = await nextStatus("rescheduled");
       const from = heard();
       await board.restart();
       const { joins } = board.hub.device(IDENTIFIER);
       const joined = ({ event }: { event: unknown }): boolean => event === "report_network_interface";
-      await board.hub.waitFor(IDENTIFIER, joined, from); // time may pass: the agent knows that it has joined
+      await board.hub.waitFor(IDENTIFIER, joined, from); // the agent knows that it has joined, so the clock may move
       await pass(delay_for - 1);
       assert.equal(joins.length, 2);
       await pass(10_001);
-      await told("completed");
+      await nextStatus("completed");
       await rebooting();
       assert.equal(joins.length, 3);
     });
@@ -129,11 +133,11 @@ describe("deciding on an update", () => {
       await setUp({ update: { window: [windowIn(0)] } }, 0);
       await start();
       board.hub.deploy(release);
-      await told("completed");
+      await nextStatus("completed");
       await rebooting();
     });
 
-    it("somebody at the board can apply a file all the same, and nobody is asked", async () => {
+    it("a person at the board can apply a file at any time, and the application is not asked", async () => {
       await setUp({
         update: { window: [windowIn(30)], policy_command: "exit 1", allow_downgrade: false },
         app: { update: "ask", on_no_controller: "ignore" },
@@ -149,7 +153,7 @@ describe("deciding on an update", () => {
   });
 
   describe("with a policy command", () => {
-    it("the update is on its standard input, and it can put it off", async () => {
+    it("it gets the update on its standard input, and can put the update off", async () => {
       await setUp({});
       const file = join(board.dir, "question");
       await board.start({
@@ -157,7 +161,7 @@ describe("deciding on an update", () => {
       });
       await online();
       const { id } = board.hub.deploy(release);
-      assert.deepEqual(await told("rescheduled"), {
+      assert.deepEqual(await nextStatus("rescheduled"), {
         status: "rescheduled",
         delay_for: 90 * MINUTE,
         reason: "the harvest is on",
@@ -171,11 +175,14 @@ describe("deciding on an update", () => {
       });
     });
 
-    it("it can refuse the update, and the hub hears why", async () => {
+    it("it can refuse the update, and the hub gets the reason", async () => {
       await setUp({ update: { policy_command: "echo this board is a museum piece; exit 1" } });
       await start();
       board.hub.deploy(release);
-      assert.deepEqual(await told("ignored"), { status: "ignored", reason: "this board is a museum piece" });
+      assert.deepEqual(await nextStatus("ignored"), {
+        status: "ignored",
+        reason: "this board is a museum piece",
+      });
       assert.deepEqual(board.hub.downloads, []);
     });
   });
@@ -183,7 +190,7 @@ describe("deciding on an update", () => {
   describe("with an application that is asked", () => {
     const ASK = { app: { update: "ask", on_no_controller: "ignore", on_timeout: "ignore" } };
 
-    it("it learns which update it is, and lets it be installed", async () => {
+    it("the application gets the update's data, and can let it be installed", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -197,48 +204,48 @@ describe("deciding on an update", () => {
       });
       assert.deepEqual(words(), ["received"]);
       answer(app, asked, { action: "apply" });
-      await told("completed");
+      await nextStatus("completed");
       await rebooting();
     });
 
-    it("asks 36: it puts the update off, and is asked again then", async () => {
+    it("asks 36: the application can put the update off, and is asked again later", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
       board.hub.deploy(release);
       const asked = await question(app, "update_available");
       answer(app, asked, { action: "reschedule", delay_ms: 7 * MINUTE, reason: "milking" });
-      assert.deepEqual(await told("rescheduled"), {
+      assert.deepEqual(await nextStatus("rescheduled"), {
         status: "rescheduled",
         delay_for: 7 * MINUTE,
         reason: "milking",
       });
       await pass(7 * MINUTE + 10_000);
       answer(app, await question(app, "update_available"), { action: "ignore", reason: "never mind" });
-      assert.deepEqual(await told("ignored"), { status: "ignored", reason: "never mind" });
+      assert.deepEqual(await nextStatus("ignored"), { status: "ignored", reason: "never mind" });
     });
 
-    it("asks 22: when it goes away before it answers, the configuration decides at once", async () => {
+    it("asks 22: when the application disconnects before it answers, the configuration decides at once", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
       board.hub.deploy(release);
       await question(app, "update_available");
       await app.close();
-      assert.deepEqual(await told("ignored"), {
+      assert.deepEqual(await nextStatus("ignored"), {
         status: "ignored",
         reason: "no application is there to answer",
       });
     });
 
-    it("asks 22: when it does not answer in time, the configuration decides", async () => {
+    it("asks 22: when the application does not answer in time, the configuration decides", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
       board.hub.deploy(release);
       await question(app, "update_available");
       await pass(30_000);
-      assert.match((await told("ignored")).reason ?? "", /no answer in 30 s/);
+      assert.match((await nextStatus("ignored")).reason ?? "", /no answer in 30 s/);
     });
 
     it("a second application that wants to be the controller is refused, and the first is asked", async () => {
@@ -250,10 +257,10 @@ describe("deciding on an update", () => {
       assert.equal(((await second.next())["error"] as Message)["code"], "controller_taken");
       board.hub.deploy(release);
       answer(first, await question(first, "update_available"), { action: "ignore", reason: "mine" });
-      assert.equal((await told("ignored")).reason, "mine");
+      assert.equal((await nextStatus("ignored")).reason, "mine");
     });
 
-    it("asks 24: a hub that is joined again in between hears which update is being decided", async () => {
+    it("asks 24: a hub that is joined again in between learns which update waits for the decision", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -266,7 +273,7 @@ describe("deciding on an update", () => {
       const join = board.hub.device(IDENTIFIER).joins.at(-1) as Record<string, unknown>;
       assert.equal(join["currently_downloading_uuid"], release.meta.uuid);
       answer(app, asked, { action: "ignore", reason: "no" });
-      await told("ignored");
+      await nextStatus("ignored");
     });
 
     it("another update waits until the first is decided, and the same one again is ignored", async () => {
@@ -298,7 +305,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("when the agent stops in the middle of a question, the hub hears nothing untrue", async () => {
+    it("when the agent stops during a question, the hub gets no false report", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -310,7 +317,7 @@ describe("deciding on an update", () => {
     });
   });
 
-  it("asks 19, 23, 37: firmware on trial is not replaced; once it is good the update comes", async () => {
+  it("asks 19, 23, 37: firmware on trial is not replaced; the update is installed once it is good", async () => {
     await setUp({ validation: { mode: "manual" } });
     await board.setEnvironment({ nerves_fw_validated: "0" });
     await start();
@@ -318,7 +325,7 @@ describe("deciding on an update", () => {
     const { meta } = joins[0] as Record<string, unknown>;
     assert.deepEqual(meta, { firmware_validated: false, firmware_auto_revert_detected: false });
     board.hub.pushUpdate(IDENTIFIER, release);
-    const { reason, delay_for } = await told("rescheduled");
+    const { reason, delay_for } = await nextStatus("rescheduled");
     assert.match(reason ?? "", /not validated yet/);
     assert.equal(delay_for, 5 * MINUTE);
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), undefined);
@@ -326,14 +333,14 @@ describe("deciding on an update", () => {
     await (await application({})).request("mark_valid");
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
     board.hub.deploy(release);
-    await told("completed");
+    await nextStatus("completed");
     await rebooting();
   });
 
   describe("the reboot into an installed update", () => {
     const ASK = { app: { reboot: "ask", max_defer_s: 3000 } };
 
-    it("asks 36: is put off by the application, shown in the status, and comes after max_defer_s in any case", async () => {
+    it("asks 36: can be put off by the application, up to max_defer_s, and the status shows it", async () => {
       await setUp(ASK);
       await start();
       const app = await application({ role: "controller", subscribe: ["reboot_pending"] });
@@ -349,7 +356,7 @@ describe("deciding on an update", () => {
 
       const v3 = await board.firmware("3.0.0");
       board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v3.path, v3.meta));
-      assert.match((await told("rescheduled")).reason ?? "", /waits for its reboot/);
+      assert.match((await nextStatus("rescheduled")).reason ?? "", /waits for its reboot/);
 
       await pass(25 * MINUTE);
       answer(app, await question(app, "reboot_request"), { action: "defer", delay_ms: 9 * HOUR });
@@ -369,7 +376,7 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("an agent that is restarted asks again, and installs no other update before", async () => {
+    it("a restarted agent asks again, and installs no other update before", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
@@ -381,7 +388,7 @@ describe("deciding on an update", () => {
       await board.restart();
       await online();
       board.hub.pushUpdate(IDENTIFIER, release); // an operator sees a board that runs the old firmware
-      assert.match((await told("rescheduled", from)).reason ?? "", /waits for its reboot/);
+      assert.match((await nextStatus("rescheduled", from)).reason ?? "", /waits for its reboot/);
       const back = await application();
       await pass(30_000);
       const asked = await question(back, "reboot_request");
@@ -395,7 +402,7 @@ describe("deciding on an update", () => {
       await start();
       const app = await application();
       board.hub.deploy(release);
-      await told("completed");
+      await nextStatus("completed");
       await board.saw(/its reboot is left to the application/);
       await pass(50 * MINUTE);
       assert.deepEqual(((await app.request("status"))["result"] as Message)["pending_reboot"], {

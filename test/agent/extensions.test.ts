@@ -1,3 +1,4 @@
+/** Each extension on a whole agent: what it sends when the hub asks. */
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -33,7 +34,7 @@ describe("extensions of a running agent", () => {
     const names = Object.keys(extensions).filter((name) => extensions[name] === true);
     await board.hub.until(() => names.every((name) => board.hub.device(IDENTIFIER).attached.has(name)));
   };
-  /** The payloads of an event so far, when there are as many as `count`. */
+  /** The payloads of an event so far, once there are `count`. */
   const payloads = async (event: string, count = 1): Promise<unknown[]> => {
     const found = (): unknown[] =>
       board.hub
@@ -43,7 +44,7 @@ describe("extensions of a running agent", () => {
     await board.hub.until(() => found().length >= count);
     return found();
   };
-  /** What this board's kernel says of itself. */
+  /** The files of the board's kernel. */
   const writeProc = async (): Promise<void> => {
     const files = {
       "proc/stat": "cpu  100 0 100 600 200 0 0 0 0 0\ncpu0 100 0 100 600 200 0 0 0 0 0\n",
@@ -65,7 +66,7 @@ describe("extensions of a running agent", () => {
     }
   };
 
-  it("health reports at once, by the names that the hub graphs, and with no alarm when all is well", async () => {
+  it("health reports at once, under the names that the hub graphs, without an alarm when all is well", async () => {
     await start({ health: true });
     const [report] = (await payloads("health:report")) as Report[];
     assert(report);
@@ -99,7 +100,7 @@ describe("extensions of a running agent", () => {
     assert.deepEqual(checks["updates"], { pass: true, note: "" });
   });
 
-  it("health merges what an application publishes; ours keep their names", async () => {
+  it("health adds an application's metrics, which can't replace the agent's own", async () => {
     board = await setUpBoard({ hub: { extensions: [] } });
     await writeProc();
     await rm(join(board.root, "proc/device-tree"), { recursive: true }); // a computer: systeminformation is asked
@@ -121,7 +122,7 @@ describe("extensions of a running agent", () => {
     assert.equal(report.value.metrics["m1"], undefined);
   });
 
-  it("geo tells a place, a command's answer, or why there is none", async () => {
+  it("geo reports the configured place, a command's answer, or why there is none", async () => {
     await start({ geo: true }, { geo: { source: "47.3769, 8.5417" } });
     assert.deepEqual(await payloads("geo:location:update"), [
       { source: "fixed", latitude: 47.3769, longitude: 8.5417 },
@@ -167,7 +168,7 @@ describe("extensions of a running agent", () => {
     await inTime(new Promise((resolve) => service.close(resolve)), "the service closes");
   });
 
-  it("geo reads no more of a service's answer than it can be long", async () => {
+  it("geo limits how much it reads of a service's answer", async () => {
     const service = createServer((_request, response) => {
       const endless = async function* (): AsyncGenerator<Buffer> {
         for (;;) yield await Promise.resolve(Buffer.alloc(64 * 1024, " "));
@@ -184,7 +185,7 @@ describe("extensions of a running agent", () => {
     await inTime(new Promise((resolve) => service.close(resolve)), "the service closes");
   });
 
-  it("network_identity tells names, what commands print, and what is at a JSON pointer", async () => {
+  it("network_identity reports names: a fixed text, a command's output, or the value at a JSON pointer", async () => {
     const services = {
       wireguard: "pubkey=",
       "netbird/home": "command:echo nb-1; echo more",
@@ -205,7 +206,7 @@ describe("extensions of a running agent", () => {
     assert.deepEqual((await payloads("network_identity:report", 2))[1], report, "also unchanged, when asked");
   });
 
-  it("logging sends the agent's own lines and a command's, redacted, and none about itself", async () => {
+  it("logging sends the lines of the agent and of a command, redacted, but none about itself", async () => {
     board = await setUpBoard();
     const lines = join(board.dir, "lines");
     await writeFile(lines, "kernel: hello\n");

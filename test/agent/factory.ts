@@ -1,3 +1,4 @@
+/** Makes boards for tests: keys, certificates, firmware and configurations, in one folder. */
 import { constants } from "node:fs";
 import { copyFile, cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -30,10 +31,10 @@ export interface BoardPlace {
 }
 
 const SMALL = 2 * 1024 * 1024;
-/** Without copying bytes where the file system can. */
+/** Shares the bytes of both files where the file system can. */
 const MODE = constants.COPYFILE_FICLONE;
 
-/** What boards are made with: keys, certificates, firmware. All of it is in one folder. */
+/** Makes keys, certificates and firmware for boards, in one folder. */
 export class Factory {
   readonly signingKey: SigningKey;
   readonly certificates: CertificateFiles;
@@ -43,7 +44,7 @@ export class Factory {
   readonly #dir: string;
   readonly #layout: Layout | undefined;
   readonly #pattern: Factory | undefined;
-  /** What was made without overrides, by version. */
+  /** The firmware that was made without overrides, by version. */
   readonly #made = new Map<string, Promise<MadeFirmware>>();
 
   private constructor(

@@ -1,8 +1,9 @@
+/** A fault of the hub's downloads that stops in the middle until the test lets it go on. */
 import { inTime } from "../eventually.ts";
 import type { Exchange } from "../hub/download-server.ts";
 import type { Fault } from "../hub/faults.ts";
 
-/** A download that stops on the way until the test says how it goes on. */
+/** A download that stops in the middle. The test then lets it go on or breaks it off. */
 export interface HeldDownload extends Fault {
   /** Resolves when it has stopped. */
   readonly held: Promise<void>;

@@ -1,3 +1,7 @@
+/**
+ * The hub's message `identify` on a whole agent: an LED, a command or the application shows which board it
+ * is.
+ */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -37,14 +41,14 @@ describe("a hub that asks which board this is", () => {
     await board.saw(/the application shows which board this is/);
   });
 
-  it("the log shows what the application answered instead, or that it did not answer", async () => {
+  it("the log shows an application's refusal, or that it did not answer", async () => {
     (await asked())({ error: { code: "no_lamp", message: "the lamp is broken" } });
     await board.saw(/can't show which board this is: the lamp is broken \(no_lamp\)/);
     board.hub.identify(IDENTIFIER);
     await board.saw(/the application does not say/);
   });
 
-  it("the log shows that there is nothing to show it with", async () => {
+  it("the log shows that the board has no means to show it", async () => {
     board.hub.identify(IDENTIFIER);
     await board.saw(/no LED, no command and no application is there to show it/);
   });
@@ -78,7 +82,7 @@ describe("a board with an LED of its own", () => {
     assert.equal(readFileSync(lamp("brightness"), "utf8"), "0", "its trigger lights it from here on");
   });
 
-  it("puts it back when the agent stops in between, and ends the command", async () => {
+  it("restores the LED when the agent stops during the blinking, and ends the command", async () => {
     await start({ led: "lamp", seconds: 3600, command: "exec sleep 3600" });
     board.hub.identify(IDENTIFIER);
     await trigger("none");

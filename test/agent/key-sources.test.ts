@@ -1,3 +1,4 @@
+/** Each place for the board's key: the real agent joins a hub that demands a client certificate. */
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -13,7 +14,6 @@ import { createSoftToken, type SoftToken, tokenMissing } from "../identity/soft-
 import { startSoftTpm, tpmForTlsMissing } from "../identity/soft-tpm.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
-/** The real agent joins a hub that demands a client certificate. */
 describe("a board joins its hub with its key", () => {
   let board: TestBoard;
   let certFile: string;
@@ -34,11 +34,11 @@ describe("a board joins its hub with its key", () => {
     await board.hub.until(
       () => board.hub.device(IDENTIFIER).joins.length > joined && board.hub.device(IDENTIFIER).online,
     );
-    await board.restart({ hub: { url: "ws://127.0.0.1:9" } }); // gone again, for the next to come
+    await board.restart({ hub: { url: "ws://127.0.0.1:9" } }); // the board leaves the hub, so that the next join shows
     await board.hub.until(() => !board.hub.device(IDENTIFIER).online);
   };
 
-  it("in variables of the environment, of which children inherit nothing", async () => {
+  it("in variables of the environment, which children do not inherit", async () => {
     process.env["TEST_DEVICE_CERT"] = await readFile(certFile, "utf8");
     process.env["TEST_DEVICE_KEY"] = (await readFile(keyFile)).toString("base64");
     await joins({ source: "env", env: { cert: "TEST_DEVICE_CERT", key: "TEST_DEVICE_KEY" } });
@@ -58,7 +58,7 @@ describe("a board joins its hub with its key", () => {
     const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const folder = join(board.root, "sys/bus/nvmem/devices/nvmem_priv0");
     await mkdir(folder, { recursive: true });
-    // Its rows are 32-bit numbers, read by a little-endian processor.
+    // The rows of the memory are 32-bit numbers, read by a little-endian processor.
     const rows = Buffer.from(privateKey.export({ format: "jwk" }).d ?? "", "base64url").swap32();
     await writeFile(join(folder, "nvmem"), Buffer.concat([rows, Buffer.alloc(32)]));
     const own = join(board.dir, "otp.pem");
@@ -112,7 +112,7 @@ describe("a board joins its hub with its key", () => {
         await joins({ source: "pkcs11", pkcs11: pkcs11(own) });
       });
 
-      // The token's library stays in this process with the first token that it has seen.
+      // The token's library, once loaded into this process, knows only the first token.
       const skip =
         type.startsWith("EC") && existsSync("/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so")
           ? false

@@ -1,3 +1,4 @@
+/** Faults that other agents had, tried on a whole agent of ours; docs/lessons.md has the whole list. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
@@ -12,7 +13,6 @@ import { dropFrames, refuseDownload } from "../hub/faults.ts";
 import { scriptedFwup } from "../firmware/fwups.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 
-/** What other agents got wrong; docs/lessons.md has the whole list. */
 describe("a lesson of other agents", () => {
   let board: TestBoard;
   afterEach(async () => board.remove());
@@ -68,7 +68,7 @@ describe("a lesson of other agents", () => {
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v3.uuid);
   });
 
-  it("asks 26: while fwup is slow and the socket flaps, heartbeats go on, and the result is sent over the socket that is then open", async () => {
+  it("asks 26: heartbeats go on while fwup is slow and the socket flaps, and the last socket gets the result", async () => {
     const device = await setUp({
       config: { hub: { heartbeat_s: 0.3, reconnect: { min_s: 0.01, max_s: 0.05 } } },
     });
@@ -103,7 +103,7 @@ describe("a lesson of other agents", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("asks 21: fwup's own words reach the hub marked as fwup's, and no progress is left standing", async () => {
+  it("asks 21: the hub gets fwup's own words marked as fwup's, and no progress is left open", async () => {
     const device = await setUp();
     const other = await board.firmware("2.0.0", { platform: "rpi4" });
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(other.path, other.meta));
@@ -111,12 +111,12 @@ describe("a lesson of other agents", () => {
     assert.equal(device.inFlight, undefined);
   });
 
-  it("asks 39: firmware that can't tell the hub that it is good is good all the same", async () => {
+  it("asks 39: firmware is good even when its report to the hub is lost", async () => {
     await setUp();
     const v2 = await board.firmware("2.0.0");
     board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
     await board.untilRebooted(1);
-    // After its join nothing that the new firmware sends arrives.
+    // After the join, the hub gets nothing that the new firmware sends.
     board.hub.faults.add({ name: "drop all but joins", incoming: ({ event }) => event !== "phx_join" });
     await board.reboot();
     await board.saw(/the running firmware is marked good/);

@@ -1,3 +1,4 @@
+/** A whole agent behind an HTTP proxy: the hub, downloads, and the proxy's own failures. */
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
 import { startHttpProxy, type HttpProxy } from "../platform/http-proxy.ts";
@@ -14,7 +15,7 @@ describe("a board behind a proxy", () => {
   const online = async (): Promise<void> => board.hub.until(() => board.hub.device(IDENTIFIER).online);
   const login = (): string => proxy.url.replace("//", "//me:secret@");
 
-  it("reaches hub and firmware through it, client certificate and all, and comes back when it breaks off", async () => {
+  it("reaches hub and firmware through it, with a client certificate, and reconnects after it breaks off", async () => {
     board = await setUpBoard();
     proxy = await startHttpProxy({ credentials: Buffer.from("me:secret").toString("base64") });
     await board.start({ hub: { proxy: login() } });
@@ -38,20 +39,20 @@ describe("a board behind a proxy", () => {
     afterEach(() => {
       for (const [index, name] of names.entries()) setVariable(name, before[index]);
     });
-    it("reaches the hub through it, and what is on the board itself without it", async () => {
+    it("reaches the hub through it, and the board itself without it", async () => {
       board = await setUpBoard();
       proxy = await startHttpProxy();
       setVariable("HTTPS_PROXY", proxy.url);
-      // A name that the proxy alone knows.
+      // Only the proxy knows this name.
       await board.start({ hub: { url: `wss://hub.test:${board.hub.port}`, server_name: "localhost" } });
       await online();
       const v2 = await board.firmware("2.0.0");
-      board.hub.deploy(await board.hub.publish(v2.path, v2.meta)); // by a URL of localhost
+      board.hub.deploy(await board.hub.publish(v2.path, v2.meta)); // its URL is of localhost
       await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
       assert.deepEqual(proxy.asked, [`hub.test:${board.hub.port}`]);
     });
 
-    it("goes past any where NO_PROXY says so", async () => {
+    it("uses no proxy for hosts in NO_PROXY", async () => {
       board = await setUpBoard();
       proxy = await startHttpProxy();
       setVariable("NO_PROXY", "localhost");
@@ -61,7 +62,7 @@ describe("a board behind a proxy", () => {
     });
   });
 
-  it("goes on with a download where the proxy broke it off", async () => {
+  it("goes on with a download that the proxy broke off", async () => {
     board = await setUpBoard();
     proxy = await startHttpProxy();
     await board.start({ hub: { proxy: proxy.url }, update: { retry: { delay_s: 0.01 } } });
@@ -75,10 +76,10 @@ describe("a board behind a proxy", () => {
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
     const [first, second, ...more] = board.hub.downloads.map(({ range }) => range ?? "all");
     assert.deepEqual([first, more], ["all", []]);
-    assert.match(second ?? "", /^bytes=[1-9]\d*-$/); // what was on its way in the proxy is fetched again
+    assert.match(second ?? "", /^bytes=[1-9]\d*-$/); // bytes that were still in the proxy are fetched again
   });
 
-  it("says which proxy it is that refuses, without its password", async () => {
+  it("names the proxy that refuses, without its password", async () => {
     board = await setUpBoard();
     proxy = await startHttpProxy({ credentials: "others" });
     await board.start({ hub: { proxy: login() } });

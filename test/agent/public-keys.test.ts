@@ -1,9 +1,10 @@
+/** Which public keys verify firmware: those of the configuration or those of the hub. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { PublicKeys } from "../../src/agent/board.ts";
 
-describe("the keys by which firmware is verified", () => {
-  it("are the hub's when none are pinned, and an empty list of its never clears them", () => {
+describe("the keys that verify firmware", () => {
+  it("are the hub's when none are pinned, and an empty list of the hub never clears them", () => {
     const keys = new PublicKeys({ publicKeys: [], trustHubKeys: true });
     assert.deepEqual(keys.usable(), []);
     keys.fromHub(["k1", "k2"]);
@@ -13,7 +14,7 @@ describe("the keys by which firmware is verified", () => {
     assert.deepEqual(keys.usable(), ["k3"]);
   });
 
-  it("are the pinned ones alone when there are any", () => {
+  it("are only the pinned ones when there are any", () => {
     const keys = new PublicKeys({ publicKeys: ["mine"], trustHubKeys: true });
     keys.fromHub(["theirs"]);
     assert.deepEqual(keys.usable(), ["mine"]);

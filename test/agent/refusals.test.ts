@@ -1,3 +1,7 @@
+/**
+ * Updates that must fail or be refused, on a whole agent: each leaves the running slot active and ends with a
+ * reason.
+ */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -11,7 +15,7 @@ import { scriptedFwup } from "../firmware/fwups.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 import { holdAfter } from "./held-download.ts";
 
-/** Each ends with a status that says why, and the agent stays connected. */
+/** Each ends with a status that has the reason, and the agent stays connected. */
 describe("an update that must not be installed", () => {
   let board: TestBoard;
   let release: Release;
@@ -41,7 +45,7 @@ describe("an update that must not be installed", () => {
     assert.deepEqual(device.crashes, []);
     return message.payload as { status: string; reason: string };
   };
-  /** Offers 2.0.0 with the given changes; not a byte of the disk may change. */
+  /** Offers 2.0.0 with the given changes. No byte of the disk may change. */
   const untouched = async (overrides: Readonly<Record<string, unknown>> = {}) => {
     const before = await diskHash();
     board.hub.pushUpdate(IDENTIFIER, release, overrides);
@@ -72,7 +76,7 @@ describe("an update that must not be installed", () => {
     assert.match((await untouched()).reason, /signature/);
   });
 
-  it("asks 20: is not tried again at once after it failed, also by the next agent, and the hub hears why", async () => {
+  it("asks 20: is not tried again at once after it failed, also by the next agent, and the hub gets the reason", async () => {
     await setUp();
     const { publicKeyBase64 } = generateSigningKey();
     const pinned = { firmware: { public_keys: [publicKeyBase64] } };
@@ -144,7 +148,7 @@ describe("an update that must not be installed", () => {
     assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
   });
 
-  /** fwup reads up to the archive's directory: after it comes more than the withheld tail. */
+  /** fwup reads only to the archive's directory; this archive has more after that than the withheld tail. */
   const setUpPadded = async (): Promise<void> => {
     await setUp();
     const padded = join(board.dir, "padded.fw");
@@ -168,7 +172,7 @@ describe("an update that must not be installed", () => {
     await takenBack();
   });
 
-  it("is undone when fwup had finished it, and was killed before it said so", async () => {
+  it("is undone when fwup had finished it, but was killed before its OK", async () => {
     await setUpPadded();
     const { fwup } = board.config().firmware;
     const dawdling = await scriptedFwup(
@@ -206,7 +210,7 @@ describe("an update that must not be installed", () => {
     assert.equal(await diskHash(), before);
   });
 
-  it("asks 25: is answered with a failure when it has no URL, an empty one, or is nonsense", async () => {
+  it("asks 25: is answered with a failure when its URL is missing or empty, or the message is malformed", async () => {
     await setUp();
     await start();
     for (const overrides of [{ firmware_url: undefined }, { firmware_url: "" }, { firmware_url: 7 }]) {

@@ -1,3 +1,7 @@
+/**
+ * The agent against the page phoenix-channel.md of the hub whose dialect is `seed`: each test's name is a
+ * line of that page.
+ */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import {
@@ -9,7 +13,7 @@ import {
 import { DeviceTopic } from "../../src/hub/device-topic.ts";
 import { type Bench, createBench, type Peer, type TestLink } from "../link/bench.ts";
 
-/** Reads like the page phoenix-channel.md, in its order and with its examples. */
+/** In the order of the page, with its examples. */
 describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', () => {
   let bench: Bench;
   let link: TestLink;
@@ -24,7 +28,7 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
     link = bench.link(server.url);
     device = new DeviceTopic({
       link,
-      topic: "devices", // as the page's examples; its list says `device`, which is the default of hub.topic
+      topic: "devices", // as in the page's examples; its list has `device`, which is the default of hub.topic
       dialect: inSeedDialect,
       log: bench.log,
     });
@@ -43,14 +47,14 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
   });
   afterEach(async () => bench.end());
 
-  /** All that was sent so far has been handled, on both sides. */
+  /** Resolves when both sides have handled all that was sent so far. */
   const settled = async (): Promise<void> => assert.equal(await link.confirm(1000), true);
-  const told = async (message: DeviceMessage): Promise<unknown> => {
+  const sent = async (message: DeviceMessage): Promise<unknown> => {
     device.send(message);
     await settled();
     return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
   };
-  const statusTold = async (status: UpdateStatus): Promise<unknown> => {
+  const statusSent = async (status: UpdateStatus): Promise<unknown> => {
     device.reportStatus("uuid", status);
     await settled();
     return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
@@ -123,12 +127,12 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
 
   describe("Client Events: device", () => {
     it('[…, "devices", "rebooting", {}]', async () => {
-      assert.deepEqual(await told({ event: "rebooting", payload: {} }), [["devices", "rebooting", {}]]);
+      assert.deepEqual(await sent({ event: "rebooting", payload: {} }), [["devices", "rebooting", {}]]);
     });
 
     it('[…, "devices", "fwup_progress", {"value": 42}]', async () => {
       const progress = { value: 42, stage: "updating" } as const;
-      assert.deepEqual(await told({ event: "fwup_progress", payload: progress }), [
+      assert.deepEqual(await sent({ event: "fwup_progress", payload: progress }), [
         ["devices", "fwup_progress", { value: 42 }],
       ]);
     });
@@ -148,15 +152,15 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
     ];
     for (const [word, meaning, status] of rows) {
       it(`status_update: ${word}${meaning && ` - ${meaning}`} (${status.status})`, async () => {
-        assert.deepEqual(await statusTold(status), [["devices", "status_update", { status: word }]]);
+        assert.deepEqual(await statusSent(status), [["devices", "status_update", { status: word }]]);
       });
     }
 
-    it("nothing that is not on the page, which would crash the server's channel", async () => {
+    it("sends nothing that is not on the page, since that would crash the server's channel", async () => {
       device.send({ event: "firmware_validated", payload: {} });
       device.send({ event: "report_network_interface", payload: { interface: "eth0" } });
       assert.deepEqual(
-        await told({ event: "scripts/run", payload: { ref: "1", result: "error", output: "", return: "" } }),
+        await sent({ event: "scripts/run", payload: { ref: "1", result: "error", output: "", return: "" } }),
         [],
       );
     });

@@ -1,3 +1,4 @@
+/** MessagePack on a whole agent, and the way back to JSON. */
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
@@ -34,7 +35,7 @@ describe('hub.serializer = "msgpack"', () => {
     );
   });
 
-  it("a hub that refuses it is spoken to in JSON, and the agent says so", async () => {
+  it("the agent uses JSON with a hub that refuses MessagePack, and logs that", async () => {
     await start(["2.0.0"]);
     assert.equal(await spoken(), "json");
     await board.saw(/the hub refuses msgpack; speaking json from now on/);

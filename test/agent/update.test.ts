@@ -1,3 +1,6 @@
+/**
+ * Updates from the hub that succeed, on a whole agent with fwup: from the message to the validated firmware.
+ */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
@@ -26,7 +29,7 @@ describe("an update from the hub", () => {
   const rebooting = async (): Promise<unknown> =>
     board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
 
-  it("is installed in the other slot, rebooted into, joined as and validated", async () => {
+  it("is installed in the other slot, booted, reported in the join, and validated", async () => {
     const release = await setUp();
     board.hub.deploy(release);
     await rebooting();
@@ -52,7 +55,7 @@ describe("an update from the hub", () => {
     ),
   );
   it(
-    "is told to come by its own interface, whichever the hub is reached by",
+    "is reported with the interface of its download, also when the hub uses another",
     { skip: way === undefined },
     async () => {
       const release = await setUp();
@@ -65,7 +68,7 @@ describe("an update from the hub", () => {
     },
   );
 
-  it("is remembered as installed before the reboot, and not as one that broke off", async () => {
+  it("is noted as installed before the reboot, and not as interrupted", async () => {
     const release = await setUp();
     board.hub.deploy(release);
     await rebooting();
@@ -102,7 +105,7 @@ describe("an update from the hub", () => {
     assert.match(await readFile(asked, "utf8"), /^--framing --apply .*--task upgrade .*--verify-writes/m);
   });
 
-  it("is said at the start to fail when fwup is too old to read back", async () => {
+  it("causes a warning at the start when fwup is too old to read it back", async () => {
     board = await setUpBoard();
     const lines = [
       `[ "$1" = --version ] && { echo 1.6.9; exit; }`,
@@ -129,7 +132,7 @@ describe("an update from the hub", () => {
     assert.ok(progress.every(({ stage }) => stage === "updating"));
   });
 
-  it("may come in the reply to the join, as old servers send it", async () => {
+  it("is accepted in the reply to the join, as old servers send it", async () => {
     const release = await setUp();
     board.hub.deploy(release, { inJoinReply: true });
     board.hub.disconnect(IDENTIFIER);
@@ -154,7 +157,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("asks 14: goes on where an interrupted download ended, and fetches no verified byte twice", async () => {
+  it("asks 14: goes on after an interrupted download, and fetches no verified byte twice", async () => {
     const release = await setUp();
     board.hub.faults.add(resetAfter(1024 * 1024 + 500_000), 1);
     board.hub.deploy(release);
@@ -189,7 +192,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("asks 12: fails when fresh URLs do not work either, and the hub hears it", async () => {
+  it("asks 12: fails when fresh URLs do not work either, and the hub gets the reason", async () => {
     const release = await setUp();
     board.hub.faults.add(refuseDownload(404));
     board.hub.deploy(release);
@@ -200,7 +203,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(device.crashes, []);
   });
 
-  it("asks 10: starts over, once, when the file changes after bytes of it were written", async () => {
+  it("asks 10: starts over once when the file changes after some of it was written", async () => {
     const release = await setUp();
     const download = holdAfter(1024 * 1024);
     board.hub.faults.add(download, 1);
@@ -214,7 +217,7 @@ describe("an update from the hub", () => {
     assert.deepEqual(words(), ["received", "started", "completed"]);
   });
 
-  it("is ignored when the same one is under way; another one waits until that is decided", async () => {
+  it("is ignored while the same update runs, and waits while another one does", async () => {
     const release = await setUp();
     const v3 = await board.firmware("3.0.0");
     const other = await board.hub.publish(v3.path, v3.meta);

@@ -1,3 +1,4 @@
+/** The agent feeds the kernel's watchdog while it is well. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync } from "node:fs";
@@ -30,7 +31,7 @@ describe("an agent with a watchdog", () => {
   });
 
   /** The bytes that were written to the watchdog since the last look. */
-  const told = (): string => {
+  const written = (): string => {
     const buffer = Buffer.alloc(65_536);
     try {
       return buffer.toString("latin1", 0, readSync(reader, buffer));
@@ -54,11 +55,11 @@ describe("an agent with a watchdog", () => {
   it("feeds it, shows it in the status, and disarms it when it is stopped", async () => {
     const agent = await board.start({ watchdog: { device } });
     let fed = 0;
-    await eventually(() => (fed += told().length) > 5, "fed five times");
+    await eventually(() => (fed += written().length) > 5, "fed five times");
     const { watchdogs, watchdogs_starving: starving } = await status();
     assert.deepEqual([watchdogs, starving], [[`${device}, 0.03 s`], null]);
     await agent.stop();
-    assert.match(told(), /^\0*V$/);
+    assert.match(written(), /^\0*V$/);
   });
 
   it("does not feed it while the application's own check fails, and feeds it again after that", async () => {
@@ -68,8 +69,8 @@ describe("an agent with a watchdog", () => {
     await board.saw(/the watchdogs are not fed any more.*watchdog\.command has failed 3 times in a row/);
     await rm(broken);
     await board.saw(/the watchdogs are fed again/);
-    told();
-    await eventually(() => told() !== "", "fed again");
+    written();
+    await eventually(() => written() !== "", "fed again");
     await agent.stop();
   });
 
@@ -82,8 +83,8 @@ describe("an agent with a watchdog", () => {
     board.hub.reboot(IDENTIFIER);
     await board.saw(/the watchdogs are not fed any more, and reset the board: .*still up after every way/);
     assert.match((await status()).watchdogs_starving ?? "", /still up after every way/);
-    told();
+    written();
     await agent.stop();
-    assert.equal(told(), "V", "it was not fed since");
+    assert.equal(written(), "V", "it was not fed since");
   });
 });

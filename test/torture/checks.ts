@@ -47,7 +47,7 @@ export function checkPromise({ model, disk, device }: Left, from: number): Probl
   if (!device.statuses.slice(from).some(({ status }) => status === "completed")) return [];
   const { firmware } = boot(Buffer.from(disk), model.layout, model.known);
   if (firmware.uuid === model.target.uuid) return [];
-  return [{ wrong: "misled", text: `told "completed", and ${firmware.version} is booted` }];
+  return [{ wrong: "misled", text: `reported "completed", and ${firmware.version} is booted` }];
 }
 
 /** Checks the end of a round: the firmware that was sent runs and is validated, and no update is open at the hub. */

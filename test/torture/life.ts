@@ -41,7 +41,7 @@ export interface Life {
   /** All changes of the medium so far. */
   readonly changes: number;
   readonly log: string;
-  /** Tells what each thread of the agent and of its children does in the kernel. */
+  /** One line for each thread of the agent and of its children: what it does in the kernel. */
   threads(): string;
   /** Makes the power fail now. */
   cutPower(): void;

@@ -57,7 +57,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
   after(() => rmSync(dir, { recursive: true }));
 
   let runs = 0;
-  /** Runs the program; the state says what happened to it. */
+  /** Runs the program with the faults of a life. */
   const run = (faults: LifeFaults = {}) => {
     const home = join(dir, `run-${++runs}`);
     const folder = join(home, "medium");
@@ -90,7 +90,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
   };
   const text = (medium: Medium, name: string): string | undefined => medium.get(name)?.toString();
 
-  it("equals the folder when nothing is lost", () => {
+  it("holds the same files as the folder when nothing is lost", () => {
     const { left, folder, failed } = run();
     assert.equal(failed, "");
     assert.deepEqual(left("all"), readMedium(folder));
@@ -120,7 +120,7 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
     assert.deepEqual([...seen].sort(), ["2 1", "2 3", "3 1", "3 3"]);
   });
 
-  it("has no change after the moment of the cut", () => {
+  it("has no change from after the cut", () => {
     const whole = run();
     const cut = run({ cutAt: 5 });
     assert.equal(cut.state.isCut, true);

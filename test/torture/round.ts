@@ -16,7 +16,7 @@ import type { Model, World } from "./world.ts";
 export interface Outcome {
   readonly problems: readonly Problem[];
   readonly cuts: number;
-  /** What each agent did that hung until the watchdog reset its board. */
+  /** The threads of each agent that hung until the watchdog reset its board. */
   readonly hung: readonly string[];
   readonly sentBytes: number;
   /** The firmware's size. */

@@ -1,4 +1,4 @@
-/** What all rounds share and none changes: firmware, disks, the bundle, and the library that simulates power cuts. */
+/** All rounds share these and change none: firmware, disks, the bundle, the library that simulates power cuts. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -51,7 +51,7 @@ export interface World {
 /** Several parts of 1 MiB, which leave room in the slot. */
 const ROOTFS_BYTES = { small: 2_400_000, large: 24_000_000 };
 const SLOT_BLOCKS = { small: 5120, large: 49_152 };
-/** The place where boot.cmd has its backup. */
+/** The place of boot.cmd's backup. */
 const SECOND_ENVIRONMENT = 0x110;
 /** As on the cards of buildroot/. */
 const UNUSED = { offset: 768, blocks: 512 };
