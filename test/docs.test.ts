@@ -1,3 +1,4 @@
+/** The documents against the code: names, links, tables and commands that they mention must exist. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";

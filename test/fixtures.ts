@@ -1,3 +1,4 @@
+/** Shared fixtures that are not part of this repository, and the reason to skip a test without them. */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 

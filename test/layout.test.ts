@@ -1,3 +1,4 @@
+/** The layout of src against docs/architecture.md: each folder is listed, and imports form no circles. */
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";

@@ -1,3 +1,4 @@
+/** docs/lessons.md against the tests: each lesson has a test, whose title has the lesson's number. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -22,7 +22,7 @@ class Board {
   readonly lines: string[] = [];
   readonly commands: string[] = [];
   sets = 0;
-  /** What `date -s` ends with; `undefined`: it is not there. */
+  /** The exit code of `date -s`; `undefined`: the program is missing. */
   dateEnds: number | undefined = 0;
   readonly stateDir: string;
   readonly #guards: ClockGuard[] = [];
@@ -95,7 +95,7 @@ describe("a board without a clock", () => {
     assert.match(board.lines.join(), /^warn the board's clock was behind .* from=1970-01-01T00:00:00\.000Z/);
   });
 
-  for (const [where, ends, told] of [
+  for (const [where, ends, line] of [
     ["where it may not set the clock", 1, /set: date: cannot set date: Operation not permitted; the agent/],
     ["where there is no date", undefined, /set: date: not found; the agent counts on/],
   ] as const) {
@@ -105,7 +105,7 @@ describe("a board without a clock", () => {
       await board.clock.advance(HOUR_MS);
       assert.equal(board.clock.now(), HOUR_MS);
       assert.equal(guard.clock.now(), BUILT_MS + HOUR_MS);
-      assert.match(board.lines[0] ?? "", told);
+      assert.match(board.lines[0] ?? "", line);
     });
   }
 
@@ -116,7 +116,7 @@ describe("a board without a clock", () => {
     assert.equal((await board.restart()).clock.now(), BUILT_MS + YEAR_MS + 5 * HOUR_MS);
   });
 
-  it("keeps the hub's time at once, for the power may fail, and then every hour", async () => {
+  it("stores the hub's time at once, since the power may fail, and then every hour", async () => {
     const guard = await board.start();
     guard.noteHubTime(BUILT_MS + YEAR_MS);
     await guard.stop();
@@ -127,7 +127,7 @@ describe("a board without a clock", () => {
     assert.match(await board.kept(), /^2027-06-01T01:00/);
   });
 
-  it("takes the hub's time also backward, but not to before the build", async () => {
+  it("accepts the hub's time also backward, but not to before the build", async () => {
     const guard = await board.start();
     guard.noteHubTime(BUILT_MS + 10 * YEAR_MS);
     assert.equal(guard.clock.now(), BUILT_MS + 10 * YEAR_MS);
@@ -137,7 +137,7 @@ describe("a board without a clock", () => {
     assert.equal(guard.clock.now(), BUILT_MS);
   });
 
-  it("never keeps a time that only the system's clock says: it may be far in the future", async () => {
+  it("never stores the system clock's time alone, since it may be far in the future", async () => {
     const guard = await board.start();
     guard.noteHubTime(BUILT_MS + HOUR_MS);
     board.clock.jump(50 * YEAR_MS);
@@ -146,7 +146,7 @@ describe("a board without a clock", () => {
   });
 
   for (const content of ["garbage", "", "1969-01-01T00:00:00Z", "99999-01-01"]) {
-    it(`passes over a file that holds ${JSON.stringify(content)}`, async () => {
+    it(`ignores a file that holds ${JSON.stringify(content)}`, async () => {
       await writeFile(join(board.stateDir, "last-known-time"), content);
       assert.equal((await board.start()).clock.now(), BUILT_MS);
       assert.match(board.lines[0] ?? "", /^warn the last known time is damaged/);
@@ -162,7 +162,7 @@ describe("a board without a clock", () => {
     assert.equal(guard.clock.now(), BUILT_MS + YEAR_MS);
   });
 
-  it("says so while TLS judges certificates by a clock that is behind", async () => {
+  it("reports it while TLS checks certificates by a clock that is behind", async () => {
     board.dateEnds = 1;
     const { doubt } = await board.start();
     assert.equal(
@@ -171,7 +171,7 @@ describe("a board without a clock", () => {
     );
   });
 
-  it("says so while its clock is only the last time known, until it is set or the hub gives the time", async () => {
+  it("reports that its clock is only the last known time, until it is set or the hub gives the time", async () => {
     let guard = await board.start();
     assert.match(guard.doubt ?? "", /says 2026-06-01\S+, which is only the last time it knew$/);
     guard.noteHubTime(BUILT_MS + 1000);
@@ -189,14 +189,14 @@ describe("a board without a clock", () => {
     assert.equal(board.sets, 1);
   });
 
-  it("sets nothing and doubts nothing where the clock is right", async () => {
+  it("sets and reports nothing while the clock is right", async () => {
     board.clock.jump(BUILT_MS + YEAR_MS);
     const guard = await board.start();
     assert.deepEqual([board.commands, board.lines, guard.doubt], [[], [], undefined]);
     assert.equal(guard.clock.now(), board.clock.now());
   });
 
-  it("is not set for drifting by less than a minute, but never believed to be behind", async () => {
+  it("does not set a clock that is less than a minute behind, but corrects it for the agent", async () => {
     board.clock.jump(BUILT_MS - 59_000);
     const guard = await board.start();
     assert.deepEqual([board.commands, board.lines, guard.doubt], [[], [], undefined]);

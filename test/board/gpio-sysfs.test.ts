@@ -39,7 +39,7 @@ describe("a GPIO line in sysfs", () => {
     ["6.6 and later", 512],
   ] as const) {
     for (const line of ["17", "GPIO17", "pinctrl-bcm2835:17"]) {
-      it(`is found as ${line}, whatever the base of kernel ${kernel}`, async () => {
+      it(`is found as ${line} with the base of kernel ${kernel}`, async () => {
         await chip("pinctrl-bcm2835", base, 54);
         await chip("raspberrypi-exp-gpio", 600, 8);
         assert.equal((await find(line)).name, `GPIO17 of pinctrl-bcm2835 (sysfs ${base + 17})`);
@@ -53,7 +53,7 @@ describe("a GPIO line in sysfs", () => {
     assert.equal((await find("raspberrypi-exp-gpio:3")).name, "GPIO3 of raspberrypi-exp-gpio (sysfs 603)");
   });
 
-  it("is named when the chip does not have it, or there is no such chip", async () => {
+  it("is named in the failure when the chip does not have it or is missing", async () => {
     await chip("pinctrl-bcm2835", 512, 54);
     await assert.rejects(find("54"), failure("config", "pinctrl-bcm2835 has no line 54, only lines 0 to 53"));
     await assert.rejects(
@@ -71,14 +71,14 @@ describe("a GPIO line in sysfs", () => {
     );
   });
 
-  it("says who may have it already", async () => {
+  it("shows who may use it already", async () => {
     await chip("pinctrl-bcm2835", 512, 54);
     await mkdir(join(root, "sys/class/gpio/gpio529"));
     assert.match((await (await find("17")).user()) ?? "", /exported it in sysfs/);
     assert.equal(await (await find("18")).user(), undefined);
   });
 
-  it("says what is missing where the kernel has no GPIO in sysfs and there are no tools", async () => {
+  it("names what is missing on a board without GPIO in sysfs and without the tools", async () => {
     await rm(join(root, "sys"), { recursive: true });
     await assert.rejects(find("17"), failure("unavailable", "CONFIG_GPIO_SYSFS", "libgpiod's tools"));
   });
@@ -118,7 +118,7 @@ describe("an external watchdog on a line that onoff drives", { skip: cannot }, (
     return stdout.trim().split("\n");
   };
 
-  it("is toggled while the agent is well, rests when it is not, and is starved for good to reset", () => {
+  it("is toggled while the agent is well, rests while it is not, and stops for good to reset the board", () => {
     assert.deepEqual(drive(["17", "toggle"]), [
       "GPIO17 of pinctrl-bcm2835 (sysfs 529), toggled each 1000 ms",
       "direction: low",
@@ -165,7 +165,7 @@ describe("an external watchdog on a line that onoff drives", { skip: cannot }, (
     );
   });
 
-  it("is named when there is no permission", () => {
+  it("is named in the failure when permission is denied", () => {
     assert.deepEqual(drive(["17", "toggle", "high", "nobody"], { CLOSED: "yes" }), [
       "the GPIO line (sysfs 529): permission denied; run as root, or give the agent's group /sys/class/gpio",
     ]);

@@ -55,12 +55,12 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
       await rm(dir, { recursive: true });
     });
     const find = async () => findLine("GPIO17", testWorld({ root: dir, clock: systemClock }));
-    /** The process that holds the line, and what it was told. */
-    const holder = (): { pid: number; told: string } => {
-      const [pid = "", ...told] = existsSync(join(dir, "held"))
+    /** The process that holds the line, and its arguments. */
+    const holder = (): { pid: number; args: string } => {
+      const [pid = "", ...args] = existsSync(join(dir, "held"))
         ? readFileSync(join(dir, "held"), "utf8").trim().split(" ")
         : [];
-      return { pid: Number(pid), told: told.join(" ") };
+      return { pid: Number(pid), args: args.join(" ") };
     };
     const runs = (pid: number): boolean =>
       existsSync(`/proc/${pid}/stat`) && !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
@@ -73,14 +73,14 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
 
     it("is held by one gpioset for each change, and by none when it is given back", async () => {
       line = await (await find()).open(false);
-      await eventually(() => holder().told === held[0], "the first level");
+      await eventually(() => holder().args === held[0], "the first level");
       const { pid: first } = holder();
       line.set(false); // as it is
       line.set(true);
-      await eventually(() => holder().told === held[1], "the next level");
+      await eventually(() => holder().args === held[1], "the next level");
       line.set(true);
       assert.deepEqual(readFileSync(join(dir, "starts"), "utf8").trim().split("\n"), held);
-      // It has let go of its files by then, but the kernel may not be done with it.
+      // It has closed its files, but the kernel may not have removed it yet.
       await eventually(() => !runs(first), "the end of the first gpioset");
       await line.close();
       await eventually(() => !runs(holder().pid), "the end of the last one");
@@ -103,7 +103,7 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
       await rm(join(dir, "busy"));
       await eventually(() => {
         set();
-        return holder().told === held[1];
+        return holder().args === held[1];
       }, "the level");
     });
 

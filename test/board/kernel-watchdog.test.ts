@@ -108,7 +108,7 @@ describe("the kernel's watchdog", () => {
     watchdog.stop();
   });
 
-  it("says that it can't be stopped, and that it reset the board", async () => {
+  it("logs that it can't be stopped, and that it reset the board", async () => {
     await facts({ nowayout: "1", bootstatus: "32" });
     const watchdog = await open();
     assert.match(watchdog.name, /, 15 s, can't be stopped$/);
@@ -125,7 +125,7 @@ describe("the kernel's watchdog", () => {
     watchdog.stop();
   });
 
-  it("says once that it can't be fed", async () => {
+  it("logs once that it can't be fed", async () => {
     const watchdog = await open();
     closeSync(reader);
     await clock.advance(20_000);

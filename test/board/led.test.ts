@@ -29,7 +29,7 @@ describe("an LED", () => {
   };
   const open = async (name = "ACT"): Promise<Led> => Led.open(name, testWorld({ root, clock }));
 
-  it("blinks twice a second for the time it is given, then has its brightness back", async () => {
+  it("blinks twice a second for the given time, then has its old brightness", async () => {
     await led({ brightness: "40\n", trigger: "[none] mmc0 timer\n" });
     const blinking = (await open()).blink(2000, new AbortController().signal);
     const seen: string[] = [];
@@ -44,7 +44,7 @@ describe("an LED", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("has its trigger back, with the settings that the kernel forgets with it", async () => {
+  it("has its old trigger afterwards, with the settings that the kernel forgets", async () => {
     await led({ brightness: "0\n", trigger: "none mmc0 [timer]\n", delay_on: "900\n", delay_off: "100\n" });
     const stopping = new AbortController();
     const blinking = (await open()).blink(10_000, stopping.signal);
@@ -61,14 +61,14 @@ describe("an LED", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("that is not there is named in the failure, with those that are there", async () => {
+  it("that is missing is named in the failure, with the LEDs that exist", async () => {
     await assert.rejects(open("PWR"), failure("config", "no LED PWR; this kernel shows none"));
     await led({ brightness: "0\n", trigger: "[none]\n" });
     await assert.rejects(open("PWR"), failure("config", "no LED PWR; there are: ACT"));
   });
 
   const rootOnly = { skip: process.getuid?.() !== 0 && "only root can become somebody else" };
-  it("that may not be written is refused, with the way out", rootOnly, async () => {
+  it("that may not be written is refused, with the remedy", rootOnly, async () => {
     await led({ brightness: "0\n", trigger: "[none]\n" });
     await chmod(root, 0o755);
     const module = join(import.meta.dirname, "../../src/board/led.ts");

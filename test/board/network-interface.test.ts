@@ -26,7 +26,7 @@ const v6 = (address: string): NetworkInterfaceInfo => ({
   scopeid: 0,
 });
 
-describe("the interface a socket goes out by", () => {
+describe("the network interface of a socket", () => {
   const interfaces = {
     eth0: [v4("192.168.1.20"), v6("2001:db8::20")],
     wlan0: [v4("10.0.0.7"), v6("fe80::1")],
@@ -39,7 +39,7 @@ describe("the interface a socket goes out by", () => {
     assert.equal(interfaceOf("192.168.1.2", interfaces), undefined);
   });
 
-  it("is found for IPv4 in IPv6's clothes", () => {
+  it("is found for an IPv4 address in IPv6 form", () => {
     assert.equal(interfaceOf("::ffff:10.0.0.7", interfaces), "wlan0");
   });
 
@@ -50,13 +50,13 @@ describe("the interface a socket goes out by", () => {
   for (const [name, all] of Object.entries(networkInterfaces())) {
     for (const { address, scopeid } of all ?? []) {
       if (scopeid !== undefined && scopeid !== 0) continue; // link-local
-      it(`is known before there is a socket: ${name}, towards ${address}`, async () => {
+      it(`is found before the socket is open: ${name}, towards ${address}`, async () => {
         assert.equal(await interfaceTowards(address), name);
       });
     }
   }
 
-  it("is not known towards a host that is not known", async () => {
+  it("is unknown towards an unknown host", async () => {
     await assert.rejects(interfaceTowards("no-such-host.invalid"), { syscall: "getaddrinfo" });
   });
 

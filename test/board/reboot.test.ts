@@ -26,13 +26,13 @@ const HANGS = "exec sleep 1000";
 class Board {
   readonly clock = new FakeClock();
   readonly lines: string[] = [];
-  /** What was done, each with the seconds since the start. */
+  /** The steps that were taken, each with the seconds since the start. */
   readonly done: string[] = [];
   readonly end = new AbortController();
-  /** The methods, as they were told before each was tried. */
+  /** The methods, in the order in which they were reported. */
   readonly methods: string[] = [];
   gpioProblem: Failure | undefined;
-  /** What commands do; one that is missing here is missing on the board. */
+  /** The shell lines that commands run; a command that is missing here is missing on the board. */
   readonly commands: Record<string, string> = { sync: "true", reboot: "true", "reboot -f": "true" };
   readonly #root: string;
   readonly #children = new Set<Promise<unknown>>();
@@ -113,7 +113,7 @@ describe("a reboot that was asked for", () => {
   });
   afterEach(async () => rm(root, { recursive: true }));
 
-  it("tells the hub, syncs the disks, then goes from method to method until the board is down", async () => {
+  it("reports to the hub, syncs the disks, then tries one method after the other until the board is down", async () => {
     await assert.rejects(board.reboot(), STILL_UP);
     assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "30 reboot -f"]);
     assert.equal(board.sysrq(), "sub");
@@ -121,7 +121,7 @@ describe("a reboot that was asked for", () => {
     assert.equal(board.clock.pending, 0);
   });
 
-  it("says why, and each method before it is tried: the board may be gone at once", async () => {
+  it("logs the reason, and each method before it is tried, since the board may be down at once", async () => {
     await assert.rejects(board.reboot(), STILL_UP);
     assert.deepEqual(board.lines, [
       "warn rebooting the board reason=the update is installed",
@@ -134,7 +134,7 @@ describe("a reboot that was asked for", () => {
     ]);
   });
 
-  it("tells each method before it is tried, for the record that outlives the boot", async () => {
+  it("reports each method before it is tried, for the record that survives the boot", async () => {
     await assert.rejects(board.reboot(), STILL_UP);
     assert.deepEqual(board.methods, ["reboot", "reboot -f", "sysrq"]);
   });
@@ -151,7 +151,7 @@ describe("a reboot that was asked for", () => {
     assert.ok(board.lines.includes("error gpio-watchdog failed: there is no line 99"));
   });
 
-  it("ends what the agent runs before the disks are synced, and is not held by it", async () => {
+  it("ends the agent's children before it syncs the disks, and does not wait long for them", async () => {
     const endChildren = async (): Promise<void> => {
       board.note("end children");
       return new Promise(() => undefined);
@@ -177,13 +177,13 @@ describe("a reboot that was asked for", () => {
     assert.match(lines, /^error reboot -f failed: reboot -f ended with 3: no init here$/m);
   });
 
-  it("is not held by a method that hangs", async () => {
+  it("is not delayed by a method that hangs", async () => {
     board.commands["reboot"] = HANGS;
     await assert.rejects(board.reboot(), STILL_UP);
     assert.deepEqual(board.done, ["0 flush", "0 sync", "0 reboot", "30 reboot -f"]);
   });
 
-  it("is not held by a hub that can't be told", async () => {
+  it("is not delayed by a hub that gets no report", async () => {
     await assert.rejects(
       board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) }),
       STILL_UP,
@@ -196,15 +196,15 @@ describe("a reboot that was asked for", () => {
     assert.match(broken.lines.join("\n"), /^error telling the hub failed: socket closed$/m);
   });
 
-  it("is not held by a dead disk: hub and disks together have the grace", async () => {
+  it("is not delayed by a dead disk: hub and disks share one time limit", async () => {
     board.commands["sync"] = HANGS;
     await assert.rejects(
       board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) }),
       STILL_UP,
     );
     assert.deepEqual(board.done, ["2 sync", "5 reboot", "35 reboot -f"]);
-    const said = board.lines.filter((line) => line.includes("disks"));
-    assert.deepEqual(said, ["error syncing the disks takes too long timeout_s=3"]);
+    const lines = board.lines.filter((line) => line.includes("disks"));
+    assert.deepEqual(lines, ["error syncing the disks takes too long timeout_s=3"]);
   });
 
   it("goes on when the disks can't be synced, and says so", async () => {
@@ -228,19 +228,19 @@ describe("a reboot that was asked for", () => {
     assert.deepEqual(seen, ["s", "su", "sub"]);
   });
 
-  it("leaves sysrq its steps even when the next method is near", async () => {
+  it("takes all steps of sysrq even when the time for it is short", async () => {
     await assert.rejects(board.reboot(SYSCALL, { escalateMs: 1000 }), STILL_UP);
     assert.equal(board.sysrq(), "sub");
     assert.equal(board.clock.monotonic(), 3000);
   });
 
-  it("says so when the kernel has no sysrq", async () => {
+  it("logs that the kernel has no sysrq", async () => {
     await rm(join(root, "proc/sysrq-trigger"));
     await assert.rejects(board.reboot(), STILL_UP);
     assert.match(board.lines.join("\n"), /^error sysrq failed: sysrq trigger .* does not exist$/m);
   });
 
-  it("ends without a further method when the agent is told to end", async () => {
+  it("tries no further method once the agent stops", async () => {
     board.clock.after(10_000, () => board.end.abort());
     await board.reboot();
     assert.equal(board.clock.monotonic(), 10_000);
@@ -249,7 +249,7 @@ describe("a reboot that was asked for", () => {
     assert.equal(board.clock.pending, 0);
   });
 
-  it("ends before the first method when the agent is told to end while the hub is told", async () => {
+  it("tries no method when the agent stops during the report to the hub", async () => {
     board.clock.after(1000, () => board.end.abort());
     await board.reboot(SYSCALL, { flush: async () => new Promise(() => undefined) });
     assert.equal(board.clock.monotonic(), 1000);

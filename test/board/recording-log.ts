@@ -1,3 +1,4 @@
+/** A log for tests. */
 import type { Fields, Level, Log } from "../../src/platform/log.ts";
 
 /** A log that keeps its lines, such as `warn rebooting method=sysrq`. */

@@ -46,7 +46,7 @@ describe("the board's serial number", () => {
     assert.equal(await serialNumber(root, clock), "10000000c3a1b2d4");
   });
 
-  it("is no placeholder that other boards have, too", async () => {
+  it("is never a placeholder that other boards have too", async () => {
     await write("proc/device-tree/serial-number", "\0");
     await write("proc/cpuinfo", PI_CPUINFO.replace("c3a1b2d4", "00000000"));
     await boardid("echo 00000000; exit 0");
@@ -54,7 +54,7 @@ describe("the board's serial number", () => {
     assert.equal(await serialNumber(root, clock), undefined);
   });
 
-  it("does not wait for a boardid that hangs, nor believe one that fails", async () => {
+  it("does not wait for a boardid that hangs, and ignores one that fails", async () => {
     await write("etc/machine-id", "fallback\n");
     await boardid("echo wrong; exit 1");
     assert.equal(await serialNumber(root, clock), "fallback");

@@ -1,5 +1,5 @@
 /**
- * What U-Boot does on the boards of buildroot/: the card's layout, the boot script and the kernel images. Numbers
+ * U-Boot on the boards of buildroot/: the card's layout, the boot script and the kernel images. Numbers
  * that fwup, U-Boot and the agent each keep must be the same, or a board does not boot.
  */
 import assert from "node:assert/strict";

@@ -1,3 +1,4 @@
+/** The command by which the application says whether the watchdogs may be fed. */
 import assert from "node:assert/strict";
 import { rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";

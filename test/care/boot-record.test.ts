@@ -1,3 +1,4 @@
+/** The record of the agent's own reboots, by which the next boot knows its reason. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

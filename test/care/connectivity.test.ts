@@ -1,3 +1,7 @@
+/**
+ * What the agent does on a board that has lost its hub for long: a command, then a reboot, with a limit per
+ * day.
+ */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, it } from "node:test";

@@ -1,3 +1,4 @@
+/** When the board reboots into an installed update, and how far the application can put that off. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { RebootAnswer } from "../../src/update/application.ts";

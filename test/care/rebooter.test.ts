@@ -1,3 +1,4 @@
+/** The agent after all methods to reboot have failed. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Rebooter } from "../../src/care/rebooter.ts";

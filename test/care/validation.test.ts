@@ -1,3 +1,4 @@
+/** The trial of new firmware: what makes it good, and when it ends. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Validation } from "../../src/care/validation.ts";

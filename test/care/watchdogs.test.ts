@@ -1,3 +1,4 @@
+/** When the agent feeds the watchdogs. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { reasonToStarve, type AgentHealth } from "../../src/care/watchdogs.ts";

@@ -1,4 +1,4 @@
-/** From a new board to one that joins: `hublink identity` makes a key, and an authority signs its request. */
+/** The way of a new board to its hub: `hublink identity` makes a key, and an authority signs its request. */
 import assert from "node:assert/strict";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { readFile, stat, writeFile } from "node:fs/promises";
@@ -18,7 +18,7 @@ before(async () => {
 });
 after(async () => board.remove());
 
-/** What openssl prints for a request with a valid signature. */
+/** The output of openssl for a request with a valid signature. */
 async function verified(request: string): Promise<string> {
   const file = join(board.dir, "request.pem");
   await writeFile(file, request);

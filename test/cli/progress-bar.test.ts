@@ -62,7 +62,7 @@ describe("a progress bar", () => {
   });
 });
 
-describe("what people read", () => {
+describe("the text for people", () => {
   it("has bytes and spans in their units", () => {
     assert.deepEqual([0, 1023, 1024, 1.5 * MIB].map(formatBytes), ["0 B", "1023 B", "1 KiB", "1.5 MiB"]);
     assert.deepEqual([0, 59_400, 60_000, 3_599_000, 3_600_000, 90_061_000].map(formatSpan), [

@@ -7,7 +7,7 @@ import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 
 const CYCLES = 200;
 
-/** What a process holds that it could leak. */
+/** The things of a process that could leak. */
 interface Holdings {
   readonly resources: Readonly<Record<string, number>>;
   readonly listeners: number;

@@ -1,4 +1,4 @@
-/** What the check of the configuration accepts, what it reports, and in which words. */
+/** The check of the configuration: which values it accepts, and the words of its reports. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";

@@ -14,7 +14,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 /** Keys whose value is a table with keys of the user. */
 const TABLES = ["fwup_env", "services"];
 
-/** What the example sets, because no default could work. */
+/** The keys that the example sets, because no default could work. */
 function exampleConfig(): unknown {
   const { hub, identity, ...rest } = defaultConfig();
   const file = {
@@ -34,19 +34,19 @@ function keysOf(table: Table, path = ""): readonly string[] {
     .sort();
 }
 
-describe("what is written from the schema", () => {
-  it("is up to date (npm run docs)", () => {
+describe("the documents that are generated from the schema", () => {
+  it("are up to date (npm run docs)", () => {
     execFileSync(process.execPath, ["--import", "tsx", "scripts/docs.ts", "--check"], { cwd: ROOT });
   });
 
-  it("has an example that is a valid configuration", async () => {
+  it("have an example that is a valid configuration", async () => {
     const text = await readFile(resolve(ROOT, "config.example.toml"), "utf8");
     const { config, warnings } = checkConfig(parse(text), {}, "example");
     assert.deepEqual(config, exampleConfig());
     assert.deepEqual(warnings, []);
   });
 
-  it("has an example whose commented-out keys show their defaults", async () => {
+  it("have an example whose commented-out keys show their defaults", async () => {
     const text = await readFile(resolve(ROOT, "config.example.toml"), "utf8");
     const table = parse(text.replace(/^#(?=\w+ = )/gm, ""));
     const { config } = checkConfig(table, {}, "example");
@@ -55,7 +55,7 @@ describe("what is written from the schema", () => {
     assert.deepEqual(keysOf(table), keysOf(defaultTable()));
   });
 
-  it("has a reference with every key of every section", async () => {
+  it("have a reference with every key of every section", async () => {
     const text = await readFile(resolve(ROOT, "docs/configuration.md"), "utf8");
     const visit = (values: object, path: string): void => {
       if (path !== "") assert.match(text, new RegExp(`^#+ \\[${path.replace(".", "\\.")}\\]$`, "m"));

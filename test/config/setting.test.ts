@@ -1,3 +1,4 @@
+/** How a key and value of the TOML file become a member of Config: camelCase and milliseconds. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { number, seconds, text, wholeNumber } from "../../src/config/kinds.ts";
@@ -43,7 +44,7 @@ describe("the name of a key in Config", () => {
 });
 
 describe("a value in Config", () => {
-  it("is in milliseconds for a time in seconds, without a rest", () => {
+  it("is in whole milliseconds for a time in seconds", () => {
     assert.equal(valueInConfig(2, time), 2000);
     assert.equal(valueInConfig(0.01, time), 10);
     assert.equal(valueInConfig(1.001, time), 1001); // 1.001 * 1000 is 1000.9999999999999

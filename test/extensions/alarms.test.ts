@@ -1,3 +1,4 @@
+/** The alarms of the health report: which there are, and in which words. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { alarmsOf, type HealthFacts } from "../../src/extensions/health.ts";

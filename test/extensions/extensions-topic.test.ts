@@ -1,3 +1,7 @@
+/**
+ * Topic `extensions` on the board's side: it attaches, detaches and isolates extensions, so that a broken one
+ * harms no other.
+ */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Extension, ExtensionContext, RunningExtension } from "../../src/extensions/extension.ts";

@@ -1,3 +1,4 @@
+/** A command whose lines are followed without an end, for the logging extension. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { followLines } from "../../src/extensions/logging.ts";

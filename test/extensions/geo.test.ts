@@ -1,3 +1,4 @@
+/** The location of a geo service: the parts of its answer, and the limit on its size. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
@@ -31,7 +32,7 @@ describe("the answer of a geo service", () => {
     await inTime(once(server.close(), "close"), "the service closes");
   });
 
-  /** What the extension sends to a hub that asks for the location. */
+  /** Sends the hub's request. @returns the extension's answer */
   const reported = async (): Promise<unknown> => {
     const sent: unknown[] = [];
     const { port } = server.address() as AddressInfo;

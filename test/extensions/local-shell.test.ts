@@ -1,3 +1,4 @@
+/** The extension local_shell with a real shell. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Agent } from "../../src/agent/agent.ts";

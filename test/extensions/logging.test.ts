@@ -1,3 +1,4 @@
+/** How the logging extension limits its lines. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { ExtensionContext } from "../../src/extensions/extension.ts";

@@ -1,3 +1,4 @@
+/** How often the extension network_identity reports, and that one failing command hides no other name. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,3 +1,7 @@
+/**
+ * Damaged and random certificate and key files: an identity is loaded or refused, and nothing throws anything
+ * else.
+ */
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import fc from "fast-check";
@@ -14,7 +18,7 @@ before(async () => {
   for (const kind of keyKinds) issued.set(kind, await root.issue({ subject: "CN=dev-1", kind }));
 });
 
-/** Flips, cuts and repeats: what bad flash and half-written files do. */
+/** Flips, cuts and repeats bytes, as bad flash and half-written files do. */
 const damage = fc.array(
   fc.record({
     at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
@@ -40,7 +44,7 @@ function damaged(
   return result;
 }
 
-/** Loads an identity, lets the agent look at all of it, and accepts a refusal. */
+/** Loads an identity and uses all of it; a Failure is accepted. */
 async function loadOrFailure(device: Device, passphraseFile = ""): Promise<void> {
   try {
     const identity = await device.load({}, { keyPassphraseFile: passphraseFile });
@@ -52,7 +56,7 @@ async function loadOrFailure(device: Device, passphraseFile = ""): Promise<void>
   }
 }
 
-describe("whatever is in the files, an identity is loaded or refused with a Failure", () => {
+describe("an identity is loaded or refused with a Failure, with files of", () => {
   it("random bytes", async () => {
     await using device = await createDevice();
     await device.write(device.passphraseFile, "pass");

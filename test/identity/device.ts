@@ -15,7 +15,7 @@ export interface Device extends AsyncDisposable {
   readonly passphraseFile: string;
   readonly secretFile: string;
   readonly clock: FakeClock;
-  /** What was logged. */
+  /** The lines of the log. */
   readonly lines: string[];
   readonly deps: IdentityDeps;
   /** Its root folder, too. */

@@ -1,4 +1,4 @@
-/** What a test expects of a Failure. */
+/** The Failure that a test expects, for assert.throws. */
 import assert from "node:assert/strict";
 import { Failure } from "../../src/platform/failure.ts";
 import type { FailureKind } from "../../src/platform/failures.ts";

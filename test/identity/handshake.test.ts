@@ -80,7 +80,7 @@ describe("a hub that demands a client certificate", () => {
   });
 
   for (const kind of keyKinds) {
-    it(`knows a device by its ${kind} key, in whatever form the files are`, async () => {
+    it(`recognizes a device by its ${kind} key, in each form of the files`, async () => {
       await using device = await createDevice();
       const issued = await root.issue({ subject: `CN=dev ${kind}`, kind });
       await device.write(device.passphraseFile, `${PASSPHRASE}\n`);

@@ -9,7 +9,7 @@ import { PATIENCE_MS } from "../eventually.ts";
 
 const run = promisify(execFile);
 
-/** What a test needs and the machine hasn't, to skip it by; false when all is there. */
+/** For node:test's `skip`: the programs that the machine lacks; false when all are there. */
 export function missing(...programs: readonly string[]): string | false {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
   const absent = programs.filter((program) => !folders.some((folder) => exists(join(folder, program))));
@@ -21,7 +21,7 @@ function exists(path: string): boolean {
     accessSync(path);
     return true;
   } catch {
-    return false; // which is all that is asked
+    return false; // not here
   }
 }
 

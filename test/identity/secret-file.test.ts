@@ -60,7 +60,7 @@ describe("a secret file", () => {
     });
   }
 
-  it("is called a missing input when it is not there", async () => {
+  it("is refused as a missing input when it does not exist", async () => {
     await assert.rejects(
       readSecretFile("passphrase file", join(folder, "absent")),
       refusal("no-input", /^passphrase file .*absent does not exist$/),

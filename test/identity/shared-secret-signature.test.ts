@@ -1,3 +1,4 @@
+/** The signature of a shared secret, compared with Plug.Crypto's own. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { it } from "node:test";
@@ -25,7 +26,7 @@ it("signs byte for byte as plug_crypto does", { skip: fixturesMissing }, async (
   });
 });
 
-it("signs for the whole second, never ahead of it", () => {
+it("signs for the whole second, never for a later time", () => {
   const claim = { key: "nhp_abc", secret: "s3cr3t", identifier: "dev-1" };
   assert.deepEqual(
     signConnect({ ...claim, timeS: 1_700_000_000.999 }),

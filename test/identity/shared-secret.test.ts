@@ -38,7 +38,7 @@ describe("an identity by shared secret", () => {
     });
   });
 
-  it("takes a replaced secret at the next connection, and keeps the old one while the new is broken", async () => {
+  it("uses a replaced secret at the next connection, and keeps the old one while the new one is broken", async () => {
     await using device = await deviceWith("old");
     const identity = await device.load({ source: "shared-secret" });
     const signature = async (): Promise<string | undefined> =>
@@ -102,7 +102,7 @@ describe("a shared secret kept in the U-Boot environment", () => {
     assert.equal((await identity.connection(TIME_S)).headers["x-nh-key"], "nhd_d");
   });
 
-  it("passes over a key without its secret", async () => {
+  it("ignores a key without its secret", async () => {
     const identity = await load({ ...product, nh_shared_key: "nhd_d" });
     assert.equal((await identity.connection(TIME_S)).headers["x-nh-key"], "nhp_p");
   });

@@ -1,3 +1,4 @@
+/** A PKCS#11 token in software (SoftHSM), for tests of keys that cannot be read. */
 import { spawnSync } from "node:child_process";
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -7,7 +8,7 @@ import { missing, output } from "./openssl.ts";
 const MODULE = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN = "135799";
 
-/** Why tests with a token are skipped; false when they run. */
+/** The reason why tests with a token are skipped; false when they run. */
 export const tokenMissing =
   missing("softhsm2-util", "pkcs11-tool", "stunnel", "openssl") ||
   (hasEngine() ? false : "needs libp11's engine");
@@ -18,7 +19,7 @@ function hasEngine(): boolean {
   return stdout.startsWith("(pkcs11)");
 }
 
-/** A SoftHSM token with one key pair, made in it and never to leave it. */
+/** A SoftHSM token with one key pair, which was made in it and can't leave it. */
 export interface SoftToken {
   readonly module: string;
   readonly serial: string;

@@ -115,7 +115,7 @@ describe("an identity whose key only a TPM can use", () => {
   const load = async (device: Device, key = device.keyFile) =>
     device.load({ source: "tpm2", tpm2: { key, certFile: device.certFile, tcti: "device:/dev/tpmrm0" } });
 
-  it("is given to a helper, with the way to the TPM", async () => {
+  it("is given to a helper, with the path to the TPM", async () => {
     await using device = await deviceWithCertificate();
     await device.write(device.keyFile, TSS2);
     const { tls } = await (await load(device)).connection(0);

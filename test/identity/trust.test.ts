@@ -9,7 +9,7 @@ import { loadTrust } from "../../src/identity/trust.ts";
 import { createAuthority } from "./authority.ts";
 import { failure } from "./failure.ts";
 
-describe("whom to trust as a hub", () => {
+describe("the authorities that may sign a hub's certificate", () => {
   let root: string;
   beforeEach(async () => {
     root = await mkdtemp(join(tmpdir(), "hublink-trust-"));
@@ -23,7 +23,7 @@ describe("whom to trust as a hub", () => {
     return full;
   };
 
-  it("is all of the configured file, PEM or DER", async () => {
+  it("are all of the configured file, PEM or DER", async () => {
     const [one, two] = [await createAuthority("CN=One"), await createAuthority("CN=Two")];
     const path = await write("ca.pem", `A comment\n${one.pem}\n${two.pem}`);
     assert.deepEqual(await loadTrust(path, root), { ca: [one.pem, two.pem], source: path });
@@ -31,7 +31,7 @@ describe("whom to trust as a hub", () => {
     assert.deepEqual(await loadTrust(der, root), { ca: [one.pem], source: der });
   });
 
-  it("is never anybody else when the configured file can't be used", async () => {
+  it("are no others when the configured file can't be used", async () => {
     await write("etc/ssl/certs/ca-certificates.crt", (await createAuthority()).pem);
     const missing = join(root, "missing.pem");
     await assert.rejects(loadTrust(missing, root), failure("no-input", missing));
@@ -39,14 +39,14 @@ describe("whom to trust as a hub", () => {
     await assert.rejects(loadTrust(garbage, root), failure("no-input", garbage));
   });
 
-  it("is the system's store by default, an empty one left out", async () => {
+  it("are those of the first system store that is not empty, by default", async () => {
     const authority = await createAuthority();
     await write("etc/ssl/certs/ca-certificates.crt", "");
     const path = await write("etc/ssl/cert.pem", authority.pem);
     assert.deepEqual(await loadTrust("", root), { ca: [authority.pem], source: path });
   });
 
-  it("is what Node brings along when the system has no store", async () => {
+  it("are Node's own when the system has no store", async () => {
     const trust = await loadTrust("", root);
     assert.deepEqual(trust, { ca: rootCertificates, source: "built-in" });
     createSecureContext({ ca: [...trust.ca] });

@@ -71,14 +71,14 @@ describe(
       await assert.rejects(nameBy("model=SoftHSM%20v2"), failure("config", "several tokens fit"));
     });
 
-    it("is refused when pkcs11-tool knows nothing of the attribute, which is named", async () => {
+    it("is refused with the attribute's name when pkcs11-tool does not know it", async () => {
       await assert.rejects(
         nameBy("token=two;slot-id=1"),
         failure("config", "identity.pkcs11.uri: pkcs11-tool can't find the token by slot-id"),
       );
     });
 
-    it("is told how to make the key in that token", async () => {
+    it("comes with the command that makes the key in that token", async () => {
       const uri = `pkcs11:serial=${second.serial};id=%02;object=board%27s%20key`;
       const command = await keygenCommand(config(uri), systemClock);
       assert.match(command, / --slot 0x[0-9a-f]+ --id 02 --label 'board'\\''s key' --login --keypairgen /);

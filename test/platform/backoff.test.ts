@@ -1,3 +1,4 @@
+/** The delays between attempts. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -15,7 +16,7 @@ describe("delays between tries", () => {
     assert.deepEqual(next(), doubling);
   });
 
-  it("are spread from the first on", () => {
+  it("vary at random, also the first one", () => {
     const randoms = [0.5, 0, 0.999];
     const backoff = new Backoff(OPTIONS, () => randoms.shift() ?? 0);
     assert.deepEqual([backoff.next(), backoff.next(), backoff.next()], [1250, 2000, 5998]);

@@ -1,3 +1,4 @@
+/** Process groups: no process that a child started may survive it. */
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";

@@ -1,3 +1,4 @@
+/** Timers, sleeping and time limits on the real clock. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -32,7 +33,7 @@ describe("the machine's clock", () => {
     assert.deepEqual(ran, []);
   });
 
-  it("does not take a delay of years for none at all", async () => {
+  it("does not run a task at once when its delay is years", async () => {
     let ran = false;
     const cancel = systemClock.after(2 ** 40, () => (ran = true));
     await new Promise<void>((resolve) => systemClock.after(5, resolve));
@@ -78,7 +79,7 @@ describe("work within a time", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("that is late gives the fallback; what it throws then is nobody's", async () => {
+  it("that is late gives the fallback, and its later error is ignored", async () => {
     const clock = new FakeClock();
     let fail: (error: Error) => void = () => undefined;
     const work = new Promise<string>((_resolve, reject) => (fail = reject));

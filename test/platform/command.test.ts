@@ -1,3 +1,4 @@
+/** How the agent runs programs: output, limits, and the end of everything that they started. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
@@ -15,7 +16,7 @@ import { FakeClock } from "./fake-clock.ts";
 const LONG = { clock: systemClock, timeoutMs: 30_000 };
 
 describe("running a program", () => {
-  it("gives its exit code and what it said", async () => {
+  it("gives its exit code and its output", async () => {
     assert.deepEqual(await runCommand(["sh", "-c", "echo out; echo err >&2; exit 3"], LONG), {
       exitCode: 3,
       stdout: "out\n",
@@ -25,7 +26,7 @@ describe("running a program", () => {
     });
   });
 
-  it("takes a line for the shell, and a list as it is", async () => {
+  it("runs a text in the shell, and a list without a shell", async () => {
     assert.equal((await runCommand("echo one; echo two", LONG)).stdout, "one\ntwo\n");
     assert.equal((await runCommand(["echo", "$HOME; a  b"], LONG)).stdout, "$HOME; a  b\n");
   });
@@ -34,7 +35,7 @@ describe("running a program", () => {
     assert.equal((await runCommand(["cat"], { ...LONG, stdin: "text\n" })).stdout, "text\n");
     assert.equal((await runCommand(["cat"], LONG)).stdout, "");
     const unread = await runCommand(["true"], { ...LONG, stdin: "x".repeat(2 ** 22) });
-    assert.equal(unread.exitCode, 0, "not reading it is no error");
+    assert.equal(unread.exitCode, 0, "a program may leave its input unread");
   });
 
   it("adds to the environment", async () => {
@@ -51,7 +52,7 @@ describe("running a program", () => {
     assert.equal(small.stdout, "0123");
   });
 
-  it("that is not there, or can't be run, fails with its name", async () => {
+  it("that is missing or can't be run fails with its name", async () => {
     const failure = (pattern: RegExp) => (error: unknown) =>
       error instanceof Failure && error.kind === "unavailable" && pattern.test(error.message);
     // A folder of PATH that may not be searched, as of root's for others, would be the reason instead.
@@ -76,7 +77,7 @@ describe("running a program", () => {
 
   describe("that takes too long", () => {
     let dir: string;
-    /** Who writes to it is heard when it speaks, and when it dies. */
+    /** A FIFO: its reader notices each write, and the end of the last writer. */
     let pipe: string;
     before(async () => {
       dir = await mkdtemp(join(tmpdir(), "hublink-command-"));
@@ -101,7 +102,7 @@ describe("running a program", () => {
       assert.equal(clock.pending, 0);
     });
 
-    it("is not waited for on account of a daemon that it left behind with its output open", async () => {
+    it("ends without a wait for a daemon that it left behind with its output open", async () => {
       const clock = new FakeClock();
       const running = runCommand(`echo done; setsid sh -c 'echo $$ > ${pipe}; exec sleep 1000' & exit 0`, {
         clock,

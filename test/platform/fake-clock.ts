@@ -1,3 +1,4 @@
+/** The clock of tests that depend on time, so that they need not sleep. */
 import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../../src/platform/clock.ts";
 

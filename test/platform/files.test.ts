@@ -1,3 +1,4 @@
+/** Atomic writes, and reading files that a board may lack. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

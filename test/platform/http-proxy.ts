@@ -1,3 +1,4 @@
+/** An HTTP proxy on loopback, for tests. */
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import { connect, type AddressInfo, type Socket } from "node:net";
@@ -5,7 +6,7 @@ import type { Duplex } from "node:stream";
 import { inTime } from "../eventually.ts";
 
 export interface HttpProxyOptions {
-  /** Base64 as Basic has it; wanted of clients when given. */
+  /** Base64 in the form of Basic. When given, clients must send it. */
   readonly credentials?: string;
   /** The status of every answer; with 0 it never answers. */
   readonly status?: number;
@@ -16,11 +17,11 @@ export interface HttpProxy {
   readonly port: number;
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
-  /** The `HOST:PORT`s it was asked for, oldest first. */
+  /** The `HOST:PORT`s that clients asked for, oldest first. */
   readonly asked: readonly string[];
   /** Connections of clients right now. */
   readonly connections: number;
-  /** Breaks all connections off; takes new ones. */
+  /** Breaks all connections off, and accepts new ones. */
   cut(): void;
   stop(): Promise<void>;
 }
@@ -40,7 +41,7 @@ export async function startHttpProxy(options: HttpProxyOptions = {}): Promise<Ht
     const { status, credentials } = options;
     const sent = request.headers["proxy-authorization"];
     if (status === 0) {
-      client.resume(); // to see it go
+      client.resume(); // to notice its end
       return;
     }
     if (status !== undefined) client.end(`HTTP/1.1 ${status} No\r\n\r\n`);

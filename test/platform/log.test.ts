@@ -1,3 +1,4 @@
+/** The lines of the log in each format: no secrets, one line each, limited length. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createLog, silentLog, type Level, type Log, type LogFormat } from "../../src/platform/log.ts";

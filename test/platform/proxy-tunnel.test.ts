@@ -1,3 +1,4 @@
+/** Connections through an HTTP proxy (CONNECT). */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server } from "node:net";
@@ -48,7 +49,7 @@ describe("a tunnel through a proxy", () => {
     proxy = await startHttpProxy(options);
   };
 
-  it("is the connection to the host, with all that comes on it", async () => {
+  it("carries all bytes between the board and the host", async () => {
     await start({ credentials: Buffer.from("me:s@cret").toString("base64") });
     const socket = await open(withLogin("me:s%40cret"));
     assert.equal(Buffer.concat((await socket.toArray()) as Buffer[]).toString(), "hello");
@@ -56,7 +57,7 @@ describe("a tunnel through a proxy", () => {
     socket.destroy();
   });
 
-  it("is refused to wrong credentials, and to none", async () => {
+  it("is refused with wrong credentials, and without any", async () => {
     await start({ credentials: "other" });
     await fails(withLogin("me:secret"), /wants another user or password \(407\); check hub\.proxy/);
     await fails(proxy.url, /wants a user and a password \(407\)/);
@@ -73,7 +74,7 @@ describe("a tunnel through a proxy", () => {
     });
   }
 
-  it("is given up when the proxy never answers, or when it is called off", async () => {
+  it("is given up when the proxy never answers, or when it is aborted", async () => {
     await start({ status: 0 });
     const failed = fails(withLogin("me:secret"), /does not answer within 30 s$/);
     await eventually(() => proxy.asked.length === 1, "it was asked");
@@ -85,7 +86,7 @@ describe("a tunnel through a proxy", () => {
     await called;
   });
 
-  it("is not to be had from a proxy that isn't there", async () => {
+  it("fails when nothing listens at the proxy's address", async () => {
     await start({});
     await proxy.stop();
     await fails(withLogin("me:secret"), /can't be used: ECONNREFUSED; check hub\.proxy/);

@@ -1,3 +1,4 @@
+/** Which proxy a connection uses: hub.proxy, the environment's variables, and their exceptions. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { chooseProxy } from "../../src/platform/proxy.ts";
@@ -25,12 +26,12 @@ describe("the proxy on the way to a host", () => {
       assert.equal(chosen(url, env, "http://own:8080"), "own:8080");
   });
 
-  it("is none to this machine itself, as far as the environment goes", () => {
+  it("of the environment is not used to this machine itself", () => {
     for (const host of ["localhost", "a.localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
       assert.equal(chosen(`wss://${host}:4000`, env), undefined, host);
   });
 
-  it("is none to what NO_PROXY names: hosts with all below them, addresses, everything", () => {
+  it("is not used to hosts in NO_PROXY: names with their subdomains, addresses, or *", () => {
     const NO_PROXY = "hub.test, .corp.test 10.0.0.1,[fd00::1]";
     for (const host of [
       "hub.test",
@@ -49,14 +50,14 @@ describe("the proxy on the way to a host", () => {
     assert.equal(chosen("wss://hub.test", { ...env, no_proxy: "*" }), undefined);
   });
 
-  it("gets user and password as they were meant", () => {
+  it("gets user and password without their URL escapes", () => {
     const of = (text: string): unknown => chooseProxy(text, {})(new URL("wss://hub.test"))?.credentials;
     assert.deepEqual(of("http://me:p%40ss%3A@proxy"), { user: "me", password: "p@ss:" });
     assert.deepEqual(of("http://me:100%@proxy"), { user: "me", password: "100%" });
     assert.equal(of("http://proxy"), undefined);
   });
 
-  it("is refused where it is none, without showing it", () => {
+  it("is refused when it is malformed, and the message does not show it", () => {
     for (const text of [
       "socks5://me:secret@proxy",
       "https://me:secret@proxy",

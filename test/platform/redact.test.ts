@@ -1,9 +1,10 @@
+/** Secrets that must not be in the log. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { redact } from "../../src/platform/log.ts";
 
-describe("what must not be read", () => {
+describe("a secret in a message", () => {
   const cases: readonly (readonly [text: string, safe: string])[] = [
     ["nothing to hide: a/b?c=d", "nothing to hide: a/b?c=d"],
     [
@@ -32,7 +33,7 @@ describe("what must not be read", () => {
     it(`${JSON.stringify(text)} becomes ${JSON.stringify(safe)}`, () => assert.equal(redact(text), safe));
   }
 
-  it("is out however often, wherever it stands", () => {
+  it("is removed each time, at any place", () => {
     const url = fc.webUrl({ withQueryParameters: false }).map((base) => `${base}?sig=SECRET`);
     const words = fc.array(
       fc.oneof(
@@ -48,8 +49,8 @@ describe("what must not be read", () => {
     );
   });
 
-  it("is taken out of a message of 1 MiB that was made to keep the board busy", () => {
-    // With a pattern that looks back and forth, each of these takes hours.
+  it("is removed quickly from a message of 1 MiB that was made to keep the board busy", () => {
+    // With a backtracking pattern, each of these takes hours.
     for (const piece of ["a.", "http://", "://", "://a@", "://a?", "pin-value=", "user:"]) {
       redact(piece.repeat(2 ** 20 / piece.length));
     }

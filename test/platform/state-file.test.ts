@@ -1,3 +1,4 @@
+/** Files of state: a damaged one is replaced and never stops the agent. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+/** Text from outside the agent: UTF-8, lines and URLs. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
@@ -11,7 +12,7 @@ describe("text from outside", () => {
   });
 
   it("is refused when it is not", () => {
-    // a lone continuation, an overlong slash, a surrogate, beyond Unicode, a cut sequence
+    // a lone continuation byte, an overlong slash, a surrogate, a number beyond Unicode, a cut sequence
     for (const bytes of [
       [0x80],
       [0xc0, 0xaf],
@@ -58,11 +59,11 @@ describe("a stream of lines", () => {
 });
 
 describe("a text", () => {
-  it("of several lines is joined to one", () => {
+  it("with several lines is joined to one", () => {
     assert.equal(oneLine(" one\n  two  \r\n\nthree\n"), "one; two; three");
   });
 
-  it("is a URL to download from only with http or https", () => {
+  it("is accepted as a download's URL only with http or https", () => {
     for (const text of ["http://a", "https://a/b.fw", "HTTPS://A"]) assert.equal(isHttpUrl(text), true, text);
     for (const text of ["", "a.fw", "ftp://a", "https:a", "/http://a"])
       assert.equal(isHttpUrl(text), false, text);

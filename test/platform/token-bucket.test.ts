@@ -1,3 +1,4 @@
+/** The limit of a rate. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { TokenBucket } from "../../src/platform/pace.ts";

@@ -1,3 +1,4 @@
+/** Files that the hub's users send to the board: complete or not there, inside their folder, and limited. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";

@@ -1,3 +1,4 @@
+/** The line editing that replaces a terminal on boards that have none. */
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { LineDiscipline, withCarriageReturns } from "../../src/remote/line-discipline.ts";

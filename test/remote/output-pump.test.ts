@@ -1,3 +1,4 @@
+/** The way of a shell's output to the hub: batches, rates, back-pressure. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { silentLog } from "../../src/platform/log.ts";
@@ -97,7 +98,8 @@ describe("a shell's output on its way to the hub", () => {
     pump.push(text);
     await clock.advance(10_000);
     assert.equal(all(), text);
-    for (const part of sent) assert.equal(Buffer.from(part).toString(), part, "half a character is no UTF-8");
+    for (const part of sent)
+      assert.equal(Buffer.from(part).toString(), part, "half a character is not UTF-8");
   });
 
   it("leaves no timer behind when it is stopped", async () => {

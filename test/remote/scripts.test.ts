@@ -1,3 +1,4 @@
+/** Support scripts that the hub's users run on the board. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

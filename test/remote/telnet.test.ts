@@ -1,3 +1,4 @@
+/** Telnet between the agent and busybox's telnetd, which gives a shell its terminal. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+/** A shell on each terminal backend that the machine has: the same tests for all. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";

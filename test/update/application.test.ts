@@ -1,3 +1,4 @@
+/** How the agent reads the application's answers; test/control/questions.test.ts tests how they arrive. */
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { Application } from "../../src/update/application.ts";
@@ -18,7 +19,6 @@ const CONFIG: Config["app"] = {
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
-/** How the agent reads the application's answers; test/control/questions.test.ts has the way they come. */
 describe("the application's answer", () => {
   let asked: unknown[];
   let signal: AbortSignal;
@@ -39,7 +39,7 @@ describe("the application's answer", () => {
     );
   const says = (result: unknown): ControllerAnswer => ({ type: "result", result });
 
-  it("is asked for in the protocol's words", async () => {
+  it("is requested with the protocol's method and parameters", async () => {
     await application(says({ action: "apply" })).mayUpdate(QUESTION, signal);
     await application(says({ action: "reboot" })).mayReboot(FIRMWARE, signal);
     const options = { timeoutMs: 30_000, signal };
@@ -93,7 +93,7 @@ describe("the application's answer", () => {
     });
   }
 
-  it("to an update is the configured one when none came", async () => {
+  it("to an update is the configured one when none comes", async () => {
     const config = { onTimeout: "ignore", onNoController: "apply" } as const;
     const ask = async (answer: ControllerAnswer): Promise<unknown> =>
       application(answer, config).mayUpdate(QUESTION, signal);

@@ -1,3 +1,4 @@
+/** The decision on an offered update, as a table: from the board's state and the offer to an action. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { decide, type Situation } from "../../src/update/decide.ts";
@@ -71,7 +72,12 @@ describe("an offer", () => {
       "reschedule",
       /fell back/,
     ],
-    ["that did not fail is applied, whatever else failed", offer("3.0.0"), situation({ backOff }), "apply"],
+    [
+      "that did not fail is applied, also after another one failed",
+      offer("3.0.0"),
+      situation({ backOff }),
+      "apply",
+    ],
     ["by hand is applied all the same", offer("2.0.0", "local"), situation({ backOff }), "apply"],
     ["of an older version is applied", offer("0.9.0"), situation(), "apply"],
     [
@@ -111,7 +117,7 @@ describe("an offer", () => {
     });
   }
 
-  it("outside the window waits until it opens", () => {
+  it("outside the window waits until the window opens", () => {
     const decision = decide(offer("2.0.0"), situation({ untilWindowMs: 12_345 }));
     assert.equal(decision.action === "reschedule" && decision.delayMs, 12_345);
   });

@@ -1,3 +1,4 @@
+/** What the board remembers of failed updates, so that it does not try the same one in a fast loop. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,7 +17,7 @@ describe("firmware that failed", () => {
   let clock: FakeClock;
   let history: UpdateHistory;
 
-  /** The agent starts; `rebooted`, with the clock it then has, when the board did too. */
+  /** Starts the agent; with `rebooted`, the clock of the new boot, the board has rebooted too. */
   const start = async (rebooted?: FakeClock): Promise<void> => {
     clock = rebooted ?? clock;
     history = new UpdateHistory(await openJournal(dir, silentLog), clock);
@@ -34,7 +35,7 @@ describe("firmware that failed", () => {
   });
   afterEach(async () => rm(dir, { recursive: true }));
 
-  it("asks 20: is left alone for an hour, doubling up to a day, with the reason", async () => {
+  it("asks 20: is not tried for an hour, then twice as long each time up to a day, with the reason", async () => {
     for (const expected of [1, 2, 4, 8, 16, 24, 24]) {
       await fail();
       assert.equal(hours(), expected);
@@ -54,7 +55,7 @@ describe("firmware that failed", () => {
   it("asks 38: counts once for each installation that the board fell back from", async () => {
     await history.fellBack("u2", 7);
     await start();
-    await history.fellBack("u2", 7); // told at each start of the agent
+    await history.fellBack("u2", 7); // reported at each start of the agent
     assert.equal(hours(), 1);
     assert.match(history.backOff("u2")?.reason ?? "", /fell back from this firmware/);
     await history.fellBack("u2", 8);
@@ -72,19 +73,19 @@ describe("firmware that failed", () => {
     assert.equal(hours(), 30 / 60);
   });
 
-  it("is left alone although the clock starts in 1970 and jumps once it is set", async () => {
+  it("is not tried early because the clock starts in 1970 and jumps once it is set", async () => {
     await start(new FakeClock(0));
     await fail();
     clock.jump(Date.UTC(2026, 5));
     assert.equal(hours(), 1);
-    await start(new FakeClock(0)); // an agent that starts anew can't tell how long ago it was
+    await start(new FakeClock(0)); // a restarted agent can't know how long ago it was
     assert.equal(hours(), 1);
     clock.jump(Date.UTC(2026, 5));
     await clock.advance(30 * MINUTE);
     assert.equal(hours(), 0.5);
   });
 
-  it("is not left alone longer because the clock was far ahead", async () => {
+  it("is not delayed longer because the clock was far ahead", async () => {
     clock.jump(10 * 365 * 24 * HOUR);
     await fail();
     await start(new FakeClock());
@@ -102,7 +103,7 @@ describe("firmware that failed", () => {
     }
   });
 
-  it("and then works is forgiven", async () => {
+  it("and then works is not delayed any more", async () => {
     await fail();
     await history.installed("u2");
     assert.equal(history.backOff("u2"), undefined);
@@ -117,7 +118,7 @@ describe("firmware that failed", () => {
     assert.equal(history.interrupted, undefined);
   });
 
-  it("and brings the board down while it is written waits longer each time, up to an hour", async () => {
+  it("because the board went down while it was written waits longer each time, up to an hour", async () => {
     const goesDown = async (): Promise<void> => {
       await history.started("u2");
       await history.writing("u2");
@@ -132,7 +133,7 @@ describe("firmware that failed", () => {
     assert.equal(history.backOff("u3"), undefined);
     await history.failed("u2", "no line", "circumstances");
     await goesDown();
-    assert.equal(history.backOff("u2"), undefined, "it had ended, so the count began anew");
+    assert.equal(history.backOff("u2"), undefined, "it had ended, so the count began again");
   });
 
   it("is not blamed when the power fails while it is fetched", async () => {
@@ -143,7 +144,7 @@ describe("firmware that failed", () => {
     }
   });
 
-  it("also waits by the wall clock, for a board that is never on for long", async () => {
+  it("waits by the wall clock too, for a board that is never on for long", async () => {
     for (let count = 0; count < 3; count += 1) {
       await history.started("u2");
       await history.writing("u2");
@@ -153,7 +154,7 @@ describe("firmware that failed", () => {
     assert.equal(history.backOff("u2"), undefined);
   });
 
-  it("is remembered for the last few only, and an older journal can be read", async () => {
+  it("is remembered only for the last few updates, and an older journal can be read", async () => {
     await writeFile(join(dir, "journal.json"), '{"format":1,"installed":null}');
     await start();
     for (let count = 0; count < 20; count += 1)

@@ -1,3 +1,4 @@
+/** The policy command's input, and the decision that follows from its exit code and output. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";

@@ -1,3 +1,4 @@
+/** How often progress is reported. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { throttleProgress } from "../../src/update/engine.ts";
@@ -10,7 +11,7 @@ describe("progress", () => {
     return { clock, sent, report: throttleProgress(clock, (percent) => sent.push(percent)) };
   };
 
-  it("comes every 500 ms at most", async () => {
+  it("is reported at most every 500 ms", async () => {
     const { clock, sent, report } = start();
     report(1);
     await clock.advance(499);
@@ -21,7 +22,7 @@ describe("progress", () => {
     assert.deepEqual(sent, [1, 3]);
   });
 
-  it("comes only when the whole percentage grew", async () => {
+  it("is reported only when the whole percentage grew", async () => {
     const { clock, sent, report } = start();
     for (const percent of [5, 5.9, 4, 6.1, 6]) {
       report(percent);

@@ -1,3 +1,4 @@
+/** When the agent asks the hub again for an update that was put off. */
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { Reschedule } from "../../src/update/reschedule.ts";
@@ -54,7 +55,7 @@ describe("a rescheduled update", () => {
     assert.equal(joins, 1);
   });
 
-  it("is requested at the last time it was put off to, with one timer", async () => {
+  it("is requested once, at the last of the times that it was put off to", async () => {
     reschedule.after(DELAY_MS);
     await clock.advance(DELAY_MS / 2);
     reschedule.after(DELAY_MS);

@@ -1,3 +1,4 @@
+/** The table of an update's states and steps. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { TRANSITIONS, transition, type UpdateEvent, type UpdateState } from "../../src/update/states.ts";
@@ -6,7 +7,7 @@ const states = Object.keys(TRANSITIONS) as UpdateState[];
 const eventsOf = (state: UpdateState): UpdateEvent[] => Object.keys(TRANSITIONS[state]) as UpdateEvent[];
 
 describe("the update machine", () => {
-  it("leads from every state to an end", () => {
+  it("reaches an end from every state", () => {
     const ends = (state: UpdateState, seen: readonly UpdateState[]): boolean =>
       eventsOf(state).every((event) => {
         const to = transition(state, event);

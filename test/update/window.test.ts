@@ -1,3 +1,4 @@
+/** Windows for updates in local time, with changes of the clock. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { untilWindowMs } from "../../src/update/decide.ts";
@@ -20,7 +21,7 @@ describe("update windows", () => {
   const at = (time: string): number => new Date(time).getTime();
   const wait = (windows: readonly string[], time: string): number => untilWindowMs(windows, at(time), 0);
 
-  it("there are none: an update never waits", () => {
+  it("that are not configured never delay an update", () => {
     assert.equal(wait([], "2026-06-01T12:00"), 0);
   });
 
@@ -63,7 +64,7 @@ describe("update windows", () => {
     assert.equal(wait(["02:00-03:00"], "2026-10-25T02:30:00+01:00"), 0);
   });
 
-  it("are entered by a fleet one by one: within a tenth of the window, 10 minutes at most", () => {
+  it("spread a fleet's updates over a tenth of the window, at most 10 minutes", () => {
     const last = (window: string): number => untilWindowMs([window], at("2026-06-01T12:00"), 0.999_999);
     assert.equal(last("13:00-13:10"), HOUR + MINUTE - 1);
     assert.equal(last("13:00-20:00"), HOUR + 10 * MINUTE - 1);
