@@ -6,9 +6,8 @@
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
 import { Logging } from "../extensions/logging.ts";
-import type { Clock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import { type Log, tappedLog } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import { VERSION } from "../version.ts";
 import { openBoard } from "./board.ts";
 import { controlMethods } from "./control-methods.ts";
@@ -17,12 +16,9 @@ import { wire } from "./wires.ts";
 
 export interface AgentOptions {
   readonly config: Config;
-  readonly clock: Clock;
-  /** From 0 (included) to 1 (excluded). */
-  readonly random: () => number;
+  /** With the system's clock; the agent's parts get the guarded one of {@link openBoard}. */
+  readonly world: World;
   readonly log: Log;
-  /** The root folder, `/` on a board: where the kernel's files are read. */
-  readonly root: string;
   /** The agent before was left stranded: a reboot that is owed is not asked for at once. */
   readonly afterStranded: boolean;
 }
@@ -39,15 +35,14 @@ const FINISH_GRACE_MS = 6000;
  *   wrong with fwup or the slots is logged, since a board that can be talked to can be helped
  */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const { config, random, root } = options;
-  const logging = config.extensions.logging ? new Logging(config.logging, options.clock) : undefined;
+  const { config } = options;
+  const logging = config.extensions.logging ? new Logging(config.logging, options.world.clock) : undefined;
   const log =
     logging === undefined
       ? options.log
       : tappedLog(options.log, config.log.level, (line) => logging.add(line));
   const board = await openBoard({ ...options, log });
-  const world = { clock: board.clock, random, root, run: runCommand };
-  const parts = await constructParts({ config, board, world, log, logging });
+  const parts = await constructParts({ config, board, log, logging });
   wire(parts);
   // The first that can fail, and the one that keeps a second agent from the board: nothing is started before.
   await parts.control.start(controlMethods(parts));

@@ -5,7 +5,6 @@
  */
 import { ClockGuard } from "../board/clock-guard.ts";
 import { missingPrivileges } from "../board/privileges.ts";
-import { serialNumber } from "../board/serial-number.ts";
 import { type BootRecord, openBootRecord } from "../care/boot-record.ts";
 import type { Config } from "../config/schema.ts";
 import { type BoardFirmware, openBoardFirmware } from "../firmware/board-firmware.ts";
@@ -18,23 +17,21 @@ import { loadTrust, type Trust } from "../identity/trust.ts";
 import type { Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { systemWorld } from "../platform/world.ts";
+import type { World } from "../platform/world.ts";
 import { UpdateHistory } from "../update/history.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 
 export interface BoardOptions {
   readonly config: Config;
-  readonly clock: Clock;
+  readonly world: World;
   readonly log: Log;
-  /** The root folder, `/` on a board: where the kernel's files are read. */
-  readonly root: string;
 }
 
 /** What an agent finds on its board. */
 export interface Board {
   readonly guard: ClockGuard;
-  /** The guard's; the agent's from here on. */
-  readonly clock: Clock;
+  /** With the guard's clock; the agent's from here on. */
+  readonly world: World;
   readonly boot: BootRecord;
   readonly identity: Identity;
   readonly trust: Trust;
@@ -50,19 +47,20 @@ export interface Board {
  * @throws Failure when the identity or what is trusted can't be used; what is wrong with fwup or the slots is
  *   logged, since a board that can be talked to can be helped
  */
-export async function openBoard({ config, clock: systemClock, log, root }: BoardOptions): Promise<Board> {
+export async function openBoard({ config, world: system, log }: BoardOptions): Promise<Board> {
   const guard = await ClockGuard.open({
     enabled: config.clock.guard,
     stateDir: config.state.dir,
     buildDateMs: BUILD_DATE_MS,
-    world: { ...systemWorld, clock: systemClock, root },
+    world: system,
     log: log.scope("clock"),
   });
-  const { clock } = guard;
-  for (const missing of missingPrivileges(config, root)) log.warn(missing);
-  const boot = await openBootRecord(config.state.dir, { clock, root }, log);
-  const identity = await boardIdentity(config, root, clock, log.scope("identity"));
-  const trust = await loadTrust(config.hub.caFile, root);
+  const world: World = { ...system, clock: guard.clock };
+  const { clock, root } = world;
+  for (const missing of missingPrivileges(config, world)) log.warn(missing);
+  const boot = await openBootRecord(config.state.dir, world, log);
+  const identity = await boardIdentity(config, world, log.scope("identity"));
+  const trust = await loadTrust(config.hub.caFile, world);
   const journal = await openJournal(config.state.dir, log.scope("journal"));
   const firmware = await openBoardFirmware({
     config: config.firmware,
@@ -84,7 +82,7 @@ export async function openBoard({ config, clock: systemClock, log, root }: Board
   const fwup = await fwupVersionOrNone(config.firmware.fwup, clock, log);
   const unverified = config.update.verifyWritten && fwup !== undefined ? writesUnverified(fwup) : undefined;
   if (unverified !== undefined) log.error(`no update can be installed: ${unverified}`);
-  return { guard, clock, boot, identity, trust, journal, firmware, history, fwup };
+  return { guard, world, boot, identity, trust, journal, firmware, history, fwup };
 }
 
 /** Without fwup the board still connects, and says what is missing. */
@@ -99,21 +97,18 @@ async function fwupVersionOrNone(fwup: string, clock: Clock, log: Log): Promise<
 
 /**
  * Loads the identity that the configuration names, with what this board knows of itself.
- * @param root the root folder, `/` on a board
  * @throws Failure that names the file, variable or setting at fault
  */
-export async function boardIdentity(config: Config, root: string, clock: Clock, log: Log): Promise<Identity> {
-  return await loadIdentity(config.identity, identityDeps(config, root, clock, log));
+export async function boardIdentity(config: Config, world: World, log: Log): Promise<Identity> {
+  return await loadIdentity(config.identity, identityDeps(config, world, log));
 }
 
 /** What this board knows of itself, for its identity. */
-export function identityDeps(config: Config, root: string, clock: Clock, log: Log): IdentityDeps {
+export function identityDeps(config: Config, world: World, log: Log): IdentityDeps {
   return {
-    clock,
+    world,
     log,
-    root,
     takeVariable,
-    serialNumber: async () => serialNumber(root, clock),
     ubootVariables: async () => readEnvironment(config.firmware.ubootEnvConfig),
   };
 }

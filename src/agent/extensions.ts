@@ -11,7 +11,7 @@ import { boardMetadata, Health, type HealthFacts } from "../extensions/health.ts
 import type { Logging } from "../extensions/logging.ts";
 import { NetworkIdentity } from "../extensions/network-identity.ts";
 import type { LinkStatus } from "../hub/link.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { World } from "../platform/world.ts";
 
 export interface ExtensionSources {
   readonly facts: () => HealthFacts;
@@ -20,23 +20,23 @@ export interface ExtensionSources {
   readonly logging: Logging | undefined;
   /** Undefined where no shell is opened. */
   readonly localShell: Extension | undefined;
-  /** The root folder, `/` on a board. */
-  readonly root: string;
-  readonly clock: Clock;
+  readonly world: World;
 }
 
 /** The extensions that `[extensions]` turns on. */
 export function boardExtensions(config: Config, sources: ExtensionSources): Extension[] {
-  const { clock, root, logging, localShell } = sources;
+  const { world, logging, localShell } = sources;
+  const { clock } = world;
   const { health, geo, networkIdentity } = config.extensions;
-  const metrics = new BoardMetrics({ root, diskPath: config.state.dir });
+  const metrics = new BoardMetrics({ world, diskPath: config.state.dir });
   return [
     ...(health
       ? [
           new Health({
             ...sources,
+            clock,
             metrics: async () => metrics.read(),
-            boardMetadata: async () => boardMetadata(root),
+            boardMetadata: async () => boardMetadata(world),
           }),
         ]
       : []),

@@ -17,7 +17,6 @@ import { inSeedDialect } from "../hub/device-messages.ts";
 import { DeviceTopic } from "../hub/device-topic.ts";
 import { HubLink } from "../hub/link.ts";
 import type { Log } from "../platform/log.ts";
-import type { World } from "../platform/world.ts";
 import { RemoteAccess } from "../remote/access.ts";
 import { Application } from "../update/application.ts";
 import { Approval } from "../update/approval.ts";
@@ -36,7 +35,6 @@ import { agentStatus, type StatusSources } from "./status.ts";
 export interface PartsOptions {
   readonly config: Config;
   readonly board: Board;
-  readonly world: World;
   readonly log: Log;
   /** Undefined where the log is not sent to the hub. */
   readonly logging: Logging | undefined;
@@ -45,9 +43,9 @@ export interface PartsOptions {
 export type Parts = Awaited<ReturnType<typeof constructParts>>;
 
 /** @throws Failure when the environment's proxy can't be used */
-export async function constructParts({ config, board, world, log, logging }: PartsOptions) {
-  const { guard, identity, trust, firmware, journal, history, boot, fwup } = board;
-  const { clock, random, root } = world;
+export async function constructParts({ config, board, log, logging }: PartsOptions) {
+  const { world, guard, identity, trust, firmware, journal, history, boot, fwup } = board;
+  const { clock } = world;
 
   // The two lines out: applications on the board, and the hub
   const control = new ControlServer({
@@ -81,7 +79,7 @@ export async function constructParts({ config, board, world, log, logging }: Par
   // Updates: what decides, what does them, what follows from them
   const keys = new PublicKeys(config.firmware);
   const fetching: HubOfferDeps = {
-    ...{ clock, random, log: log.scope("download") },
+    ...{ world, log: log.scope("download") },
     ...downloadSettings(config, clock),
     ca: trust.ca,
     mode: config.update.mode,
@@ -122,7 +120,7 @@ export async function constructParts({ config, board, world, log, logging }: Par
     extensions: boardExtensions(config, {
       facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
       applicationMetrics: () => applicationMetrics.values,
-      ...{ logging, localShell: access.localShell, root, clock },
+      ...{ logging, localShell: access.localShell, world },
     }),
     ...{ clock, log: log.scope("extensions") },
   });

@@ -40,10 +40,9 @@ const UNKNOWN_FEED_MS = 1000;
 
 /**
  * Reads a watchdog's state from sysfs.
- * @param root the root folder, `/` on a board
  * @throws Failure when there is no such device
  */
-export async function watchdogFacts(device: string, root: string): Promise<WatchdogFacts> {
+export async function watchdogFacts(device: string, { root }: World): Promise<WatchdogFacts> {
   let name: string;
   try {
     if (statSync(device).isFile() || statSync(device).isDirectory())
@@ -98,7 +97,7 @@ export class KernelWatchdog {
    */
   static async open(options: KernelWatchdogOptions): Promise<KernelWatchdog> {
     const { device, world, log } = options;
-    const facts = await watchdogFacts(device, world.root);
+    const facts = await watchdogFacts(device, world);
     if (facts.causedReset) log.warn("the board was reset by this watchdog", { device });
     const watchdog = new KernelWatchdog(options, facts, openForWriting(device));
     watchdog.#feed();

@@ -6,19 +6,19 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { systemCode } from "../platform/failure.ts";
+import type { World } from "../platform/world.ts";
 
 /** Parts of root's power that the agent may need: bits in the kernel's sets (linux/capability.h). */
 const CAPABILITIES = { CAP_SYS_BOOT: 22n, CAP_SYS_TIME: 25n } as const;
 
 /**
  * Lists, one line each, what the configuration wants and the system does not permit the agent to do.
- * @param root the root folder, `/` on a board
  */
 export function missingPrivileges(
   { reboot, clock }: Pick<Config, "reboot" | "clock">,
-  root: string,
+  world: World,
 ): string[] {
-  const own = effectiveCapabilities(root);
+  const own = effectiveCapabilities(world);
   const lacks = (name: keyof typeof CAPABILITIES): boolean => ((own >> CAPABILITIES[name]) & 1n) === 0n;
   const missing: string[] = [];
   if (reboot.methods.includes("syscall") && reboot.command === "" && lacks("CAP_SYS_BOOT"))
@@ -31,7 +31,7 @@ export function missingPrivileges(
 }
 
 /** This process's (proc(5), `CapEff`); all of them where the system does not list any. */
-function effectiveCapabilities(root: string): bigint {
+function effectiveCapabilities({ root }: World): bigint {
   let status = "";
   try {
     status = readFileSync(join(root, "proc/self/status"), "utf8");

@@ -33,11 +33,7 @@ const Entries = v.object({
 type Entries = v.InferOutput<typeof Entries>;
 
 /** Opens the record in the state folder, and logs how this boot came about. */
-export async function openBootRecord(
-  stateDir: string,
-  world: Pick<World, "clock" | "root">,
-  log: Log,
-): Promise<BootRecord> {
+export async function openBootRecord(stateDir: string, world: World, log: Log): Promise<BootRecord> {
   const file = new StateFile(join(stateDir, "reboot.json"), Entries, "the record of the last reboot", log);
   // Without procfs all boots have the same id.
   const bootId = await readBootId(world.root);

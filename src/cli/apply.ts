@@ -16,7 +16,7 @@ import { connectToDaemon, type ControlClient } from "../control/client.ts";
 import { ProgressPayload } from "../control/messages.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
-import { systemClock, unlessAborted } from "../platform/clock.ts";
+import { unlessAborted } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
 import { isHttpUrl } from "../platform/text.ts";
@@ -31,7 +31,7 @@ import type { Arguments, CommandContext } from "./terminal.ts";
 /** `hublink apply SOURCE`: installs a .fw, through the daemon when one runs. */
 export async function apply(context: CommandContext, { operand: source }: Arguments): Promise<void> {
   const config = await readConfig(context);
-  const bar = new ProgressBar(context.terminal, systemClock);
+  const bar = new ProgressBar(context.terminal, context.world.clock);
   const daemon = await connectToDaemon({
     path: config.state.controlSocket,
     subscribe: ["update_progress"],
@@ -104,7 +104,7 @@ async function applyDirectly(
     );
   }
   const log = commandLog(config, context, "error");
-  return await withSlotsLocked(config, log, "apply", async () => {
+  return await withSlotsLocked(config, context, "apply", async () => {
     const offer =
       source === "-" ? streamOffer(context.terminal.stdin) : await fileOrUrl(config, source, context);
     const firmware = await openSlots(config, context);
@@ -126,7 +126,7 @@ async function applyDirectly(
             untilWindowMs: 0,
           }),
       },
-      clock: systemClock,
+      clock: context.world.clock,
       log,
     });
     updater.on("progress", (_, progress) => show(progress));
@@ -145,10 +145,11 @@ async function applyDirectly(
 }
 
 async function fileOrUrl(config: Config, source: string, context: CommandContext): Promise<Offer> {
-  const { ca } = await loadTrust(config.hub.caFile, "/");
+  const { world } = context;
+  const { ca } = await loadTrust(config.hub.caFile, world);
   const log = commandLog(config, context, "warn");
-  const settings = downloadSettings(config, systemClock);
-  return await localOffer(source, { ...settings, clock: systemClock, random: Math.random, log, ca });
+  const settings = downloadSettings(config, world.clock);
+  return await localOffer(source, { ...settings, world, log, ca });
 }
 
 /** Listens to SIGINT and SIGTERM until `end` is called. */

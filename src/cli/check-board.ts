@@ -9,47 +9,53 @@ import { describeWatchdog, watchdogFacts } from "../board/kernel-watchdog.ts";
 import { Led } from "../board/led.ts";
 import { missingPrivileges } from "../board/privileges.ts";
 import type { Config } from "../config/schema.ts";
-import { systemClock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import { Failure, fileFailure } from "../platform/failure.ts";
-import { systemWorld } from "../platform/world.ts";
+import type { World } from "../platform/world.ts";
 import { ownAccount } from "../remote/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 import type { CheckReport } from "./check-report.ts";
 
 /** Checks user, clock, watchdogs and LED. */
-export async function checkBoard(config: Config, report: CheckReport): Promise<void> {
-  checkUser(config, report);
-  checkClock(report);
-  await checkKernelWatchdog(config, report);
-  await checkGpioWatchdog(config, report);
-  await checkLed(config, report);
+export async function checkBoard(config: Config, world: World, report: CheckReport): Promise<void> {
+  checkUser(config, world, report);
+  checkClock(world, report);
+  await checkKernelWatchdog(config, world, report);
+  await checkGpioWatchdog(config, world, report);
+  await checkLed(config, world, report);
 }
 
-function checkUser(config: Config, report: CheckReport): void {
+function checkUser(config: Config, world: World, report: CheckReport): void {
   if (process.getuid?.() !== 0) report.add("ok", "user", ownAccount().name);
-  for (const missing of missingPrivileges(config, "/")) report.add("warn", "user", missing);
+  for (const missing of missingPrivileges(config, world)) report.add("warn", "user", missing);
 }
 
-function checkClock(report: CheckReport): void {
-  const now = new Date(systemClock.now()).toISOString();
-  if (systemClock.now() >= BUILD_DATE_MS) report.add("ok", "clock", now);
+function checkClock({ clock }: World, report: CheckReport): void {
+  const now = new Date(clock.now()).toISOString();
+  if (clock.now() >= BUILD_DATE_MS) report.add("ok", "clock", now);
   else report.add("warn", "clock", `${now} is before hublink was built: it is not set`);
 }
 
-async function checkKernelWatchdog({ watchdog: { device } }: Config, report: CheckReport): Promise<void> {
+async function checkKernelWatchdog(
+  { watchdog: { device } }: Config,
+  world: World,
+  report: CheckReport,
+): Promise<void> {
   if (device === "") return;
   try {
-    report.add("ok", "watchdog", describeWatchdog(device, await watchdogFacts(device, "/")));
+    report.add("ok", "watchdog", describeWatchdog(device, await watchdogFacts(device, world)));
   } catch (error) {
     report.fail("watchdog", "watchdog.device", error);
   }
 }
 
-async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: CheckReport): Promise<void> {
+async function checkGpioWatchdog(
+  { watchdog: { gpio } }: Config,
+  world: World,
+  report: CheckReport,
+): Promise<void> {
   if (gpio.line === "") return;
   try {
-    const found = await findLine(gpio.line, systemWorld);
+    const found = await findLine(gpio.line, world);
     const user = await found.user();
     report.add("ok", "GPIO watchdog", found.name);
     if (user !== undefined)
@@ -63,10 +69,10 @@ async function checkGpioWatchdog({ watchdog: { gpio } }: Config, report: CheckRe
   }
 }
 
-async function checkLed({ identify: { led } }: Config, report: CheckReport): Promise<void> {
+async function checkLed({ identify: { led } }: Config, world: World, report: CheckReport): Promise<void> {
   if (led === "") return;
   try {
-    report.add("ok", "LED", (await Led.open(led, systemWorld)).name);
+    report.add("ok", "LED", (await Led.open(led, world)).name);
   } catch (error) {
     report.fail("LED", "identify.led", error);
   }
@@ -99,12 +105,12 @@ function commandIn(source: string): string {
 }
 
 /** Checks the program of each command line. */
-export async function checkCommands(config: Config, report: CheckReport): Promise<void> {
+export async function checkCommands(config: Config, world: World, report: CheckReport): Promise<void> {
   for (const [setting, line] of commandsOf(config)) {
     if (line === "") continue;
     const program = programOf(line);
     try {
-      if (program !== undefined) await checkProgram(program);
+      if (program !== undefined) await checkProgram(program, world);
       report.add("ok", "command", `${setting}: ${program ?? line}`);
     } catch (error) {
       report.fail("command", setting, error);
@@ -131,13 +137,13 @@ export async function checkExecutable(what: string, path: string): Promise<void>
 }
 
 /** @throws Failure when the program is missing or can't be run */
-async function checkProgram(program: string): Promise<void> {
+async function checkProgram(program: string, { clock, run }: World): Promise<void> {
   if (program.includes("/")) {
     await checkExecutable("command", program);
     return;
   }
-  const known = await runCommand(["/bin/sh", "-c", 'command -v -- "$1"', "sh", program], {
-    clock: systemClock,
+  const known = await run(["/bin/sh", "-c", 'command -v -- "$1"', "sh", program], {
+    clock,
     timeoutMs: 5000,
   });
   if (known.exitCode !== 0) throw new Failure("command_failed", `command ${program} is not on the PATH`);

@@ -13,10 +13,9 @@ import { credentialSource } from "../identity/credential-source.ts";
 import type { Identity, IdentityFacts } from "../identity/identity.ts";
 import { proveKey } from "../identity/signing.ts";
 import { loadTrust } from "../identity/trust.ts";
-import { systemClock } from "../platform/clock.ts";
-import { runCommand } from "../platform/command.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { CheckReport } from "./check-report.ts";
 
 const STUNNEL_TIMEOUT_MS = 10_000;
@@ -25,15 +24,19 @@ const STUNNEL_TIMEOUT_MS = 10_000;
  * Loads the identity and checks its certificate, key, TLS helper and token.
  * @returns undefined when it can't be loaded
  */
-export async function checkIdentity(config: Config, report: CheckReport): Promise<Identity | undefined> {
+export async function checkIdentity(
+  config: Config,
+  world: World,
+  report: CheckReport,
+): Promise<Identity | undefined> {
   const setting = `identity.${config.identity.source.replace("-", "_")}`;
   try {
-    const identity = await boardIdentity(config, "/", systemClock, silentLog);
+    const identity = await boardIdentity(config, world, silentLog);
     const facts = identity.describe();
     report.add("ok", "identity", `${identity.identifier}, ${facts.source}`);
-    reportCertificate(facts, report);
-    await checkHelper(identity, report);
-    await checkKey(config, report);
+    reportCertificate(facts, world, report);
+    await checkHelper(identity, world, report);
+    await checkKey(config, world, report);
     return identity;
   } catch (error) {
     report.fail("identity", setting, error);
@@ -41,7 +44,11 @@ export async function checkIdentity(config: Config, report: CheckReport): Promis
   }
 }
 
-function reportCertificate({ certificate, validity, warnings }: IdentityFacts, report: CheckReport): void {
+function reportCertificate(
+  { certificate, validity, warnings }: IdentityFacts,
+  { clock }: World,
+  report: CheckReport,
+): void {
   if (certificate !== undefined) {
     const until = certificate.notAfter.toISOString().slice(0, 10);
     report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
@@ -50,7 +57,7 @@ function reportCertificate({ certificate, validity, warnings }: IdentityFacts, r
     report.add("ok", "", certificate.sha256.slice(48));
     report.add("ok", "sha-1", certificate.sha1);
   }
-  const dates = certificate && dateWarning(certificate, systemClock.now());
+  const dates = certificate && dateWarning(certificate, clock.now());
   for (const warning of warnings) {
     // A clock that is behind makes a certificate "not valid yet", and may still be set. One that is ahead is rare.
     if (warning === dates && validity === "expired")
@@ -60,20 +67,20 @@ function reportCertificate({ certificate, validity, warnings }: IdentityFacts, r
 }
 
 /** Otherwise a missing stunnel would show only at the first connection. */
-async function checkHelper(identity: Identity, report: CheckReport): Promise<void> {
-  const { tls } = await identity.connection(Math.floor(systemClock.now() / 1000));
+async function checkHelper(identity: Identity, { clock, run }: World, report: CheckReport): Promise<void> {
+  const { tls } = await identity.connection(Math.floor(clock.now() / 1000));
   if (tls.kind !== "helper") return;
-  const options = { clock: systemClock, timeoutMs: STUNNEL_TIMEOUT_MS };
-  const { stderr, stdout } = await runCommand(["stunnel", "-version"], options);
+  const options = { clock, timeoutMs: STUNNEL_TIMEOUT_MS };
+  const { stderr, stdout } = await run(["stunnel", "-version"], options);
   report.add("ok", "TLS", `by ${/stunnel \d[\d.]*/.exec(stderr + stdout)?.[0] ?? "stunnel"}`);
 }
 
-async function checkKey(config: Config, report: CheckReport): Promise<void> {
-  const source = credentialSource(config.identity, identityDeps(config, "/", systemClock, silentLog));
+async function checkKey(config: Config, world: World, report: CheckReport): Promise<void> {
+  const source = credentialSource(config.identity, identityDeps(config, world, silentLog));
   if (source === undefined) return;
   const key = await source.key();
   try {
-    await proveKey(key, (await source.certificate()).chain, systemClock);
+    await proveKey(key, (await source.certificate()).chain, world.clock);
     report.add("ok", "key", "signs, and belongs to the certificate");
   } catch (error) {
     // This proof needs the openssl program; the daemon does not.
@@ -86,12 +93,13 @@ async function checkKey(config: Config, report: CheckReport): Promise<void> {
 export async function checkConnection(
   config: Config,
   identity: Identity,
+  world: World,
   report: CheckReport,
 ): Promise<void> {
-  const { ca } = await loadTrust(config.hub.caFile, "/");
+  const { ca } = await loadTrust(config.hub.caFile, world);
   try {
-    const request = await hubRequests(config.hub, identity, ca)(systemClock.now(), jsonSerializer.vsn);
-    const { webSocket } = await openWebSocket(request, systemClock, new AbortController().signal);
+    const request = await hubRequests(config.hub, identity, ca)(world.clock.now(), jsonSerializer.vsn);
+    const { webSocket } = await openWebSocket(request, world.clock, new AbortController().signal);
     webSocket.on("error", () => undefined); // the hub has answered: how the connection ends does not matter
     webSocket.terminate();
     report.add("ok", "connection", `${request.url.host} takes this board`);

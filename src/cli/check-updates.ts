@@ -2,7 +2,7 @@
 import type { Config } from "../config/schema.ts";
 import { cacheRoom } from "../download/cache.ts";
 import { usablePublicKeys } from "../firmware/fwup.ts";
-import { systemClock } from "../platform/clock.ts";
+import type { World } from "../platform/world.ts";
 import { failedWith } from "../platform/failure.ts";
 import { untilWindowMs } from "../update/decide.ts";
 import type { CheckReport } from "./check-report.ts";
@@ -10,8 +10,8 @@ import type { CheckReport } from "./check-report.ts";
 const MIB = 1024 * 1024;
 
 /** Checks time windows, application, rate limit and cache. */
-export async function checkUpdates(config: Config, report: CheckReport): Promise<void> {
-  checkWindows(config, report);
+export async function checkUpdates(config: Config, world: World, report: CheckReport): Promise<void> {
+  checkWindows(config, world, report);
   checkApplication(config, report);
   const { mode, cacheDir: folder, rateLimitKibS: kibPerSecond } = config.update;
   if (kibPerSecond > 0) report.add("ok", "downloads", `at ${kibPerSecond} KiB/s at most`);
@@ -42,9 +42,9 @@ export async function checkArchives({ archives, firmware }: Config, report: Chec
   });
 }
 
-function checkWindows({ update: { window: windows } }: Config, report: CheckReport): void {
+function checkWindows({ update: { window: windows } }: Config, { clock }: World, report: CheckReport): void {
   if (windows.length === 0) return;
-  const now = new Date(systemClock.now());
+  const now = new Date(clock.now());
   const time = `${two(now.getHours())}:${two(now.getMinutes())}`;
   const state = untilWindowMs(windows, now.getTime(), 0) === 0 ? "open" : "closed";
   report.add("ok", "windows", `${windows.join(", ")}; it is ${time} here (${zoneOf(now)}), so ${state} now`);

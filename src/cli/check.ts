@@ -13,11 +13,10 @@ import {
   writesUnverified,
 } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
-import { systemClock } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
 import { chooseProxy } from "../platform/proxy.ts";
-import { systemWorld } from "../platform/world.ts";
+import type { World } from "../platform/world.ts";
 import { accountOf, ownAccount } from "../remote/account.ts";
 import { findTerminalBackend } from "../remote/terminal-backends.ts";
 import { checkBoard, checkCommands, checkExecutable } from "./check-board.ts";
@@ -33,24 +32,25 @@ import type { Arguments, CommandContext } from "./terminal.ts";
  * @throws Failure with the code of the first finding that is wrong, after all findings are printed
  */
 export async function check(context: CommandContext, { has }: Arguments<"connect">): Promise<void> {
+  const { world } = context;
   const report = new CheckReport(context);
   const { config, warnings } = await checkedConfig(context);
   report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
   for (const warning of warnings) report.add("warn", "configuration", warning);
-  const identity = await checkIdentity(config, report);
-  await checkTrust(config, report);
+  const identity = await checkIdentity(config, world, report);
+  await checkTrust(config, world, report);
   checkProxy(config, report);
-  if (has("connect") && identity !== undefined) await checkConnection(config, identity, report);
-  await checkFwup(config, report);
-  await checkUpdates(config, report);
+  if (has("connect") && identity !== undefined) await checkConnection(config, identity, world, report);
+  await checkFwup(config, world, report);
+  await checkUpdates(config, world, report);
   await checkSlots(config, context, report);
   checkKeys(config, report);
-  await checkConsole(config, report);
+  await checkConsole(config, world, report);
   checkScripts(config, report);
   await checkArchives(config, report);
   checkExtensions(config, report);
-  await checkCommands(config, report);
-  await checkBoard(config, report);
+  await checkCommands(config, world, report);
+  await checkBoard(config, world, report);
   report.end();
 }
 
@@ -63,9 +63,9 @@ function checkProxy({ hub }: Config, report: CheckReport): void {
   }
 }
 
-async function checkTrust(config: Config, report: CheckReport): Promise<void> {
+async function checkTrust(config: Config, world: World, report: CheckReport): Promise<void> {
   try {
-    const { source, ca } = await loadTrust(config.hub.caFile, "/");
+    const { source, ca } = await loadTrust(config.hub.caFile, world);
     report.add("ok", "hub", config.hub.url);
     report.add("ok", "CA", `${ca.length} from ${source}`);
   } catch (error) {
@@ -73,10 +73,10 @@ async function checkTrust(config: Config, report: CheckReport): Promise<void> {
   }
 }
 
-async function checkFwup(config: Config, report: CheckReport): Promise<void> {
+async function checkFwup(config: Config, { clock }: World, report: CheckReport): Promise<void> {
   const { fwup, opsFile: file } = config.firmware;
   try {
-    const version = await fwupVersion({ fwup, clock: systemClock });
+    const version = await fwupVersion({ fwup, clock });
     report.add("ok", "fwup", `${fwup} ${version}`);
     const unverified = config.update.verifyWritten ? writesUnverified(version) : undefined;
     if (unverified !== undefined)
@@ -87,7 +87,7 @@ async function checkFwup(config: Config, report: CheckReport): Promise<void> {
   }
   try {
     await checkFile("ops file", file);
-    const tasks = await listTasks({ fwup, clock: systemClock, file });
+    const tasks = await listTasks({ fwup, clock, file });
     report.add("ok", "ops file", `${file}: ${tasks.join(", ")}`);
   } catch (error) {
     const missing = error instanceof Failure && error.kind === "no-input";
@@ -127,7 +127,11 @@ function checkKeys(config: Config, report: CheckReport): void {
   }
 }
 
-async function checkConsole({ console: settings, extensions }: Config, report: CheckReport): Promise<void> {
+async function checkConsole(
+  { console: settings, extensions }: Config,
+  world: World,
+  report: CheckReport,
+): Promise<void> {
   if (!settings.enabled && !extensions.localShell) {
     report.add("ok", "console", "off");
     return;
@@ -135,7 +139,7 @@ async function checkConsole({ console: settings, extensions }: Config, report: C
   try {
     const account = accountOf(settings.user);
     await checkExecutable("shell", settings.shell);
-    const backend = await findTerminalBackend({ world: systemWorld, log: silentLog });
+    const backend = await findTerminalBackend({ world, log: silentLog });
     const who = account?.name ?? ownAccount().name;
     if (backend.isTerminal) report.add("ok", "console", `${settings.shell} as ${who}, by ${backend.name}`);
     else {

@@ -3,7 +3,6 @@ import type { Checked } from "../config/check.ts";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { connectToDaemon, type ControlClient, type ControlClientOptions } from "../control/client.ts";
-import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import { createLog, type Level, type Log } from "../platform/log.ts";
 import type { CommandContext } from "./terminal.ts";
@@ -33,7 +32,7 @@ export async function readConfig(context: CommandContext): Promise<Config> {
  */
 export function commandLog(
   config: Config,
-  { terminal: { stderr }, verbose }: CommandContext,
+  { terminal: { stderr }, verbose, world }: CommandContext,
   level: Level,
 ): Log {
   const { format } = config.log;
@@ -41,7 +40,7 @@ export function commandLog(
   return createLog({
     level: verbose ? "debug" : level,
     format: format === "auto" ? auto : format,
-    now: () => systemClock.now(),
+    now: () => world.clock.now(),
     write: (line) => stderr.write(`${line}\n`),
   });
 }

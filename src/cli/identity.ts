@@ -2,7 +2,6 @@
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
 import { generateKey } from "../identity/provision.ts";
-import { systemClock } from "../platform/clock.ts";
 import { commandLog, readConfig } from "./config.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
@@ -15,11 +14,11 @@ export async function identity(
   const config = await readConfig(context);
   const { stdout, stderr } = context.terminal;
   if (generate) {
-    const made = await generateKey(config.identity, systemClock);
+    const made = await generateKey(config.identity, context.world.clock);
     (csr ? stderr : stdout).write(`made ${made}\n`); // stdout is redirected into a file that must hold only the request
   }
   if (csr) {
-    const deps = identityDeps(config, "/", systemClock, commandLog(config, context, "error"));
+    const deps = identityDeps(config, context.world, commandLog(config, context, "error"));
     // Loaded here because only a request needs the ASN.1 library.
     const { certificateRequestOf } = await import("../identity/provision.ts");
     stdout.write(await certificateRequestOf(config.identity, deps));
@@ -28,7 +27,7 @@ export async function identity(
 }
 
 async function describe(config: Config, context: CommandContext): Promise<void> {
-  const found = await boardIdentity(config, "/", systemClock, commandLog(config, context, "error"));
+  const found = await boardIdentity(config, context.world, commandLog(config, context, "error"));
   const { certificate, source, warnings } = found.describe();
   const columns = columnsOf(context.terminal.stdout);
   const rows: [string, string][] = [

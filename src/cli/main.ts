@@ -6,6 +6,7 @@ import { ConfigFailure } from "../config/check.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { EXIT_CODES } from "../platform/failures.ts";
 import { redact } from "../platform/log.ts";
+import { systemWorld } from "../platform/world.ts";
 import { VERSION } from "../version.ts";
 import { parseCommandLine, USAGE } from "./command-line.ts";
 import { columnsOf, type Terminal, wrap } from "./terminal.ts";
@@ -23,7 +24,7 @@ export async function main(
     const request = parseCommandLine(argv);
     if (request === "help") terminal.stdout.write(USAGE);
     else if (request === "version") terminal.stdout.write(`hublink ${VERSION}\n`);
-    else await request.run({ terminal, env, config: request.config, verbose });
+    else await request.run({ terminal, env, config: request.config, verbose, world: systemWorld });
     return 0;
   } catch (error) {
     report(error, terminal, verbose);

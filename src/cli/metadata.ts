@@ -2,12 +2,11 @@
 import { defaultConfig } from "../config/check.ts";
 import { loadConfig } from "../config/load.ts";
 import { readMetadata } from "../firmware/metadata.ts";
-import { systemClock } from "../platform/clock.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
 /** `hublink metadata FILE`: needs no configuration, but uses the fwup of one if there is one. */
 export async function metadata(context: CommandContext, { operand: file }: Arguments): Promise<void> {
-  const found = await readMetadata({ fwup: await fwupOf(context), clock: systemClock, file });
+  const found = await readMetadata({ fwup: await fwupOf(context), clock: context.world.clock, file });
   const rows = Object.entries(found)
     .filter((row): row is [string, string] => typeof row[1] === "string" && row[1] !== "")
     .map(([key, value]) => [key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), value] as const);

@@ -4,7 +4,6 @@
  */
 import { type Agent, startAgent } from "../agent/agent.ts";
 import type { Checked } from "../config/check.ts";
-import { systemClock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import { checkedConfig, commandLog } from "./config.ts";
 import type { CommandContext } from "./terminal.ts";
@@ -40,7 +39,7 @@ async function start(
 ): Promise<Agent> {
   const log = commandLog(config, context, config.log.level);
   for (const line of warnings) log.warn(line);
-  return await startAgent({ config, clock: systemClock, random: Math.random, log, root: "/", afterStranded });
+  return await startAgent({ config, world: context.world, log, afterStranded });
 }
 
 /** The new configuration, once no update is under way; undefined when it is refused or the daemon stops. */

@@ -8,9 +8,7 @@ import { connectToDaemon } from "../control/client.ts";
 import { ControlServer } from "../control/server.ts";
 import { type BoardFirmware, openBoardFirmware } from "../firmware/board-firmware.ts";
 import { openJournal } from "../firmware/journal.ts";
-import { systemClock } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
-import type { Log } from "../platform/log.ts";
 import { VERSION } from "../version.ts";
 import { commandLog, readConfig, runningDaemon } from "./config.ts";
 import type { CommandContext } from "./terminal.ts";
@@ -48,8 +46,7 @@ async function changeSlots(
   const config = await readConfig(context);
   const daemon = await connectToDaemon({ path: config.state.controlSocket });
   if (daemon === undefined) {
-    const log = commandLog(config, context, "error");
-    await withSlotsLocked(config, log, command, async () => change(await openSlots(config, context)));
+    await withSlotsLocked(config, context, command, async () => change(await openSlots(config, context)));
     return;
   }
   try {
@@ -62,8 +59,15 @@ async function changeSlots(
 /** The firmware on this board, for a command that works without the daemon. */
 export async function openSlots(config: Config, context: CommandContext): Promise<BoardFirmware> {
   const log = commandLog(config, context, "error");
+  const { world } = context;
   const journal = await openJournal(config.state.dir, log);
-  return await openBoardFirmware({ config: config.firmware, journal, root: "/", clock: systemClock, log });
+  return await openBoardFirmware({
+    config: config.firmware,
+    journal,
+    root: world.root,
+    clock: world.clock,
+    log,
+  });
 }
 
 /** The daemon's methods, each of which answers that a command is at work. */
@@ -77,7 +81,7 @@ const LOCKED_METHODS = ["status", "apply", "mark_valid", "revert", "reboot", "up
  */
 export async function withSlotsLocked<T>(
   config: Config,
-  log: Log,
+  context: CommandContext,
   command: string,
   work: () => Promise<T>,
 ): Promise<T> {
@@ -89,8 +93,8 @@ export async function withSlotsLocked<T>(
     mode: 0o600,
     group: "",
     agentVersion: VERSION,
-    clock: systemClock,
-    log,
+    clock: context.world.clock,
+    log: commandLog(config, context, "error"),
   });
   await server.start(Object.fromEntries(LOCKED_METHODS.map((method) => [method, busy])));
   try {

@@ -1,4 +1,5 @@
 /** The inputs of a command, and the layout of its text: within the columns of a terminal, and unbroken on a pipe. */
+import type { World } from "../platform/world.ts";
 
 /** Stdout or stderr, as far as a command needs it. */
 export interface Output {
@@ -23,6 +24,7 @@ export interface CommandContext {
   /** `--config` */
   readonly config: string | undefined;
   readonly verbose: boolean;
+  readonly world: World;
 }
 
 /** The operand and options of one call. */

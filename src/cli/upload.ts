@@ -2,7 +2,6 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
 import { ProgressPayload, Uploaded } from "../control/messages.ts";
-import { systemClock } from "../platform/clock.ts";
 import { readConfig, runningDaemon } from "./config.ts";
 import { formatBytes, ProgressBar } from "./progress-bar.ts";
 import type { Arguments, CommandContext } from "./terminal.ts";
@@ -10,7 +9,7 @@ import type { Arguments, CommandContext } from "./terminal.ts";
 /** `hublink upload FILE`: sends a file to the people who have the hub's console open. */
 export async function upload(context: CommandContext, { operand: file }: Arguments): Promise<void> {
   const { state } = await readConfig(context);
-  const bar = new ProgressBar(context.terminal, systemClock);
+  const bar = new ProgressBar(context.terminal, context.world.clock);
   const daemon = await runningDaemon(
     {
       path: state.controlSocket,

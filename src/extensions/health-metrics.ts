@@ -5,13 +5,14 @@
 import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { readIfThere } from "../platform/files.ts";
+import type { World } from "../platform/world.ts";
 
 /** Keyed by the names for which NervesHub draws graphs (protocol §6). */
 export type Metrics = Readonly<Record<string, number>>;
 
 export interface MetricSources {
-  /** The root folder, `/` on a board: where `proc` and `sys` are. */
-  readonly root: string;
+  /** Where `proc` and `sys` are. */
+  readonly world: World;
   /** A path on the file system that is measured; the root file system is measured where it does not exist. */
   readonly diskPath: string;
 }
@@ -52,7 +53,7 @@ export class BoardMetrics {
 
   /** Empty for a file that this kernel does not have. */
   async #file(path: string): Promise<string> {
-    return (await readIfThere(join(this.#sources.root, path))) ?? "";
+    return (await readIfThere(join(this.#sources.world.root, path))) ?? "";
   }
 
   #cpuUsage(stat: string): number | undefined {

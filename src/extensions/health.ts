@@ -8,6 +8,7 @@ import { cached, type Clock, within } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import { readIfThere } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { Extension, ExtensionContext, RunningExtension } from "./extension.ts";
 import type { Metrics } from "./health-metrics.ts";
 
@@ -149,9 +150,8 @@ export function alarmsOf(
 /**
  * Board model, operating system and kernel, which do not change while the board runs. A fact that can't be read
  * is left out.
- * @param root the root folder, `/` on a board
  */
-export async function boardMetadata(root: string): Promise<Record<string, string>> {
+export async function boardMetadata({ root }: World): Promise<Record<string, string>> {
   const facts = {
     board: (await deviceTreeModel(root)) || (await desktopModel()),
     os: await systemName(root),

@@ -119,11 +119,11 @@ export function credentialSource(
         (await deps.ubootVariables()).get(name),
       );
     case "pkcs11":
-      return pkcs11Source(config.pkcs11, deps.clock);
+      return pkcs11Source(config.pkcs11, deps.world.clock);
     case "tpm2":
       return tpm2Source(config.tpm2);
     case "rpi-otp":
-      return otpSource(config.rpiOtp, deps.root);
+      return otpSource(config.rpiOtp, deps.world);
     case "shared-secret":
       return undefined;
   }

@@ -3,8 +3,8 @@
  * leave through `describe()`, which status and logs show.
  */
 import type { KeyObject } from "node:crypto";
-import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
+import type { World } from "../platform/world.ts";
 import type { CertificateFacts, SourcedCertificate, Validity } from "./certificate.ts";
 import type { Pin } from "./pin.ts";
 
@@ -56,14 +56,10 @@ export interface Identity {
 
 /** What an identity needs from the world. */
 export interface IdentityDeps {
-  readonly clock: Clock;
+  readonly world: World;
   readonly log: Log;
-  /** The root folder, `/` on a board: where the kernel's files are read. */
-  readonly root: string;
   /** Removes a variable from the environment, since children would inherit it; remembers it for the next call. */
   readonly takeVariable: (name: string) => string | undefined;
-  /** The board's serial number: its name when neither the configuration nor a certificate gives one. */
-  readonly serialNumber: () => Promise<string | undefined>;
   /** The U-Boot environment, where a shared secret or a key may be kept. @throws Failure */
   readonly ubootVariables: () => Promise<ReadonlyMap<string, string>>;
 }

@@ -51,7 +51,8 @@ async function certificateIdentity(
   source: CredentialSource,
   deps: IdentityDeps,
 ): Promise<Identity> {
-  const { clock, log } = deps;
+  const { world, log } = deps;
+  const { clock } = world;
   const credentials = await Reloaded.open(source.files, async () => {
     const certificate = await source.certificate();
     const key = await source.key();
@@ -62,7 +63,7 @@ async function certificateIdentity(
       key,
       own,
       commonName: name,
-      identifier: await resolveIdentifier(identifier, { ...deps, commonName: name }),
+      identifier: await resolveIdentifier(identifier, deps.world, name),
     };
   });
 

@@ -7,6 +7,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
+import type { World } from "../platform/world.ts";
 import { readCertificateFile } from "./certificate.ts";
 import type { CredentialSource } from "./identity.ts";
 
@@ -15,11 +16,8 @@ const DEVICES = "sys/bus/nvmem/devices";
 const NAMES = /^(nvmem_priv|rpi-otp-private)/;
 const KEY_BYTES = 32;
 
-/**
- * The key in OTP memory, with its certificate in a file.
- * @param root the root folder, `/` on a board
- */
-export function otpSource(config: Config["identity"]["rpiOtp"], root: string): CredentialSource {
+/** The key in OTP memory, with its certificate in a file. */
+export function otpSource(config: Config["identity"]["rpiOtp"], { root }: World): CredentialSource {
   return {
     name: "OTP memory of the Raspberry Pi",
     files: [config.certFile],

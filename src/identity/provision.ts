@@ -100,12 +100,8 @@ export async function certificateRequestOf(config: Config["identity"], deps: Ide
       "a shared secret needs no certificate; set identity.source to where the key lives",
     );
   }
-  const key = signingKey(await source.key(), deps.clock);
-  const identifier = await resolveIdentifier(config.identifier, {
-    ...deps,
-    commonName: await presentName(source),
-  });
-
+  const key = signingKey(await source.key(), deps.world.clock);
+  const identifier = await resolveIdentifier(config.identifier, deps.world, await presentName(source));
   return await certificateRequest(identifier, key);
 }
 

@@ -33,7 +33,7 @@ export async function sharedSecretIdentity(
       `the key of the shared secret (${source}) holds blanks or is not ASCII`,
     );
   }
-  const identifier = await resolveIdentifier(setting, deps);
+  const identifier = await resolveIdentifier(setting, deps.world);
   return {
     identifier,
     describe: () => ({

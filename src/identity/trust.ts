@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { systemCode } from "../platform/failure.ts";
+import type { World } from "../platform/world.ts";
 import { parseCertificates, pemBlocks } from "./certificate.ts";
 import { readPublicFile } from "./files.ts";
 
@@ -30,10 +31,9 @@ const SYSTEM_STORES = [
 /**
  * Whom to trust as a hub.
  * @param caFile `hub.ca_file`, PEM or DER; empty for the system's store, then the one built into Node
- * @param root the root folder, `/` on a board
  * @throws Failure when `caFile` can't be read or holds no certificate
  */
-export async function loadTrust(caFile: string, root: string): Promise<Trust> {
+export async function loadTrust(caFile: string, { root }: World): Promise<Trust> {
   if (caFile !== "") {
     const certificates = parseCertificates(await readPublicFile("CA", caFile), caFile);
     return { ca: certificates.map((certificate) => certificate.toString()), source: caFile };

@@ -4,7 +4,6 @@
  */
 import { accessSync, constants, readFileSync } from "node:fs";
 import { userInfo } from "node:os";
-import { join } from "node:path";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 
 /** The user that a shell runs as. */
@@ -40,12 +39,11 @@ function canEnter(folder: string): boolean {
 
 /**
  * The user that `console.user` names; undefined for the agent's own.
- * @param root the root folder, `/` on a board
  * @throws Failure when there is no such user, or the agent has no right to run a shell as that user
  */
-export function accountOf(user: string, root = "/"): Account | undefined {
+export function accountOf(user: string): Account | undefined {
   if (user === "") return undefined;
-  const path = join(root, "etc/passwd");
+  const path = "/etc/passwd";
   let accounts: string;
   try {
     accounts = readFileSync(path, "utf8");

@@ -81,7 +81,7 @@ const MAX_REASON_CHARACTERS = 200;
 export async function askPolicyCommand(
   command: string,
   question: UpdateQuestion,
-  { clock, run }: Pick<World, "clock" | "run">,
+  { clock, run }: World,
   signal: AbortSignal,
 ): Promise<Decision> {
   const { exitCode, stdout, stderr, timedOut } = await run(command, {

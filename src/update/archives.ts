@@ -10,7 +10,6 @@ import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
 import { FirmwareCache } from "../download/cache.ts";
 import { downloadParts } from "../download/parts.ts";
-import type { DownloadOptions } from "../download/stream.ts";
 import { KEYS_REMEDY, verifyArchive } from "../firmware/fwup.ts";
 import { readMetadata } from "../firmware/metadata.ts";
 import type { Archive } from "../hub/device-messages.ts";
@@ -19,6 +18,7 @@ import { Failure, messageOf } from "../platform/failure.ts";
 import { syncPath } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
+import { downloadDeps, type OfferDeps } from "./offers.ts";
 import type { Updater } from "./updater.ts";
 
 export interface ArchivesOptions {
@@ -28,8 +28,8 @@ export interface ArchivesOptions {
   readonly keys: { readonly usable: () => readonly string[] };
   /** While it is at work, the line and the disk are its own. */
   readonly updater: Pick<Updater, "settled">;
-  readonly fetching: Omit<DownloadOptions, "url" | "verifier" | "signal">;
-  readonly world: Pick<World, "clock" | "run">;
+  readonly fetching: OfferDeps;
+  readonly world: World;
   readonly log: Log;
 }
 
@@ -115,7 +115,7 @@ export class Archives {
     const file = await this.#cache.open(uuid, { sizeBytes: size, checksum: null, parts: null });
     try {
       await downloadParts({
-        ...this.#options.fetching,
+        ...downloadDeps(this.#options.fetching),
         ...{ url, file, signal, connections: 1 },
         mayGoOn: async () => this.#options.updater.settled(),
       });

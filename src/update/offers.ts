@@ -16,12 +16,13 @@ import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import type { Update } from "../hub/device-messages.ts";
-import { type Clock, within } from "../platform/clock.ts";
+import { within } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
 import { isHttpUrl } from "../platform/text.ts";
 import type { Log } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/pace.ts";
+import type { World } from "../platform/world.ts";
 import type { FreshUrl } from "./fresh-url.ts";
 
 /** A firmware that could be installed. */
@@ -46,8 +47,7 @@ export interface Offer {
 
 /** What fetching firmware needs. */
 export interface OfferDeps {
-  readonly clock: Clock;
-  readonly random: () => number;
+  readonly world: World;
   readonly log: Log;
   readonly retry: Config["update"]["retry"];
   /** In bytes. */
@@ -60,6 +60,11 @@ export interface OfferDeps {
 /** What fetching the hub's firmware needs: the hub announces enough of it to cache it. */
 export interface HubOfferDeps extends OfferDeps, Pick<Config["update"], "mode" | "connections"> {
   readonly cache: FirmwareCache;
+}
+
+/** The same, as the download takes it. */
+export function downloadDeps<T extends OfferDeps>({ world, ...deps }: T) {
+  return { ...deps, clock: world.clock, random: world.random };
 }
 
 /**
@@ -83,7 +88,15 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
     networkInterface: async () => interfaceFor(update.firmware_url, deps),
     open: (signal, onCached) => {
       const url = (): string => latest.firmware_url;
-      return fetchFirmware({ ...deps, uuid, url, expected: expectedOf(latest), renewUrl, signal, onCached });
+      return fetchFirmware({
+        ...downloadDeps(deps),
+        uuid,
+        url,
+        expected: expectedOf(latest),
+        renewUrl,
+        signal,
+        onCached,
+      });
     },
   };
 }
@@ -92,14 +105,14 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
 const INTERFACE_TIMEOUT_MS = 2000;
 
 /** The network interface of a download. NervesHub reads it in `started` only, when there is no connection yet. */
-async function interfaceFor(url: string, { proxyFor, clock, log }: OfferDeps): Promise<string | undefined> {
+async function interfaceFor(url: string, { proxyFor, world, log }: OfferDeps): Promise<string | undefined> {
   const target = new URL(url);
   const host = proxyFor(target)?.host ?? hostOf(target.hostname);
   const found = interfaceTowards(host).catch((error: unknown) => {
     log.debug(`by which interface ${host} is reached is not known: ${messageOf(error)}`);
     return undefined;
   });
-  return await within(clock, INTERFACE_TIMEOUT_MS, found, undefined);
+  return await within(world.clock, INTERFACE_TIMEOUT_MS, found, undefined);
 }
 
 function expectedOf(update: Update): ExpectedFile {
@@ -117,7 +130,7 @@ export async function localOffer(source: string, deps: OfferDeps): Promise<Offer
   const offer = { origin: "local", announced: {}, deploymentId: null } as const;
   if (isHttpUrl(source)) {
     const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
-      download({ ...deps, url: source, verifier: new Verifier(UNANNOUNCED), signal });
+      download({ ...downloadDeps(deps), url: source, verifier: new Verifier(UNANNOUNCED), signal });
     return { ...offer, sizeBytes: null, open };
   }
   if (source.startsWith("unix:")) {

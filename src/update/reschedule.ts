@@ -19,7 +19,7 @@ export interface RescheduleOptions {
   readonly updater: Pick<Updater, "status">;
   /** Has the wall-clock time as the hub has it, ms since 1970: the board's own clock may be set in between. */
   readonly link: { hubTimeMs(): number };
-  readonly world: Pick<World, "clock" | "random">;
+  readonly world: World;
 }
 
 /** The hub counts from when it read the delay, which is later than when it was sent. */

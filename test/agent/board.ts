@@ -15,6 +15,7 @@ import type { Config } from "../../src/config/schema.ts";
 import { readEnvironment, writeVariables, type Variables } from "../../src/firmware/uboot-environment.ts";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import { createLog, type Log } from "../../src/platform/log.ts";
+import { systemWorld } from "../../src/platform/world.ts";
 import {
   copyBoard,
   makeBoard,
@@ -131,10 +132,8 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
     const clock = options.clock ?? systemClock;
     agent = await startAgent({
       config: config(overrides),
-      clock,
-      random: Math.random,
+      world: { ...systemWorld, clock, root },
       log,
-      root,
       afterStranded,
     });
     return agent;

@@ -4,6 +4,7 @@ import { Health } from "../../src/extensions/health.ts";
 import { BoardMetrics } from "../../src/extensions/health-metrics.ts";
 import type { RunningExtension } from "../../src/extensions/extension.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { systemWorld } from "../../src/platform/world.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 import { alternate } from "./rounds.ts";
 import type { Row } from "./table.ts";
@@ -36,7 +37,7 @@ export async function measureHealth(rounds: number): Promise<Row[]> {
 }
 
 function startHealth(clock: FakeClock): RunningExtension {
-  const metrics = new BoardMetrics({ root: "/", diskPath: "/" });
+  const metrics = new BoardMetrics({ world: systemWorld, diskPath: "/" });
   return new Health({
     facts: () => ({
       metadata: { version: "1.0.0" },

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { commandLog } from "../../src/cli/config.ts";
 import { defaultConfig } from "../../src/config/check.ts";
+import { testWorld } from "../platform/world.ts";
 import { createScreen } from "./screen.ts";
 
 describe("the daemon's log", () => {
@@ -11,7 +12,7 @@ describe("the daemon's log", () => {
     const initial = defaultConfig();
     const config = { ...initial, log: { ...initial.log, format } };
     const terminal = { stdin: process.stdin, stdout: stderr, stderr };
-    const context = { terminal, env: {}, config: undefined, verbose: false };
+    const context = { terminal, env: {}, config: undefined, verbose: false, world: testWorld() };
     commandLog(config, context, "info").info("hello", { n: 1 });
     return stderr.drawn();
   };

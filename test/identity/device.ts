@@ -1,5 +1,5 @@
 /** A folder with a device's credentials, for tests of the identity. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Config } from "../../src/config/schema.ts";
@@ -7,6 +7,7 @@ import type { Identity, IdentityDeps } from "../../src/identity/identity.ts";
 import { loadIdentity } from "../../src/identity/load.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 /** A folder with a device's credentials, and what the agent says when it loads them. */
 export interface Device extends AsyncDisposable {
@@ -32,16 +33,16 @@ export interface Device extends AsyncDisposable {
 
 export async function createDevice(): Promise<Device> {
   const folder = await mkdtemp(join(tmpdir(), "hublink-identity-"));
+  await mkdir(join(folder, "etc"));
+  await writeFile(join(folder, "etc/machine-id"), "serial-1\n");
   const clock = new FakeClock(Date.now());
   const lines: string[] = [];
   const variables = new Map<string, string>();
   const env = new Map<string, string>();
   const deps: IdentityDeps = {
-    clock,
+    world: testWorld({ clock, root: folder }),
     log: recordingLog(lines),
-    root: folder,
     takeVariable: (name) => env.get(name),
-    serialNumber: async () => Promise.resolve("serial-1"),
     ubootVariables: async () => Promise.resolve(variables),
   };
   const certFile = join(folder, "cert");

@@ -1,24 +1,26 @@
 /** Where the device's name comes from, and which names are refused. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { resolveIdentifier } from "../../src/identity/identifier.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 import { failure } from "./failure.ts";
 
 describe("the identifier", () => {
   let folder: string;
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "hublink-identifier-"));
+    await mkdir(join(folder, "etc"));
+    await writeFile(join(folder, "etc/machine-id"), "serial-1\n");
   });
   after(async () => rm(folder, { recursive: true }));
 
   const clock = new FakeClock();
-  const serialNumber = async (): Promise<string | undefined> => Promise.resolve("serial-1");
   const resolve = async (setting: string, commonName?: string): Promise<string> =>
-    resolveIdentifier(setting, { clock, commonName, serialNumber });
+    resolveIdentifier(setting, testWorld({ clock, root: folder }), commonName);
 
   it("is the configured text before all others", async () => {
     assert.equal(await resolve("dev-1", "cn-1"), "dev-1");
@@ -41,7 +43,7 @@ describe("the identifier", () => {
   });
 
   it("is refused when nothing names the board", async () => {
-    const nameless = resolveIdentifier("", { clock, serialNumber: async () => Promise.resolve(undefined) });
+    const nameless = resolveIdentifier("", testWorld({ clock, root: join(folder, "missing") }));
     await assert.rejects(nameless, failure("config", "set identity.identifier"));
   });
 

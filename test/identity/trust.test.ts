@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { createSecureContext, rootCertificates } from "node:tls";
 import { loadTrust } from "../../src/identity/trust.ts";
+import { testWorld } from "../platform/world.ts";
 import { createAuthority } from "./authority.ts";
 import { failure } from "./failure.ts";
 
@@ -26,28 +27,28 @@ describe("the authorities that may sign a hub's certificate", () => {
   it("are all of the configured file, PEM or DER", async () => {
     const [one, two] = [await createAuthority("CN=One"), await createAuthority("CN=Two")];
     const path = await write("ca.pem", `A comment\n${one.pem}\n${two.pem}`);
-    assert.deepEqual(await loadTrust(path, root), { ca: [one.pem, two.pem], source: path });
+    assert.deepEqual(await loadTrust(path, testWorld({ root })), { ca: [one.pem, two.pem], source: path });
     const der = await write("ca.der", Buffer.from(one.pem.replace(/-----.*-----/g, ""), "base64"));
-    assert.deepEqual(await loadTrust(der, root), { ca: [one.pem], source: der });
+    assert.deepEqual(await loadTrust(der, testWorld({ root })), { ca: [one.pem], source: der });
   });
 
   it("are no others when the configured file can't be used", async () => {
     await write("etc/ssl/certs/ca-certificates.crt", (await createAuthority()).pem);
     const missing = join(root, "missing.pem");
-    await assert.rejects(loadTrust(missing, root), failure("no-input", missing));
+    await assert.rejects(loadTrust(missing, testWorld({ root })), failure("no-input", missing));
     const garbage = await write("garbage.pem", "hello");
-    await assert.rejects(loadTrust(garbage, root), failure("no-input", garbage));
+    await assert.rejects(loadTrust(garbage, testWorld({ root })), failure("no-input", garbage));
   });
 
   it("are those of the first system store that is not empty, by default", async () => {
     const authority = await createAuthority();
     await write("etc/ssl/certs/ca-certificates.crt", "");
     const path = await write("etc/ssl/cert.pem", authority.pem);
-    assert.deepEqual(await loadTrust("", root), { ca: [authority.pem], source: path });
+    assert.deepEqual(await loadTrust("", testWorld({ root })), { ca: [authority.pem], source: path });
   });
 
   it("are Node's own when the system has no store", async () => {
-    const trust = await loadTrust("", root);
+    const trust = await loadTrust("", testWorld({ root }));
     assert.deepEqual(trust, { ca: rootCertificates, source: "built-in" });
     createSecureContext({ ca: [...trust.ca] });
   });

@@ -12,6 +12,7 @@ import type { Identity } from "../../src/identity/identity.ts";
 import { sharedSecretIdentity } from "../../src/identity/shared-secret.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { startHub, type Hub } from "../hub/server.ts";
+import { testWorld } from "../platform/world.ts";
 import { createBench, refuse, type Bench, type TestLink } from "./bench.ts";
 
 const KEY = "nhp_product";
@@ -44,11 +45,9 @@ describe("a board whose clock differs from the hub's", () => {
       "board-1",
       { key: KEY, secretFile: join(dir, "secret") },
       {
-        clock: bench.clock,
+        world: testWorld({ clock: bench.clock, root: dir }),
         log: silentLog,
-        root: dir,
         takeVariable: () => undefined,
-        serialNumber: async () => Promise.resolve(undefined),
         ubootVariables: async () => Promise.resolve(new Map()),
       },
     );

@@ -4,9 +4,10 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { serialNumber } from "../../src/board/serial-number.ts";
+import { serialNumber } from "../../src/identity/identifier.ts";
 import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
+import { testWorld } from "../platform/world.ts";
 
 const PI_CPUINFO = `processor\t: 0
 model name\t: ARMv6-compatible processor rev 7 (v6l)
@@ -35,15 +36,15 @@ describe("the board's serial number", () => {
   };
 
   it("comes from the device tree, cpuinfo, boardid and machine-id, in this order", async () => {
-    assert.equal(await serialNumber(root, clock), undefined);
+    assert.equal(await serialNumber(testWorld({ root, clock })), undefined);
     await write("etc/machine-id", "0123456789abcdef0123456789abcdef\n");
-    assert.equal(await serialNumber(root, clock), "0123456789abcdef0123456789abcdef");
+    assert.equal(await serialNumber(testWorld({ root, clock })), "0123456789abcdef0123456789abcdef");
     await boardid("echo 1234BBBK5678");
-    assert.equal(await serialNumber(root, clock), "1234BBBK5678");
+    assert.equal(await serialNumber(testWorld({ root, clock })), "1234BBBK5678");
     await write("proc/cpuinfo", PI_CPUINFO);
-    assert.equal(await serialNumber(root, clock), "00000000c3a1b2d4");
+    assert.equal(await serialNumber(testWorld({ root, clock })), "00000000c3a1b2d4");
     await write("proc/device-tree/serial-number", "10000000c3a1b2d4\0");
-    assert.equal(await serialNumber(root, clock), "10000000c3a1b2d4");
+    assert.equal(await serialNumber(testWorld({ root, clock })), "10000000c3a1b2d4");
   });
 
   it("is never a placeholder that other boards have too", async () => {
@@ -51,15 +52,15 @@ describe("the board's serial number", () => {
     await write("proc/cpuinfo", PI_CPUINFO.replace("c3a1b2d4", "00000000"));
     await boardid("echo 00000000; exit 0");
     await write("etc/machine-id", "uninitialized\n");
-    assert.equal(await serialNumber(root, clock), undefined);
+    assert.equal(await serialNumber(testWorld({ root, clock })), undefined);
   });
 
   it("does not wait for a boardid that hangs, and ignores one that fails", async () => {
     await write("etc/machine-id", "fallback\n");
     await boardid("echo wrong; exit 1");
-    assert.equal(await serialNumber(root, clock), "fallback");
+    assert.equal(await serialNumber(testWorld({ root, clock })), "fallback");
     await boardid("echo wrong; sleep 1000");
-    const serial = serialNumber(root, clock);
+    const serial = serialNumber(testWorld({ root, clock }));
     await eventually(() => clock.pending === 1, "boardid runs");
     await clock.advance(5000);
     assert.equal(await serial, "fallback");
