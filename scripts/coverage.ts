@@ -13,7 +13,7 @@ import type { FileCoverage } from "./testing/coverage-reporter.ts";
 const ROOT = join(import.meta.dirname, "..");
 const REPORTER = join(import.meta.dirname, "testing/coverage-reporter.ts");
 const RUN_ALL = join(import.meta.dirname, "testing/run-all.ts");
-/** What decides without touching the world, and its tests: every branch is to be taken. */
+/** Modules that decide without files, clocks or sockets, and their tests: these must take every branch. */
 const CORES: Readonly<Record<string, string | readonly string[]>> = {
   "src/hub/device-messages.ts": ["test/link/device-messages.test.ts", "test/agent/seed-dialect.test.ts"],
   "src/update/decide.ts": ["test/update/decide.test.ts", "test/update/window.test.ts"],
@@ -51,7 +51,7 @@ function checkCores(): void {
   }
 }
 
-/** By the table that Node prints, whose figures count by the length of each file. */
+/** Adds up the folders from the table that Node prints, in which each file counts by its length. */
 function printFolders(): void {
   const all = readdirSync(join(ROOT, "test"), { recursive: true, encoding: "utf8" });
   const tests = all.filter((path) => path.endsWith(".test.ts")).map((path) => join("test", path));

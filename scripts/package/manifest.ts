@@ -15,7 +15,7 @@ const common = {
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
   /** Whether it has pkg's patch, which leaves a word of its own in argv. */
   patchedByPkg: v.boolean(),
-  /** Who made it, or the recipe in this repository that makes it. */
+  /** Its maker, or the recipe in this repository that makes it. */
   madeBy: v.string(),
 };
 const baseSchema = v.union([

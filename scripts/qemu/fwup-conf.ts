@@ -128,7 +128,7 @@ function tokenize(text: string, path: string): Token[] {
   return tokens;
 }
 
-/** What meta.conf says about a file in the archive. */
+/** The entry of meta.conf for a file in the archive. */
 export interface Resource {
   readonly sizeBytes: number;
   /** BLAKE2b-256 in hexadecimal digits. */

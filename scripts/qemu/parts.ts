@@ -1,4 +1,4 @@
-/** What all scenarios share: firmware, keys, and the files for the cards. They are built once per run. */
+/** Firmware, keys, and the files for the cards, which all scenarios share. They are built once per run. */
 import { execFile } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";

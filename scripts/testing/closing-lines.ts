@@ -1,4 +1,4 @@
-/** What scripts/test says: a line for each file, and at the end how it all went. */
+/** The output of scripts/test: a line for each file, and a summary at the end. */
 import type { FileResult } from "./run-file.ts";
 
 const SLOWEST = 5;

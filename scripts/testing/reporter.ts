@@ -1,7 +1,7 @@
 /** A reporter for Node's test runner that writes lines of JSON, from which scripts/test counts. */
 import type { TestEvent } from "node:test/reporters";
 
-/** Of a suite only its start and its own failure, as of a hook, are written. */
+/** One line of the output. A suite has lines only for its start and its own failure, such as that of a hook. */
 export interface TestLine {
   readonly is: "started" | "passed" | "failed" | "skipped";
   readonly name: string;

@@ -16,7 +16,7 @@ import { wire } from "./wires.ts";
 
 export interface AgentOptions {
   readonly config: Config;
-  /** With the system's clock; the agent's parts get the guarded one of {@link openBoard}. */
+  /** Has the system's clock; the agent's parts get the guarded one of {@link openBoard}. */
   readonly world: World;
   readonly log: Log;
   /** The agent before was left stranded: a reboot that is owed is not asked for at once. */
@@ -26,7 +26,7 @@ export interface AgentOptions {
 /** The next reboot after one that failed: until then people can reach the board. */
 const REBOOT_AGAIN_MS = 3_600_000;
 
-/** What a slot that is being finished is given on a stop; the whole stop stays under 10 s. */
+/** On a stop, a slot that is being finished gets this time; the whole stop stays under 10 s. */
 const FINISH_GRACE_MS = 6000;
 
 /**

@@ -27,10 +27,10 @@ export interface BoardOptions {
   readonly log: Log;
 }
 
-/** What an agent finds on its board. */
+/** The board as the agent finds it at its start. */
 export interface Board {
   readonly guard: ClockGuard;
-  /** With the guard's clock; the agent's from here on. */
+  /** Has the guard's clock; the agent uses it from here on. */
   readonly world: World;
   readonly boot: BootRecord;
   readonly identity: Identity;
@@ -103,7 +103,7 @@ export async function boardIdentity(config: Config, world: World, log: Log): Pro
   return await loadIdentity(config.identity, identityDeps(config, world, log));
 }
 
-/** What this board knows of itself, for its identity. */
+/** The parts that an identity uses, for this board. */
 export function identityDeps(config: Config, world: World, log: Log): IdentityDeps {
   return {
     world,

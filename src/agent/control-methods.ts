@@ -35,7 +35,7 @@ export interface ControlDeps {
 
 const RebootParams = v.nullish(v.object({ reason: v.nullish(v.string()) }));
 
-/** What applications and the command line may ask of the running agent. */
+/** The methods of the control socket, which applications and the command line call. */
 export function controlMethods(deps: ControlDeps): ControlMethods {
   const { firmware, validation, updater, rebooter } = deps;
   return {

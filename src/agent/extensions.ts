@@ -72,7 +72,7 @@ export class ConnectionLosses {
   }
 }
 
-/** What the health report says of the agent and its firmware. */
+/** The facts about the agent and its firmware in the health report. */
 export function healthFacts(
   status: AgentStatus,
   losses: ConnectionLosses,

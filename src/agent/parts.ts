@@ -69,7 +69,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     log: log.scope("hub"),
   });
 
-  // What keeps the board well, and what people at the hub do on it
+  // These keep the board well, and let people at the hub work on it.
   const care = new BoardCare({ config, boot, firmware, journal, hub: device, world, log });
   const { rebooter, validation, watchdogs, connectivity } = care;
   const identify = new Identify({ config, control, world, log: log.scope("identify") });
@@ -109,7 +109,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       })
     : undefined;
 
-  // What the agent says of itself
+  // These report the agent's state.
   const sources: StatusSources = {
     ...{ config, identity, firmware, fwup, boot, link, device, updater, report, validation },
     ...{ rebootIntoUpdate, watchdogs, console, archives, world, startedMs: clock.monotonic() },

@@ -1,6 +1,5 @@
 /**
- * What the parts need of the configuration, in their own words. Rule: nothing is decided here but what a
- * setting says.
+ * Turns the configuration into the options of the parts. Rule: nothing is decided here that no setting decides.
  */
 import type { Config } from "../config/schema.ts";
 import type { ControlServerOptions } from "../control/server.ts";

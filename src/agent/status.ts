@@ -1,5 +1,5 @@
 /**
- * What `hublink status` and the control socket show of the agent, put together at the moment it is asked for.
+ * The status that `hublink status` and the control socket show, put together at the moment it is asked for.
  * Rule: no secret, no signed URL.
  */
 import type { BootRecord } from "../care/boot-record.ts";

@@ -35,7 +35,7 @@ export function wire(parts: Parts): void {
   });
 
   updater.on("ended", (offer, outcome) => {
-    // Who installs by hand reboots by hand; and an agent that stops leaves the reboot to the next one.
+    // A person who installs by hand reboots by hand; and an agent that stops leaves the reboot to the next one.
     if (outcome.result !== "installed" || offer.origin !== "hub" || updater.stopping) return;
     rebootIntoUpdate.begin(summaryOf(outcome.firmware));
   });

@@ -20,7 +20,7 @@ export interface ClockGuardOptions {
   readonly stateDir: string;
   /** No time can be earlier; ms since 1970. */
   readonly buildDateMs: number;
-  /** With the system's clock; with a root other than `/` that clock is not the board's, and is left alone. */
+  /** Has the system's clock. With a root other than `/`, that clock is not the board's and is never set. */
   readonly world: World;
   readonly log: Log;
 }
@@ -29,18 +29,18 @@ const FILE = "last-known-time";
 const HOUR_MS = 3_600_000;
 /** How often the agent checks whether somebody has set the clock, while there is a doubt. */
 const DOUBT_POLL_MS = 5000;
-/** By how much a clock that nobody set may drift or be rounded. */
+/** A clock that nobody set may drift or be rounded by this much. */
 const TOLERANCE_MS = 60_000;
 const SET_TIMEOUT_MS = 5000;
 
-/** Keeps the agent's clock from running behind what is known to have passed. */
+/** Keeps the agent's clock from running behind the time that is known to have passed. */
 export class ClockGuard {
-  /** Never behind what is known to have passed, whatever the system's clock gives. */
+  /** Never behind the time that is known to have passed, even if the system's clock is. */
   readonly clock: Clock;
   readonly #options: ClockGuardOptions;
   readonly #system: Clock;
   readonly #path: string;
-  /** What the file holds. */
+  /** The time in the file. */
   #persistedMs: number;
   #known: { readonly ms: number; readonly atMonotonicMs: number };
   #hubTimeKnown = false;

@@ -19,7 +19,7 @@ export interface GpioChip {
   readonly lines: number;
   /** For people, how and where a line is reached: `sysfs 529`. */
   describe(offset: number): string;
-  /** Who holds the line, if that can be seen. */
+  /** The user of the line, if that can be seen. */
   user(offset: number): Promise<string | undefined>;
   /** Opens a line as an output that begins at this level. @throws Failure */
   open(offset: number, high: boolean): Promise<GpioLine>;

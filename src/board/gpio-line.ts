@@ -16,7 +16,7 @@ import { gpiodChips } from "./gpiod-tools.ts";
 export interface FoundLine {
   /** For people: `GPIO17 of pinctrl-bcm2835 (sysfs 529)`. */
   readonly name: string;
-  /** Who holds it, if that can be seen. */
+  /** The user of the line, if that can be seen. */
   user(): Promise<string | undefined>;
   /** Opens it as an output that begins at this level. @throws Failure */
   open(high: boolean): Promise<GpioLine>;
@@ -24,7 +24,7 @@ export interface FoundLine {
 
 /**
  * Finds the line that the configuration names: `17`, `GPIO17` or `pinctrl-bcm2835:17`. The number is the
- * offset on its chip, whatever base sysfs counts from: 0 in old kernels, 512 from 6.6 on.
+ * offset on its chip, independent of the base of sysfs: 0 in old kernels, 512 from 6.6 on.
  * @throws Failure that names the chip, the line or the missing program
  */
 export async function findLine(text: string, world: World): Promise<FoundLine> {

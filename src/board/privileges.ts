@@ -1,6 +1,6 @@
 /**
- * What an agent that is not root needs beyond its files, so that `check` and the start name it before the first reboot
- * fails. Files that can't be opened are reported where they are used.
+ * The privileges that an agent which is not root needs beyond its files. `check` and the start name them before the
+ * first reboot fails. Files that can't be opened are reported where they are used.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

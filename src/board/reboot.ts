@@ -179,7 +179,7 @@ const SYSRQ_PAUSE_MS = 2000;
 
 /**
  * Kernel documentation, admin-guide/sysrq.rst: `s` syncs and `u` remounts read-only, both in the
- * background; `b` reboots at once. The trigger works for root whatever `kernel.sysrq` allows on a keyboard.
+ * background; `b` reboots at once. The trigger works for root even if `kernel.sysrq` forbids it on a keyboard.
  */
 function bySysrq({ world: { clock, root } }: RebootDeps): RebootMethod {
   const trigger = join(root, "proc/sysrq-trigger");

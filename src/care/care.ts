@@ -1,5 +1,5 @@
 /**
- * What keeps the board itself well, and how its parts act on each other: the trial of new firmware and a lost hub
+ * The parts that keep the board well, and how they act on each other: the trial of new firmware and a lost hub
  * end in a reboot, and an agent that is sick starves the watchdogs.
  */
 import type { Config } from "../config/schema.ts";

@@ -33,7 +33,7 @@ export interface RebooterOptions {
   readonly log: Log;
 }
 
-/** What a reboot waits for and ends. These parts ask whether the board is rebooting, so they come after it. */
+/** The parts that a reboot waits for and ends. They ask whether the board is rebooting, so they are made after it. */
 export interface RunningAgent {
   readonly updater: Pick<Updater, "status" | "settled">;
   /** Ends everything that the agent runs, such as commands. */

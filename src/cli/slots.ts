@@ -77,7 +77,7 @@ const LOCKED_METHODS = ["status", "apply", "mark_valid", "revert", "reboot", "up
  * Does the daemon's work while none runs. It holds the daemon's control socket until `work` ends, so that
  * neither a daemon nor a second command can start to write to the slots.
  * @throws Failure when the control socket can't be used
- * @throws whatever `work` throws
+ * @throws the errors of `work`
  */
 export async function withSlotsLocked<T>(
   config: Config,

@@ -38,7 +38,7 @@ export interface ControlServerOptions extends SocketFile {
   readonly log: Log;
 }
 
-/** What the agent may ask the application that is the controller. */
+/** The questions of the agent to the application that is the controller. */
 export type ControllerMethod = "update_available" | "reboot_request" | "identify";
 
 const MAX_CONNECTIONS = 32;
@@ -96,7 +96,7 @@ export class ControlServer {
 
   async stop(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    // What was written is with the kernel already, but for peers that don't read: no waiting for them.
+    // The kernel has all that was written, except for peers that don't read; the agent does not wait for those.
     for (const { socket } of this.#peers) socket.destroy();
     await closed;
   }

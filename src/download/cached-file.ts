@@ -210,7 +210,7 @@ export class CachedFile {
     try {
       if (this.#unsynced) await this.#onDisk(async () => this.#sync());
     } catch {
-      // What the disk does not keep is fetched again.
+      // Bytes that the disk does not keep are fetched again.
     } finally {
       await this.#file.close();
     }

@@ -65,7 +65,7 @@ async function fetchOver(options: PartsDownloadOptions, connections: number): Pr
   const { file } = options;
   const stretches = split(file, connections);
   if (stretches.length === 0) return;
-  // What ends one connection for good ends them all.
+  // A failure that ends one connection for good ends them all.
   const over = new AbortController();
   const { signal } = options;
   using _listener = signal && addAbortListener(signal, () => over.abort(signal.reason));
@@ -95,7 +95,7 @@ async function fetchOver(options: PartsDownloadOptions, connections: number): Pr
   }
 }
 
-/** What is missing, cut so that all connections have something to do. */
+/** The missing bytes, cut so that all connections have something to do. */
 function split(file: CachedFile, connections: number): Stretch[] {
   const whole: Stretch = { offset: 0, end: file.expected.sizeBytes };
   if (file.gap(whole) === undefined) return [];

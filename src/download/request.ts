@@ -10,7 +10,7 @@ import type { TokenBucket } from "../platform/pace.ts";
 import { discard, type FileVersion, type Http, openFile } from "./http-file.ts";
 import { LineFault, type Retries, type RetryOptions } from "./retries.ts";
 
-/** What the requests of one download have in common. */
+/** The things that the requests of one download share. */
 export interface Line extends Pick<RetryOptions, "clock" | "retry" | "signal"> {
   readonly http: Http;
   readonly retries: Retries;

@@ -15,7 +15,7 @@ export interface RetryOptions {
   readonly retry: Config["update"]["retry"];
   readonly log: Log;
   readonly signal?: AbortSignal;
-  /** From 0 (included) to 1 (excluded). Default: Math.random. */
+  /** A number from 0 (included) to 1 (excluded). Default: Math.random. */
   readonly random?: () => number;
   /**
    * Gets a fresh URL of the same file once one has expired. Without it, the download then fails.
@@ -164,7 +164,7 @@ function parseUrl(text: string): URL {
   throw new Failure("download_refused", "the firmware's URL is not an http(s) URL");
 }
 
-/** What went wrong with one attempt; trying again may help. */
+/** A failure of one attempt; another attempt may succeed. */
 export class LineFault extends Failure {
   /** How long the server asks to stay away, ms. */
   readonly retryAfterMs: number;

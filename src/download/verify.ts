@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { Failure } from "../platform/failure.ts";
 
-/** What the hub announced of a firmware file; null where it announced nothing. Checksums are hex SHA-256. */
+/** The hub's announcement of a firmware file; null where it announced nothing. Checksums are hex SHA-256. */
 export interface ExpectedFile {
   readonly sizeBytes: number | null;
   readonly checksum: string | null;
@@ -61,7 +61,7 @@ export function sha256(bytes: Uint8Array | string): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 
-/** What is proven at a time where no parts are announced. Longer than the tail: see `push`. */
+/** The size of the pieces that are checked when no parts are announced. Longer than the tail: see `push`. */
 const PIECE_BYTES = 2 * TAIL_BYTES;
 const NOTHING: Buffer<ArrayBuffer> = Buffer.alloc(0);
 

@@ -1,6 +1,6 @@
 /**
- * What an extension is, and what it may use and take while it is attached. The limits are enforced by the
- * attachment, so an extension holds no code for them.
+ * The interface of an extension, and the things it may use while it is attached. The attachment enforces the
+ * limits, so an extension holds no code for them.
  */
 import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
@@ -25,7 +25,7 @@ export interface RunningExtension {
   stop?(): void | Promise<void>;
 }
 
-/** What an extension may use while it is attached. */
+/** The things that an extension may use while it is attached. */
 export interface ExtensionContext {
   /**
    * Sends `NAME:EVENT`. False when it was not sent: the extension is not attached, or the line is too slow. An

@@ -1,6 +1,6 @@
 /**
- * What the agent has fwup do: install an archive, run a task of the board's own, answer a question. Nothing
- * is installed without a key, because fwup without a key takes anything; and the disk is flushed afterwards,
+ * The agent's calls of fwup: install an archive, run a task of the board's own, answer a question. Nothing
+ * is installed without a key, because fwup without a key accepts anything; and the disk is flushed afterwards,
  * because fwup does not.
  */
 import { access, constants, stat } from "node:fs/promises";

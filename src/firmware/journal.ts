@@ -1,5 +1,5 @@
 /**
- * What must outlive a restart of the agent or the board: what was installed, what is being written, how
+ * The facts that must survive a restart of the agent or the board: what was installed, what is being written, how
  * attempts ended, and when to ask again. The boot environment can't say these: after a power cut only the
  * journal knows whether the board fell back or has yet to reboot.
  */
@@ -53,7 +53,7 @@ export type Attempts = v.InferOutput<typeof Attempts>;
 const Entries = v.object({
   format: v.literal(1),
   installed: v.nullable(Installed),
-  /** What is being written. If it turns out to be active although nobody noted its end, it is installed. */
+  /** The firmware that is being written. If it is active later although its end was not noted, it is installed. */
   writing: v.optional(v.nullable(Installed), null),
   /** Oldest first. */
   attempts: v.optional(v.array(Attempts), []),

@@ -96,7 +96,7 @@ export interface Peeked {
   readonly stream: PeekedStream;
 }
 
-/** To be read once, or ended unread with `return`: both end what it reads from. */
+/** Can be read once, or ended unread with `return`; both end the source. */
 export interface PeekedStream extends AsyncIterableIterator<Uint8Array> {
   return(): Promise<IteratorReturnResult<undefined>>;
 }
@@ -159,7 +159,7 @@ export type AnnouncedMetadata = {
 
 const COMPARED = ["uuid", "product", "platform", "architecture"] as const;
 
-/** Where the archive is not what was announced: one text for each difference. */
+/** Compares the archive with its announcement. @returns one text for each difference */
 export function compareWithAnnounced(metadata: FirmwareMetadata, announced: AnnouncedMetadata): string[] {
   return COMPARED.flatMap((key) => {
     const expected = announced[key] ?? "";

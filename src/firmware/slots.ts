@@ -49,7 +49,7 @@ export interface SlotEvidence {
   readonly kernelCommandLine: string;
   /**
    * The slot that ran when an update was installed since the board booted, undefined when none was.
-   * From then on the variables rightly name the other slot, just as they do after the boot loader fell
+   * After that the variables rightly name the other slot, just as they do after the boot loader fell
    * back: they can't tell the two apart, so the caller's journal must.
    */
   readonly installedFrom?: Slot | "" | undefined;
@@ -76,7 +76,7 @@ export function readSlots(evidence: SlotEvidence): RunningFirmware {
   const rebootPending = installedFrom !== undefined;
   const validated = isValidated(evidence, slot, agree, warnings);
   const reverted = (!agree && !rebootPending) || variables.get("nerves_fw_reverted") === "1";
-  // Firmware on trial was not fallen back to, whatever else is stale.
+  // Firmware on trial is never the result of a fall-back, even if other variables are stale.
   const autoRevertDetected = validated && reverted;
   const description = describeSlot(variables, slot);
   if (slot === "" && describesSlots(variables)) {

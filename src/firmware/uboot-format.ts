@@ -4,7 +4,7 @@
  * `name=value` strings that each end with a NUL, an empty string as the end, padding.
  *
  * The U-Boot tools read the same file, so its numbers are read as they read them. Names and values are byte strings
- * here (latin1): whatever bytes a variable holds come back unchanged when another one is written.
+ * here (latin1): any bytes of a variable come back unchanged when another one is written.
  */
 import { crc32 } from "node:zlib";
 import { Failure } from "../platform/failure.ts";
@@ -25,7 +25,7 @@ export interface StoredEnvironment {
 }
 
 const CRC_BYTES = 4;
-/** Of two copies each carries a flag byte after its CRC. */
+/** When there are two copies, each has a flag byte after its CRC. */
 const REDUNDANT_HEADER_BYTES = 5;
 
 /**

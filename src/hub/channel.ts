@@ -12,9 +12,9 @@ import type { World } from "../platform/world.ts";
 import type { Frame } from "./serializer.ts";
 import type { PhoenixSocket } from "./socket.ts";
 
-/** What a topic needs from its owner. */
+/** The owner's part of a topic. */
 export interface ChannelHandlers {
-  /** With more than this waiting to be sent on the whole connection, pushes are refused. Default: the socket's own limit. */
+  /** Pushes are refused while more than this waits on the whole connection. Default: the socket's own limit. */
   readonly maxUnsentBytes?: number;
   /** Read at each join, so that the payload holds what is true then. */
   readonly joinPayload: () => unknown;

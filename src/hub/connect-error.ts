@@ -9,7 +9,7 @@ import { TlsHelperFailure } from "./tls-helper.ts";
 const UNTRUSTED = "the hub's certificate is not signed by a CA this board trusts; check hub.ca_file";
 const UNTRUSTED_OR_INCOMPLETE = `${UNTRUSTED}, and that the hub sends its intermediate certificates`;
 
-/** What the errors of DNS, TCP and TLS mean to the person who looks after the board. */
+/** The meaning of errors of DNS, TCP and TLS, for the person who looks after the board. */
 const MEANING: Readonly<Record<string, string>> = {
   ENOTFOUND: "the name does not resolve; check hub.url and the board's DNS",
   EAI_AGAIN: "no answer from DNS; check the board's network",
@@ -51,7 +51,7 @@ export function explainConnectError(error: unknown, clockDoubt?: string): string
     return "the hub offers only TLS older than 1.2, which is not used; update the hub";
   }
   if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
-  // With several addresses to try, Node puts the errors of all into one; the first speaks for them.
+  // When a name has several addresses, Node puts the errors of all into one; the first stands for them.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
   const code = (first instanceof TlsHelperFailure ? first.nodeCode : systemCode(first)) ?? "";
   if (code === "CERT_NOT_YET_VALID" && clockDoubt !== undefined)

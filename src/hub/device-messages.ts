@@ -230,7 +230,7 @@ export function joinPayload(state: JoinState): Readonly<Record<string, unknown>>
 /** The state of an update in NervesHub's first protocol, in the words of its page phoenix-channel.md. */
 export type SeedStatus = "idle" | "fwup_error" | "update_failed" | "update_rescheduled" | "unknown";
 
-/** What the page lets a device send. */
+/** The messages that the page lets a device send. */
 export type SeedMessage =
   | { readonly event: "rebooting"; readonly payload: Readonly<Record<string, never>> }
   | { readonly event: "fwup_progress"; readonly payload: { readonly value: number } }

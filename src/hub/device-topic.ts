@@ -121,7 +121,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
 
   /** Joins once more, so that the hub looks whether there is an update. */
   rejoin(): void {
-    // What the hub has read must not be sent again: a delay would count from then on.
+    // Statuses that the hub has read must not be sent again, since a delay would then begin again.
     this.flush(CONFIRM_TIMEOUT_MS)
       .then(() => this.#channel.rejoin())
       .catch((error: unknown) => this.#options.log.error(`joining again: ${messageOf(error)}`));
@@ -138,7 +138,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
     if (this.#joinState === undefined) throw new Error("joined before the state of the board is known");
     const state = this.#joinState();
     if (this.#asking) return joinPayload({ ...state, downloadingUuid: null });
-    // With a result still to be reported, the hub must not believe that this board has no update.
+    // While a result is still to be reported, the hub must not believe that this board has no update.
     return joinPayload({
       ...state,
       downloadingUuid: state.downloadingUuid ?? this.#unread.at(-1)?.uuid ?? null,

@@ -32,7 +32,7 @@ export interface HandshakeRequest {
   readonly proxyFor?: ProxyChoice;
   /** Offers permessage-deflate. */
   readonly compress: boolean;
-  /** From the first packet to the 101. */
+  /** The time from the first packet to the 101. */
   readonly timeoutMs: number;
 }
 

@@ -38,11 +38,11 @@ export interface IdentityFacts {
   readonly certificate?: CertificateFacts;
   /** How the certificate stands by the board's clock: one that is not valid, or not for long, is an alarm. */
   readonly validity?: Validity;
-  /** What may keep the board from its hub, such as dates, or new files that can't be used. */
+  /** Problems that may keep the board from its hub, such as dates, or new files that can't be used. */
   readonly warnings: readonly string[];
 }
 
-/** Who the board is to its hub, and how it proves it. */
+/** The board's name for its hub, and the credentials that prove it. */
 export interface Identity {
   readonly identifier: string;
   describe(): IdentityFacts;
@@ -54,7 +54,7 @@ export interface Identity {
   connection(timeS: number): Promise<ConnectionCredentials>;
 }
 
-/** What an identity needs from the world. */
+/** The parts of the agent that an identity uses. */
 export interface IdentityDeps {
   readonly world: World;
   readonly log: Log;

@@ -105,7 +105,7 @@ const KEY_BYTES = 32;
 const ALGORITHM = `NH1-HMAC-${DIGEST}-${ITERATIONS}-${KEY_BYTES}`;
 /** Plug.Crypto's default; NervesHub itself accepts 90 s. */
 const MAX_AGE_S = 86_400;
-/** Base64url of `HS256`: Plug.Crypto.sign/4 uses it whatever the key was derived with. */
+/** Base64url of `HS256`: Plug.Crypto.sign/4 uses it for every way to derive the key. */
 const TOKEN_HEADER = "SFMyNTY";
 
 /** Everything that the signature of one connection covers or needs. */

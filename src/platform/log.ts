@@ -29,7 +29,7 @@ export interface LogOptions {
   readonly write: (line: string) => void;
 }
 
-/** From the most serious down. */
+/** The most serious level comes first. */
 const ORDER: readonly Level[] = ["error", "warn", "info", "debug"];
 
 /** A log that writes every line at or above `options.level`. */

@@ -17,7 +17,7 @@ export interface TunnelOptions {
   readonly signal: AbortSignal;
 }
 
-/** Of several addresses Node gives each 250 ms. Over a modem all would be too slow, and none connect, ever. */
+/** When a name has several addresses, Node tries each for 250 ms: too short for a modem, so none ever connects. */
 export const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
 
 /** The default ports. */

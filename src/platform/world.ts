@@ -7,7 +7,7 @@ import { runCommand } from "./command.ts";
 
 export interface World {
   readonly clock: Clock;
-  /** From 0 (included) to 1 (excluded). */
+  /** A number from 0 (included) to 1 (excluded). */
   readonly random: () => number;
   /** The folder in which the kernel's files are read; `/` on a board. */
   readonly root: string;

@@ -129,7 +129,7 @@ function problemOf(answer: ControllerAnswer, timeoutMs: number): string {
   }
 }
 
-/** What the policy command gets on its standard input. */
+/** The standard input of the policy command. */
 export interface UpdateQuestion {
   readonly firmware: FirmwareSummary;
   /** Bytes; null when the hub does not say. */

@@ -1,5 +1,5 @@
 /**
- * What the board remembers about the updates of each firmware, also across restarts, so that it does not try in
+ * The board's memory of failed updates, which survives restarts, so that the board does not try in
  * vain for ever: firmware that fails by its own fault waits an hour, then twice as long each time, up to a day;
  * firmware during whose installation the board goes down again and again waits a little. Time is counted so that a
  * board without a battery-backed clock neither waits for ever nor not at all.

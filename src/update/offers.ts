@@ -1,6 +1,6 @@
 /**
- * What can be installed, and where it comes from: the hub's `update` message, or a file, URL, socket or stream that
- * somebody at the board names. A URL of the hub is signed, so it stays in here and is never logged.
+ * Firmware that can be installed, and its source: the hub's `update` message, or a file, URL, socket or stream that
+ * a person at the board names. A URL of the hub is signed, so it stays in here and is never logged.
  */
 import { addAbortListener } from "node:events";
 import { createReadStream } from "node:fs";
@@ -27,7 +27,7 @@ import type { FreshUrl } from "./fresh-url.ts";
 
 /** A firmware that could be installed. */
 export interface Offer {
-  /** Who asks; the hub hears about its own offers only. */
+  /** The origin of the offer. The hub gets reports about its own offers only. */
   readonly origin: "hub" | "local";
   /** uuid and the rest as far as they were announced; a local file announces nothing. */
   readonly announced: AnnouncedMetadata & { readonly version?: string | null };
@@ -45,7 +45,7 @@ export interface Offer {
   readonly open: (signal: AbortSignal, onCached: (bytes: number) => void) => AsyncIterable<Uint8Array>;
 }
 
-/** What fetching firmware needs. */
+/** The parts and settings for fetching firmware. */
 export interface OfferDeps {
   readonly world: World;
   readonly log: Log;
@@ -57,7 +57,7 @@ export interface OfferDeps {
   readonly ca: readonly string[];
 }
 
-/** What fetching the hub's firmware needs: the hub announces enough of it to cache it. */
+/** The same for the hub's firmware, which can be cached because the hub announces its size and checksums. */
 export interface HubOfferDeps extends OfferDeps, Pick<Config["update"], "mode" | "connections"> {
   readonly cache: FirmwareCache;
 }

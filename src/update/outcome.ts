@@ -22,7 +22,7 @@ export interface Failed {
   readonly result: "failed";
   /** One line for people, redacted. */
   readonly reason: string;
-  /** What failed, for programs; docs/errors.md lists the codes. */
+  /** The failure's code, for programs; docs/errors.md lists the codes. */
   readonly failure: FailureCode;
   readonly blame: Blame;
 }

@@ -233,7 +233,7 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
 
 interface Pattern {
   readonly factory: Factory;
-  /** On which 1.0.0 runs. */
+  /** A disk on which 1.0.0 runs. */
   readonly disk: string;
 }
 

@@ -6,7 +6,7 @@ import { IDENTIFIER, type Bench, type BenchBoard } from "./bench.ts";
 /** The bundled agent on a board, joined to its hub. */
 export interface AgentProcess {
   readonly pid: number;
-  /** From the spawn until the hub got the join, ms. */
+  /** The time from the spawn until the hub got the join, ms. */
   readonly joinedAfterMs: number;
   /** Deploys the release; resolves when the hub has the status "completed". */
   update(scheme: Scheme): Promise<{ readonly tookMs: number }>;

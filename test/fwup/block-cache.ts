@@ -37,7 +37,7 @@ export interface CacheOptions {
 export class BlockCache {
   readonly #fd: number;
   readonly #options: CacheOptions;
-  /** By offset; in the order of their last use. */
+  /** The segments by offset, in the order of their last use. */
   readonly #segments = new Map<number, Segment>();
   /** A streamed segment's failed write is reported at the next write, as by fwup's writer thread. */
   #badOffset: number | undefined;

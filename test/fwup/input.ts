@@ -5,7 +5,7 @@ import { FwupError } from "./fwup-error.ts";
 /** fwup gives libarchive pieces of at most this size; the size decides how many bytes an error loses. */
 const PIECE_BYTES = 16 * 1024;
 
-/** Where an archive comes from. */
+/** The source of an archive. */
 export interface Input {
   /**
    * The next piece, at most 16 KiB; empty at the end.

@@ -90,7 +90,7 @@ export async function createAuthority(name: string): Promise<Authority> {
 export interface CertificateFiles {
   readonly caFile: string;
   readonly server: PairFiles;
-  /** By identifier. */
+  /** The devices' certificates by identifier. */
   readonly devices: ReadonlyMap<string, PairFiles>;
   /** Certificates that must be refused; the device ones are for the first identifier. */
   readonly wrong: Readonly<

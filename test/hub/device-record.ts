@@ -6,7 +6,7 @@ import type { Deployment } from "./deployments.ts";
 
 /** A message a device sent, as the hub got it. */
 export interface Received {
-  /** By the hub's clock. */
+  /** The time by the hub's clock. */
   readonly atMs: number;
   readonly topic: unknown;
   readonly event: unknown;

@@ -46,7 +46,7 @@ describe("an identity in a Raspberry Pi's OTP memory", () => {
     "was never written": [() => Buffer.alloc(32), failure("no-input", "holds no key yet", "nvmem_priv0")],
     "is locked": [() => Buffer.alloc(32, 0xee), failure("io", "gave no rows", "nvmem_priv0")],
     "is too short": [() => rows.subarray(0, 16), failure("no-input", "has 16 bytes, fewer than 32")],
-    "is no P-256 key": [() => Buffer.alloc(32, 0xff), failure("no-input", "no P-256 private key")],
+    "is not a P-256 key": [() => Buffer.alloc(32, 0xff), failure("no-input", "no P-256 private key")],
     "is another one's": [
       () => Buffer.alloc(32, 7),
       failure("config", "OTP key", "nvmem_priv0", "does not belong to the (first) certificate"),

@@ -89,7 +89,7 @@ export function afterCut(
   changes: readonly Change[],
   cut: Cut,
 ): Medium {
-  /** By inode number; a later file may get the same number. */
+  /** The files by inode number; a later file may get the same number. */
   const files = new Map<number, StoredFile>();
   const entries = new Map<string, StoredFile | undefined>();
   for (const [inode, name] of inodes) {

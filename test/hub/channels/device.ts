@@ -16,7 +16,7 @@ const OLDEST_API = "1.0.0";
 /** A device joins its main topic. @throws ChannelCrash when the join itself dies */
 export function joinDevice(context: ChannelContext, params: unknown): Channel {
   const { record, hub } = context;
-  if (!isMap(params)) crash("join parameters that are no map");
+  if (!isMap(params)) crash("join parameters that are not a map");
   const api = apiVersion(params);
   const meta = validation(params);
   record.joins.push(params);
@@ -90,7 +90,7 @@ function validation(
   params: Readonly<Record<string, unknown>>,
 ): Pick<DeviceRecord, "validated" | "autoRevertDetected"> {
   const meta = "meta" in params ? params["meta"] : {};
-  if (!isMap(meta)) crash("a meta that is no map");
+  if (!isMap(meta)) crash("a meta that is not a map");
   const validated = meta["firmware_validated"] ?? null;
   if (validated !== null && typeof validated !== "boolean") crash("firmware_validated is not a boolean");
   const words = new Map<unknown, DeviceRecord["validated"]>([

@@ -20,7 +20,7 @@ const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
 /** The join has names and versions of extensions; the answer has the names to attach. */
 export function joinExtensions(context: ChannelContext, params: unknown): Channel {
   const { record, hub } = context;
-  if (!isMap(params)) crash("extensions that are no map");
+  if (!isMap(params)) crash("extensions that are not a map");
   const wanted = Object.keys(params)
     .sort()
     .filter((name) => {
