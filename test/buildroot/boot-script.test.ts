@@ -82,7 +82,7 @@ describe("the boot script", () => {
     assert.match(execFileSync(MKIMAGE, ["-l", out], { encoding: "utf8" }), /ARM Linux Script/);
   });
 
-  it("passes on which slot it booted and whether that is validated", async () => {
+  it("passes the booted slot, and whether it is validated, to the kernel", async () => {
     const script = await readFile(join(COMMON, "boot.cmd"), "utf8");
     assert.match(script, /^ *setenv bootargs .* fw_slot=\$\{slot\} fw_validated=\$\{validated\}$/m);
   });
@@ -96,7 +96,7 @@ describe("the boot script", () => {
 });
 
 describe("a slot's kernel image", { skip: missing("mkenvimage") }, () => {
-  it("begins with all that the boot script needs to know, and has each part at the place that is named there", async (t) => {
+  it("begins with the values that the boot script needs, and has each part at the place that they name", async (t) => {
     const folder = await makeFolder(t);
     const parts = { dtb: "the device tree", kernel: "k".repeat(1500), initrd: "the RAM disk" };
     for (const [name, content] of Object.entries(parts)) await writeFile(join(folder, name), content);

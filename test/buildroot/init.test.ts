@@ -23,7 +23,7 @@ describe("the SysV init script, by busybox's programs", { skip: cannotSysV }, ()
   afterEach(() => system?.end());
   after(async () => board.remove());
 
-  it("starts the agent once, reloads it, has it back when it dies, and stops it", async () => {
+  it("starts the agent once, reloads it, restarts it when it dies, and stops it", async () => {
     const device = board.hub.device(IDENTIFIER);
     const messages = join(board.dir, "messages");
     system = await bootSystem({ HUBLINK: hublink });
@@ -71,7 +71,7 @@ describe("the SysV init script, by busybox's programs", { skip: cannotSysV }, ()
     await run("test ! -e /var/run/hublink.pid");
   });
 
-  it("kills the supervisor if that does not end either", async () => {
+  it("kills the supervisor if it does not end either", async () => {
     const started = join(board.dir, "stays");
     system = await bootSystem({ HUBLINK_STOP_S: "0" });
     const { run, script } = system;

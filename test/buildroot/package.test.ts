@@ -89,7 +89,7 @@ describe("the configuration that Buildroot writes", () => {
   ].map((name) => [name, ""] as const);
 
   for (const [source, settings] of Object.entries(sources)) {
-    it(`is one that hublink takes: identity.source = "${source}"`, async (t) => {
+    it(`is accepted by hublink with identity.source = "${source}"`, async (t) => {
       const folder = await makeFolder(t);
       const keys = [join(folder, "a.pub"), join(folder, "b.pub")];
       const texts = [1, 2].map((byte) => Buffer.alloc(32, byte).toString("base64"));
@@ -140,7 +140,7 @@ describe("the key that signs firmware", { skip: missing("fwup") }, () => {
 });
 
 describe("the supervisor under a SysV init", () => {
-  it("starts the agent again whenever it ends, passes on SIGHUP, and ends it with SIGTERM", async (t) => {
+  it("starts the agent again each time it ends, passes SIGHUP on, and ends it with SIGTERM", async (t) => {
     const folder = await makeFolder(t);
     const story = join(folder, "story");
     await writeFile(story, "");
@@ -161,7 +161,7 @@ describe("the supervisor under a SysV init", () => {
         PATH: `${folder}:${process.env["PATH"] ?? ""}`,
         HUBLINK: join(folder, "agent"),
         HUBLINK_LOG_PIPE: join(folder, "pipe"),
-        HUBLINK_STOP_S: "1000000", // with a sleep that ends at once, 12 s would be over in a moment
+        HUBLINK_STOP_S: "1000000", // the test's sleep ends at once, so 12 s would be over in a moment
       },
     });
     t.after(() => child.kill("SIGKILL"));

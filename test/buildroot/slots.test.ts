@@ -186,7 +186,7 @@ describe("a card of buildroot/, by the real fwup", { skip: missing("fwup") }, ()
     assert.deepEqual(await card.environment(), before);
   });
 
-  it("boots what ran before when an update is killed anywhere, and installs the update afterwards", async (t) => {
+  it("boots the old firmware when an update is killed at any point, and installs the update afterwards", async (t) => {
     const card = await newCard(t);
     const next = await card.firmware("2.0.0", { rootKib: 12_000 });
     const { size } = await stat(next);
@@ -220,7 +220,7 @@ describe("the agent on a card of buildroot/", { skip: missing("fwup") }, () => {
     assert.equal(card.ops("status").text, "a");
   });
 
-  it("reports that the boot script fell back, and from which firmware", async (t) => {
+  it("reports that the boot script fell back, and the firmware that failed", async (t) => {
     const card = await newCard(t);
     done(card.run(await card.firmware("2.0.0"), "upgrade"));
     const failed = (await card.environment()).get("b.nerves_fw_uuid");

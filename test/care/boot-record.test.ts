@@ -8,7 +8,7 @@ import { openBootRecord, type BootRecord } from "../../src/care/boot-record.ts";
 import { recordingLog } from "../board/recording-log.ts";
 import { testWorld } from "../platform/world.ts";
 
-describe("why the board was booted", () => {
+describe("the reason of the last boot", () => {
   let root: string;
   let lines: string[];
   beforeEach(async () => {
@@ -22,7 +22,7 @@ describe("why the board was booted", () => {
     return openBootRecord(join(root, "state"), testWorld({ root }), recordingLog(lines));
   };
 
-  it("is not known at the first start", async () => {
+  it("is unknown at the first start", async () => {
     const { cause } = await boot("1");
     assert.deepEqual([cause, lines], [null, []]);
   });
@@ -43,28 +43,28 @@ describe("why the board was booted", () => {
     );
   });
 
-  it("is still known after the agent was restarted in the same boot", async () => {
+  it("is kept when the agent is restarted in the same boot", async () => {
     await (await boot("1")).note("the hub asked for it", "reboot");
     await boot("2");
     assert.equal((await boot("2")).cause?.reason, "the hub asked for it");
     assert.equal(lines.length, 1);
   });
 
-  it("is something else when the agent did not ask for it", async () => {
+  it("is not the agent's when the agent did not ask for a reboot", async () => {
     await (await boot("1")).note("the hub asked for it", "reboot");
     await boot("2");
     assert.equal((await boot("3")).cause, null);
     assert.match(lines.at(-1) ?? "", /^warn the board was started anew, not by the agent: a power cut/);
   });
 
-  it("is not known after the record was damaged", async () => {
+  it("is unknown after the record was damaged", async () => {
     await boot("1");
     await writeFile(join(root, "state/reboot.json"), "{");
     assert.equal((await boot("2")).cause, null);
     assert.match(lines.join(), /^warn the record of the last reboot is damaged/);
   });
 
-  it("does not keep the agent from running when the state folder can't be written", async () => {
+  it("is not stored when the state folder can't be written, and the agent runs all the same", async () => {
     await writeFile(join(root, "state"), "a file");
     const record = await boot("1");
     await record.note("the hub asked for it", null);

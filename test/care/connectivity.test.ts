@@ -79,7 +79,7 @@ describe("a board without its hub", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("starts to count again each time that the hub was there", async () => {
+  it("counts the time from the last connection to the hub", async () => {
     const { clock, seen, connectivity } = board();
     for (let times = 0; times < 5; times += 1) {
       connectivity.note(false);
@@ -110,7 +110,7 @@ describe("a board without its hub", () => {
     await connectivity.stop();
   });
 
-  it("lets a command end that still runs when the hub is back, and then does nothing more", async () => {
+  it("waits for a command that still runs when the hub is back, and then does nothing more", async () => {
     const { clock, seen, command, connectivity } = board({ command: "modem reset" });
     command.hangs = true;
     connectivity.note(false);
@@ -137,7 +137,7 @@ describe("a board without its hub", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("is rebooted no more often in a day than was set, but the command is run", async () => {
+  it("is rebooted at most as often in a day as was set, but the command runs each time", async () => {
     const { clock, seen, connectivity } = board({ command: "modem reset", perDay: 2 });
     connectivity.note(false);
     await clock.advance(DAY_MS - HOUR_MS);
@@ -181,7 +181,7 @@ describe("a board without its hub", () => {
     await connectivity.stop();
   });
 
-  it("is left alone when after_s is 0", async () => {
+  it("is never rebooted when after_s is 0", async () => {
     const { clock, seen, connectivity } = board({ afterMs: 0, command: "modem reset" });
     connectivity.note(false);
     await clock.advance(DAY_MS);

@@ -54,7 +54,7 @@ describe("the reboot into an installed update", () => {
     rebootIntoUpdate.on("deferred", (untilMs) => deferred.push(untilMs));
   };
 
-  it("comes at once by default, and nobody is asked", () => {
+  it("comes at once by default, without a question to the application", () => {
     setUp("immediate");
     rebootIntoUpdate.begin(FIRMWARE);
     assert.deepEqual(rebooted, ["the update is installed"]);
@@ -105,7 +105,7 @@ describe("the reboot into an installed update", () => {
     assert.equal(deferred.at(-1), clock.now(), "the last deferral was cut");
   });
 
-  it("comes after max_defer_s in all, also when the agent is restarted in between", async () => {
+  it("comes after max_defer_s in all, also when the agent was restarted", async () => {
     setUp();
     rebootIntoUpdate.resume(FIRMWARE, clock.now() - 20 * HOUR, 0);
     assert.deepEqual(rebootIntoUpdate.pending, { deferredUntilMs: clock.now() + 30_000 });
@@ -117,7 +117,7 @@ describe("the reboot into an installed update", () => {
     assert.equal(rebooted.length, 1);
   });
 
-  it("is put off no longer when the clock was set back in between", async () => {
+  it("is not put off longer because the clock was set back", async () => {
     setUp();
     rebootIntoUpdate.resume(FIRMWARE, clock.now() + 1000 * HOUR, 0);
     await clock.advance(24 * HOUR + 30_000);

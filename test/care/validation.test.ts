@@ -53,7 +53,7 @@ describe("firmware on trial", () => {
     assert.equal(clock.pending, 0);
   });
 
-  it("is good once the command has succeeded as well; it is run until it does", async () => {
+  it("is good once the command has succeeded too, which runs until it does", async () => {
     const { clock, seen, validation } = onTrial({ command: "check" }, [1, 1, 0]);
     validation.joined();
     await clock.advance(10_000);
@@ -65,7 +65,7 @@ describe("firmware on trial", () => {
     assert.deepEqual([seen.runs, seen.deadline], [3, 0]);
   });
 
-  it("is not good by a join alone in manual mode", async () => {
+  it("is not good after the join in manual mode", async () => {
     const { clock, seen, validation } = onTrial({ mode: "manual" });
     validation.joined();
     await clock.advance(10);
@@ -83,7 +83,7 @@ describe("firmware on trial", () => {
     assert.equal(seen.deadline, 1);
   });
 
-  it("is marked again when the disk refused it once", async () => {
+  it("is marked at the next try when a write to the disk failed", async () => {
     const { clock, seen, validation } = onTrial();
     seen.failures = 1;
     validation.joined();
@@ -103,7 +103,7 @@ describe("firmware on trial", () => {
     assert.deepEqual([clock.pending, seen.validated, seen.deadline], [0, 0, 0]);
   });
 
-  it("has no trial when its slot is validated already", async () => {
+  it("is not on trial when its slot is validated already", async () => {
     const { clock, seen, validation } = onTrial({}, [], false);
     validation.joined();
     await validation.markValid();

@@ -96,7 +96,7 @@ describe("hublink as a user other than root", { skip: cannotBeUser }, () => {
     await daemon.logged(/level=warn .*without CAP_SYS_TIME/);
   });
 
-  it("gets the names of files that it may not use", async () => {
+  it("gets the names of files that the user may not use", async () => {
     const watchdog = join(board.dir, "watchdog");
     await give({ watchdog: { device: watchdog } });
     execFileSync("mknod", [watchdog, "c", "1", "3"]);

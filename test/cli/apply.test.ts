@@ -90,7 +90,7 @@ describe("hublink apply without a daemon", () => {
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
   });
 
-  it("says that an archive is cut off", async () => {
+  it("reports that an archive is cut off", async () => {
     const stdin = (await readFile(board.v1.path)).subarray(0, 500_000);
     const { code, stderr } = await hublink(["apply", "-", "--config", config], { stdin });
     assert.equal(code, 1);

@@ -42,7 +42,7 @@ describe("hublink check", () => {
     }
   });
 
-  it("shows where an update's bytes go, how fast they may come, and whether there is room", async () => {
+  it("shows whether an update is streamed or cached, its rate limit, and the room for it", async () => {
     const streamed = await check({ HUBLINK_UPDATE__RATE_LIMIT_KIB_S: "20" });
     assert.match(streamed.stdout, /^ok {3}updates {8}streamed; a restart of the board starts them over$/m);
     assert.match(streamed.stdout, /^ok {3}downloads {6}at 20 KiB\/s at most$/m);
@@ -55,7 +55,7 @@ describe("hublink check", () => {
     assert.match(none.stdout, /^warn updates {8}streamed: \S+ can't keep the download/m);
   });
 
-  it("shows the windows for updates, with the board's own time, and who is asked about them", async () => {
+  it("shows the windows for updates with the board's own time, and who decides on updates", async () => {
     const { code, stdout } = await check({
       HUBLINK_UPDATE__WINDOW: '["00:00-12:00", "12:00-00:00"]',
       HUBLINK_APP__UPDATE: "ask",

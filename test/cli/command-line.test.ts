@@ -47,7 +47,7 @@ describe("the command line", () => {
     });
   }
 
-  it("says that a configuration is missing, with 66", async () => {
+  it("reports a missing configuration, with 66", async () => {
     const { code, stderr } = await hublink(["check", "--config", "/missing/config.toml"]);
     assert.equal(code, 66);
     assert.equal(stderr, "hublink: configuration /missing/config.toml does not exist\n");

@@ -9,7 +9,7 @@ import { end, hublink, startDaemon, type Program } from "./program.ts";
 /** Only undici loads this module of Node, so it shows whether undici is loaded. */
 const MARKER = "NativeModule internal/http2/core";
 
-describe("the program loads only what it needs", () => {
+describe("the program loads only the modules that it needs", () => {
   let board: TestBoard;
   let daemon: Program | undefined;
   let env: Readonly<Record<string, string>>;

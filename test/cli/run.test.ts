@@ -73,7 +73,7 @@ describe("hublink run", () => {
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
   });
 
-  it("stops also while a new configuration waits for the end of an update", async () => {
+  it("stops while a new configuration waits for the end of an update", async () => {
     const { child, ended, logged } = await setUpUpdating();
     child.kill("SIGHUP");
     await logged(/the configuration is read anew/);
@@ -82,7 +82,7 @@ describe("hublink run", () => {
     assert.equal(device().connections, 1);
   });
 
-  it("connects again when no way of rebooting has worked", { skip: cannotHideSysrq }, async () => {
+  it("connects again when no method to reboot has worked", { skip: cannotHideSysrq }, async () => {
     board = await setUpBoard();
     config = await board.writeConfig({
       reboot: { command: "exit 1", escalate_s: 0.1 },

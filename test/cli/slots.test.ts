@@ -17,7 +17,7 @@ describe("commands without a daemon", () => {
   const command = async (...args: string[]): Promise<Ended> => hublink([...args, "--config", config]);
 
   for (const name of ["status", "reboot"]) {
-    it(`${name} names the socket that nobody listens on, with 69`, async () => {
+    it(`${name} names the socket on which nothing listens, with 69`, async () => {
       const { code, stdout, stderr } = await command(name);
       assert.equal(code, 69);
       assert.equal(stdout, "");
@@ -25,7 +25,7 @@ describe("commands without a daemon", () => {
     });
   }
 
-  it("validate marks the running slot good, revert goes back to the other one", async () => {
+  it("validate marks the running slot good, and revert activates the other one", async () => {
     const v2 = await board.firmware("2.0.0");
     assert.equal((await command("apply", v2.path)).code, 0);
     assert.equal((await board.environment()).get("nerves_fw_validated"), "0");
@@ -73,7 +73,7 @@ describe("commands without a daemon", () => {
     assert.match(other.stderr, /^hublink: fwup: .+\n$/);
   });
 
-  it("identity prints who the board is, and its certificate", async () => {
+  it("identity prints the board's identifier and its certificate", async () => {
     const { code, stdout } = await command("identity");
     assert.equal(code, 0);
     assert.match(stdout, /^identifier {3}board-1$/m);
@@ -115,7 +115,7 @@ describe("commands with a daemon", () => {
       assert.match(stdout, line);
   });
 
-  it("status --json is the daemon's answer", async () => {
+  it("status --json prints the daemon's answer", async () => {
     const { code, stdout } = await command("status", "--json");
     assert.equal(code, 0);
     const status = v.parse(AgentStatus, JSON.parse(stdout));

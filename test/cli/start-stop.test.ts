@@ -51,7 +51,7 @@ describe("an agent that is started and stopped many times", () => {
   const isQuiet = (): boolean =>
     !process.getActiveResourcesInfo().some((name) => name === "TCPSocketWrap" || name === "CloseReq");
 
-  it(`holds after ${CYCLES} times what it held after the first`, async () => {
+  it(`holds after ${CYCLES} times only what it held after the first`, async () => {
     const warnings: Error[] = [];
     const onWarning = (warning: Error): void => void warnings.push(warning);
     process.on("warning", onWarning);

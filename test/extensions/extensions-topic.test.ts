@@ -244,7 +244,7 @@ describe("the board's side of topic extensions", () => {
     });
   }
 
-  it("one that never stops does not hold up the end, and its timers never fire", async () => {
+  it("one that never stops does not delay the end, and its timers never fire", async () => {
     const bad = probe("bad", { stop: never, start: (context) => void context.clock.after(60_000, oops) });
     await setUp(bad);
     await join(["bad"]);
@@ -256,7 +256,7 @@ describe("the board's side of topic extensions", () => {
     await bench.advance(60_000);
   });
 
-  it("drops messages for an extension that still works on sixteen", async () => {
+  it("drops messages for an extension that still handles sixteen earlier ones", async () => {
     const release: (() => void)[] = [];
     const slow = probe("slow", { onMessage: async () => new Promise((resolve) => release.push(resolve)) });
     await setUp(slow);

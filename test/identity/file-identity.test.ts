@@ -30,7 +30,7 @@ async function deviceWith(certificate: string | Uint8Array, key: string | Uint8A
 }
 
 describe("an identity in files", () => {
-  it("is named by its certificate and says what people ask about it", async () => {
+  it("is named by its certificate, and shows the facts of the certificate", async () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
     const identity = await device.load();
     assert.equal(identity.identifier, "dev-1");
@@ -44,14 +44,14 @@ describe("an identity in files", () => {
     assert.deepEqual(device.lines, []);
   });
 
-  it("keeps a configured identifier, and warns that the hub goes by the certificate", async () => {
+  it("keeps a configured identifier, and warns that the hub uses the certificate's name", async () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
     const identity = await device.load({ identifier: "dev-2" });
     assert.equal(identity.identifier, "dev-2");
     assert.match(identity.describe().warnings.join(), /common name is dev-1, the identifier dev-2/);
   });
 
-  it("takes the first of several common names", async () => {
+  it("has the first of several common names", async () => {
     const several = await root.issue({ subject: "CN=first, CN=second" });
     await using device = await deviceWith(several.pem, pem(several.key));
     assert.equal((await device.load()).identifier, "first");
@@ -67,7 +67,7 @@ describe("an identity in files", () => {
     });
   }
 
-  it("only warns about dates: the board may have no clock", async () => {
+  it("only warns about dates, since the board may have no clock", async () => {
     const dates = { notBefore: new Date("2030-01-01T00:00:00Z"), notAfter: new Date("2040-01-01T00:00:00Z") };
     const dated = await root.issue({ subject: "CN=dev-1", ...dates });
     await using device = await deviceWith(dated.pem, pem(dated.key));
@@ -82,7 +82,7 @@ describe("an identity in files", () => {
     assert.match(identity.describe().warnings.join(), /expired at 2040-01-01.*clock says 2041/);
   });
 
-  it("never shows the key in what it says", async () => {
+  it("never shows the key", async () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
     const identity = await device.load();
     assert.doesNotMatch(JSON.stringify([identity, identity.describe()]), /PRIVATE KEY/);
@@ -208,7 +208,7 @@ describe("an identity in files is refused, naming the file,", () => {
 });
 
 describe("files that are replaced while the agent runs", () => {
-  it("are taken at the next connection", async () => {
+  it("are used at the next connection", async () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
     const identity = await device.load();
     const first = await identity.connection(0);
@@ -248,7 +248,7 @@ describe("files that are replaced while the agent runs", () => {
     assert.deepEqual(identity.describe().warnings, []);
   });
 
-  it("are taken as soon as their mode is right", async () => {
+  it("are used as soon as their mode is right", async () => {
     await using device = await deviceWith(issued.pem, pem(issued.key));
     const identity = await device.load();
     const renewed = await root.issue({ subject: "CN=dev-1" });

@@ -103,7 +103,7 @@ describe("a hub that demands a client certificate", () => {
     });
   }
 
-  it("gets the issuers that follow in the certificate file", async () => {
+  it("gets the issuers that follow the certificate in its file", async () => {
     await using device = await createDevice();
     const batch = await root.subordinate("CN=Batch CA");
     const issued = await batch.issue({ subject: "CN=dev-1" });

@@ -1,4 +1,4 @@
-/** Where the device's name comes from, and which names are refused. */
+/** The sources of the device's name, and the names that are refused. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -62,7 +62,7 @@ describe("the identifier", () => {
     await endless;
   });
 
-  it("is refused when the hub could not take it as a name", async () => {
+  it("is refused when the hub can't accept it as a name", async () => {
     await assert.rejects(resolve("  "), failure("config", "identity.identifier is empty"));
     await assert.rejects(resolve("command:true"), failure("config", "command:true is empty"));
     await assert.rejects(resolve("a\nb"), failure("config", "control characters"));

@@ -30,7 +30,7 @@ const load = async (device: Device) => device.load({ source: "rpi-otp" });
 
 describe("an identity in a Raspberry Pi's OTP memory", () => {
   for (const name of ["nvmem_priv0", "rpi-otp-private0"]) {
-    it(`takes the key of ${name}, also of a longer one as on a Pi 5`, async () => {
+    it(`uses the key of ${name}, also of a longer memory as on a Pi 5`, async () => {
       for (const content of [rows, Buffer.concat([rows, Buffer.alloc(32)])]) {
         await using device = await deviceWith(content, name);
         const identity = await load(device);

@@ -78,7 +78,7 @@ describe(
       );
     });
 
-    it("comes with the command that makes the key in that token", async () => {
+    it("has a command that makes its key in that token", async () => {
       const uri = `pkcs11:serial=${second.serial};id=%02;object=board%27s%20key`;
       const command = await keygenCommand(config(uri), systemClock);
       assert.match(command, / --slot 0x[0-9a-f]+ --id 02 --label 'board'\\''s key' --login --keypairgen /);

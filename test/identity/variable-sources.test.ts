@@ -49,7 +49,7 @@ for (const [source, { cert, key, called, of }] of Object.entries(SOURCES)) {
 
   describe(`an identity in variables, source = "${source}"`, () => {
     for (const [form, write] of Object.entries(FORMS)) {
-      it(`takes ${form}`, async () => {
+      it(`accepts ${form}`, async () => {
         await using device = await createDevice();
         const pem = issued.key.export({ format: "pem", type: "pkcs8" }).toString();
         of(device)
@@ -63,7 +63,7 @@ for (const [source, { cert, key, called, of }] of Object.entries(SOURCES)) {
       });
     }
 
-    it("takes intermediates that follow in the certificate", async () => {
+    it("uses intermediates that follow the certificate", async () => {
       await using device = await createDevice();
       const both = `${issued.pem}${batch.pem}`;
       const sec1 = issued.key.export({ format: "pem", type: "sec1" }).toString();
@@ -72,7 +72,7 @@ for (const [source, { cert, key, called, of }] of Object.entries(SOURCES)) {
       assert.ok(tls.kind === "direct" && tls.cert === both);
     });
 
-    it("names the variable that is missing or wrong, and shows nothing of it", async () => {
+    it("fails with the name of a missing or wrong variable, and does not show its value", async () => {
       await using device = await createDevice();
       const variables = of(device);
       const name = (variable: string): string => `the ${called} variable ${variable}`;

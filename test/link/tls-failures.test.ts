@@ -1,3 +1,7 @@
+/**
+ * What a board reports of a hub with a wrong certificate or chain: the same words on both routes, with Node's
+ * TLS and with stunnel.
+ */
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";

@@ -22,7 +22,7 @@ describe("delays between tries", () => {
     assert.deepEqual([backoff.next(), backoff.next(), backoff.next()], [1250, 2000, 5998]);
   });
 
-  it("can be the longest at once, without counting as a try", () => {
+  it("can be the longest at once, which does not count as an attempt", () => {
     const backoff = new Backoff(OPTIONS, () => 0.5);
     assert.equal(backoff.longest(), 75_000);
     assert.equal(backoff.next(), 1250);
