@@ -80,11 +80,11 @@ describe("the documentation", () => {
     });
   }
 
-  /** An entry of the changelog may name what is no longer there. */
+  /** An entry of the changelog may name a file that is gone. */
   const current = pages.filter((path) => path !== "CHANGELOG.md");
 
   for (const page of current) {
-    it(`${page}: every path in this repository that it names is there`, () => {
+    it(`${page}: every path in this repository that it names exists`, () => {
       const paths = read(page).match(/(?<![\w/.-])(?:src|test|scripts|buildroot|docs)\/[\w./-]*\w/g) ?? [];
       for (const path of paths) {
         const isPlaceholder = path.includes("NAME");
@@ -94,7 +94,7 @@ describe("the documentation", () => {
   }
 
   for (const page of [...current, ...listed(".github/ISSUE_TEMPLATE/*.yml")]) {
-    it(`${page}: every hublink command that it names is one`, () => {
+    it(`${page}: every hublink command that it names exists`, () => {
       for (const [, words = ""] of read(page).matchAll(/`hublink ([a-z-][^`\n]*)`/g))
         assert.doesNotThrow(() => parseCommandLine(words.split(" ")), `hublink ${words}`);
     });
@@ -119,7 +119,7 @@ describe("the documentation", () => {
     });
   }
 
-  it("docs/updates.md: its policy command decides as it says", async () => {
+  it("docs/updates.md: its policy command decides as described there", async () => {
     const text = read("docs/updates.md");
     const [, json = ""] = /```json\n([^]*?)```/.exec(text) ?? [];
     const [, script = ""] = /```sh\n([^]*?)```/.exec(text) ?? [];
@@ -138,14 +138,14 @@ describe("the documentation", () => {
     await rm(dir, { recursive: true });
   });
 
-  it("README.md: its commands are the program's", () => {
+  it("README.md: its commands are those of the program", () => {
     const rows = table(read("README.md")).map(([command = ""]) => /^`hublink (.+)`$/.exec(command)?.[1]);
     const commands = rows.filter((row) => row !== undefined);
     assert.ok(commands.length >= 9);
     for (const row of commands) assert.doesNotThrow(() => parseCommandLine(row.split(" ")), row);
   });
 
-  it("README.md: its scripts are there", () => {
+  it("README.md: its scripts exist", () => {
     const text = read("README.md");
     for (const [, script = ""] of text.matchAll(/^ {4}(scripts\/\S+)/gm))
       assert.ok(existsSync(join(root, script)));

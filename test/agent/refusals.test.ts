@@ -34,7 +34,7 @@ describe("an update that must not be installed", () => {
     createHash("sha256")
       .update(await readFile(board.disk))
       .digest("hex");
-  /** The status by which the update ended. */
+  /** The last status of the update. */
   const ended = async (): Promise<{ status: string; reason: string }> => {
     const message = await board.hub.waitFor(IDENTIFIER, ({ event, payload }) => {
       const { status } = payload as { status?: string };
@@ -288,7 +288,7 @@ describe("an update that must not be installed", () => {
 });
 
 describe("an update that comes after one was installed by hand", () => {
-  it("is put off until somebody reboots the board", async () => {
+  it("is put off until the board is rebooted", async () => {
     const board = await setUpBoard();
     try {
       await board.start();

@@ -144,7 +144,7 @@ describe("a reboot that was asked for", () => {
     assert.deepEqual(board.done, ["0 flush", "0 sync", "0 gpio-watchdog", "30 reboot", "60 reboot -f"]);
   });
 
-  it("does not wait for an external watchdog that is not there", async () => {
+  it("does not wait for an external watchdog that the board lacks", async () => {
     board.gpioProblem = new Failure("config", "there is no line 99");
     await assert.rejects(board.reboot({ ...SYSCALL, methods: ["gpio-watchdog", "syscall"] }), STILL_UP);
     assert.deepEqual(board.done.slice(2, 4), ["0 gpio-watchdog", "0 reboot"]);
@@ -207,7 +207,7 @@ describe("a reboot that was asked for", () => {
     assert.deepEqual(lines, ["error syncing the disks takes too long timeout_s=3"]);
   });
 
-  it("goes on when the disks can't be synced, and says so", async () => {
+  it("goes on when the disks can't be synced, and logs that", async () => {
     board.commands["sync"] = "exit 1";
     await assert.rejects(board.reboot(), STILL_UP);
     assert.match(board.lines.join("\n"), /^error syncing the disks failed exit=1$/m);

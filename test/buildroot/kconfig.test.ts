@@ -72,7 +72,7 @@ describe("the tree in Buildroot", { skip: BUILDROOT === undefined && "needs BUIL
   });
 
   for (const config of CONFIGS) {
-    it(`${config} is saved by Buildroot as it is`, () => {
+    it(`${config} is saved by Buildroot without a change`, () => {
       const saved = join(output, config);
       make(config);
       make("savedefconfig", `BR2_DEFCONFIG=${saved}`);

@@ -55,7 +55,7 @@ describe("the Buildroot tree", () => {
   });
 
   for (const config of files.filter((path) => path.endsWith("_defconfig"))) {
-    it(`${config} names files that are there`, () => {
+    it(`${config} names files that exist`, () => {
       const paths = [...read(config).matchAll(/\$\(BR2_EXTERNAL_HUBLINK_PATH\)([^" ]*)/g)];
       assert.ok(paths.length > 5);
       for (const [, path = ""] of paths) assert.ok(existsSync(join(ROOT, "buildroot", path)), path);

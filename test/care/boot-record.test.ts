@@ -64,7 +64,7 @@ describe("the reason of the last boot", () => {
     assert.match(lines.join(), /^warn the record of the last reboot is damaged/);
   });
 
-  it("is not stored when the state folder can't be written, and the agent runs all the same", async () => {
+  it("is not stored when the state folder can't be written, but the agent runs", async () => {
     await writeFile(join(root, "state"), "a file");
     const record = await boot("1");
     await record.note("the hub asked for it", null);

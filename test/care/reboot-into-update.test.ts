@@ -82,7 +82,7 @@ describe("the reboot into an installed update", () => {
     assert.deepEqual(rebooted, ["the update is installed"]);
   });
 
-  it("is put off as long as the application says, and then asked about again", async () => {
+  it("is put off for the time that the application gives, and then asked about again", async () => {
     setUp();
     rebootIntoUpdate.begin(FIRMWARE);
     await clock.advance(9 * HOUR);

@@ -131,7 +131,7 @@ describe("the board's side of topic extensions", () => {
     assert.deepEqual(geo.received, [["location:request", {}]]);
   });
 
-  it("attaches and detaches later when the hub says so, one by one or all", async () => {
+  it("attaches and detaches at the hub's request, one by one or all", async () => {
     const [geo, health] = [probe("geo"), probe("health")];
     await setUp(geo, health);
     await join([]);

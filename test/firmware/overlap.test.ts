@@ -11,7 +11,7 @@ import { FakeClock } from "../platform/fake-clock.ts";
 import { announce, someBytes } from "../download/announce.ts";
 import { say, scriptedFwup } from "./fwups.ts";
 
-/** More than a pipe takes while nobody reads it. */
+/** More than an unread pipe holds. */
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const LINE_BYTES = 60_000;
 

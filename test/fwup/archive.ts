@@ -150,7 +150,7 @@ async function configure(disk: string, dir: string, layout: Layout): Promise<str
   return fwEnvConfig;
 }
 
-/** The fw_env.config by which the environment on a disk is found. */
+/** The fw_env.config that leads to the environment on a disk. */
 export function environmentConfig(disk: string, layout: Layout): string {
   const { environmentOffset, secondEnvironmentOffset, environmentBlocks } = layout;
   const hex = (blocks: number): string => `0x${(blocks * BLOCK_BYTES).toString(16)}`;

@@ -15,7 +15,7 @@ const SIGNATURE_BYTES = 64;
 const MIN_META_CONF_BYTES = 10;
 const MAX_META_CONF_BYTES = 50_000;
 
-/** An archive of which the signature and meta.conf have been read. */
+/** An archive whose signature and meta.conf have been read. */
 export interface Firmware {
   readonly config: Section;
   readonly uuid: string;

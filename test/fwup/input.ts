@@ -30,7 +30,7 @@ export function fileInput(path: string): Input {
   };
 }
 
-/** An archive on standard input as it stands. */
+/** An archive on standard input, without frames. */
 export function plainInput(bytes: StandardInput): Input {
   return { read: async () => bytes.some(PIECE_BYTES) };
 }

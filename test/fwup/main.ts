@@ -48,7 +48,7 @@ async function run(options: Options): Promise<void> {
   }
 }
 
-/** Does what is neither applying nor about fwup itself; returns what to say. */
+/** Runs all actions except apply, help and version. @returns the text of the success */
 async function answer(options: Options): Promise<string> {
   switch (options.action) {
     case "generate-keys":

@@ -7,7 +7,7 @@ import { BLOCK_BYTES, type BlockCache } from "./block-cache.ts";
 import { FwupError } from "./fwup-error.ts";
 import { numberSetting, type Section } from "./meta-conf.ts";
 
-/** Where a U-Boot environment lies; with a second copy it is written in turns. */
+/** The place of a U-Boot environment. When there is a second copy, the copies are written in turns. */
 export interface EnvironmentPlace {
   readonly offsetBytes: number;
   readonly redundantOffsetBytes?: number | undefined;

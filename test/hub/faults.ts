@@ -23,7 +23,7 @@ export interface Fault {
   connection?(raw: Socket): void;
   /** An upgrade came in: a refusal to send instead. */
   upgrade?(request: IncomingMessage): Refusal;
-  /** A socket is open; what is returned ends with it. */
+  /** A socket is open; the returned function is called at its end. */
   open?(socket: FaultySocket): Cancel;
   /** A frame of the device; true drops it. */
   incoming?(frame: { readonly topic: unknown; readonly event: unknown }): boolean;

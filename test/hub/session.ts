@@ -202,7 +202,7 @@ export class Session {
       hub: this.#hub,
       push: (event, payload) => this.#send({ joinRef, ref: null, topic: external(topic), event, payload }),
       broadcast: (event, payload) => {
-        // Broadcasts go to the device's own topic: a join of another `device:…` hears none.
+        // Broadcasts go to the device's own topic only, so a join of another `device:…` gets none.
         if (topic !== this.#internal("device")) return;
         this.#send({ joinRef: null, ref: null, topic: external(topic), event, payload });
       },

@@ -27,7 +27,7 @@ export interface Device extends AsyncDisposable {
   readonly variables: Map<string, string>;
   /** Writes a file with mode 600. */
   write(path: string, content: string | Uint8Array): Promise<void>;
-  /** Loads the identity in the certificate and key file, with what is given changed. */
+  /** Loads the identity from the certificate and key file, with the given changes. */
   load(change?: Partial<Config["identity"]>, file?: Partial<Config["identity"]["file"]>): Promise<Identity>;
 }
 

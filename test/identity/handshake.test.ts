@@ -60,7 +60,7 @@ describe("a hub that demands a client certificate", () => {
   });
   after(() => server.close());
 
-  /** Connects as a device does; gives the name by which the hub knows it. */
+  /** Connects as a device does. @returns the hub's name for the device */
   const nameAtHub = async (credentials: ConnectionCredentials, version: SecureVersion): Promise<string> => {
     const socket = connect({
       host: "127.0.0.1",

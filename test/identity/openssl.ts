@@ -31,8 +31,8 @@ export async function output(program: string, ...args: readonly string[]): Promi
 }
 
 /**
- * Writes a certificate for somebody else's public key, as an authority does that never sees the private one.
- * @param authority path of its certificate, whose key lies beside it (`NAME.key`)
+ * Writes a certificate for a public key, as an authority does that never sees the private key.
+ * @param authority path of the authority's certificate; its key is in the same folder (`NAME.key`)
  */
 export async function certify(
   publicKey: KeyObject,

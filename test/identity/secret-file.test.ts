@@ -71,7 +71,7 @@ describe("a secret file", () => {
     await assert.rejects(readSecretFile("secret file", folder), refusal("no-input", /not a regular file$/));
   });
 
-  it("is not waited for when it is a pipe that nobody writes to", async () => {
+  it("is refused without a wait when it is a pipe without a writer", async () => {
     const pipe = join(folder, "pipe");
     execFileSync("/usr/bin/mkfifo", [pipe]);
     await assert.rejects(readSecretFile("secret file", pipe), refusal("no-input", /not a regular file$/));

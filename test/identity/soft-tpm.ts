@@ -44,7 +44,7 @@ export async function startSoftTpm(folder: string): Promise<SoftTpm> {
   throw new Error(`swtpm ended at its start, on each of ${ATTEMPTS} ports`);
 }
 
-/** @returns undefined when it ended, as it does where somebody else has the port */
+/** @returns undefined when it ended, as it does when another program has the port */
 async function startOn(port: number, state: string): Promise<SoftTpm | undefined> {
   const child = spawn(
     "swtpm",

@@ -45,7 +45,7 @@ describe("the request of an attempt", () => {
     ["wss://[::1]:4001", "wss://[::1]:4001/socket/websocket?vsn=2.0.0"],
   ];
   for (const [configured, url] of urls) {
-    it(`goes to ${url} when the configuration says ${configured}`, () => {
+    it(`goes to ${url} when hub.url is ${configured}`, () => {
       const identity = { source: "shared-secret", shared_secret: { key: "nhp_1", secret_file: "/secret" } };
       const { config } = checkConfig({ hub: { url: configured }, identity }, {}, "test");
       assert.equal(socketUrl(config.hub.url, "/socket/websocket", "2.0.0").href, url);

@@ -128,7 +128,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     );
   });
 
-  it("goes through a proxy with a password, and says so when the proxy refuses", async () => {
+  it("goes through a proxy with a password, and reports the proxy's refusal", async () => {
     const proxy = await startHttpProxy({ credentials: Buffer.from("me:secret").toString("base64") });
     try {
       const through = async (login: string): Promise<OpenedWebSocket> => {
@@ -153,7 +153,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     await untilNoHelper();
   });
 
-  it("says that stunnel is not installed", async () => {
+  it("reports that stunnel is not installed", async () => {
     const path = process.env["PATH"] ?? "";
     process.env["PATH"] = folder;
     try {
@@ -166,7 +166,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     }
   });
 
-  it("says that nothing listens, or that the name is unknown, as Node does", async () => {
+  it("reports that nothing listens, or that the name is unknown, in Node's words", async () => {
     const failure = async (host: string): Promise<string> => {
       const { stream } = startTlsHelper(host, 1, pemTls);
       const [error] = (await inTime(once(stream, "error"), `stunnel fails to reach ${host}`)) as [Error];

@@ -41,7 +41,7 @@ describe("the machine's clock", () => {
     assert.equal(ran, false);
   });
 
-  it("tells the time", () => {
+  it("gives the wall clock's time, and a time that never goes back", () => {
     assert(Math.abs(systemClock.now() - Date.now()) < 60_000);
     const before = systemClock.monotonic();
     assert(systemClock.monotonic() >= before);

@@ -60,7 +60,7 @@ describe("a file that a board may lack", () => {
   });
   afterEach(async () => rm(dir, { recursive: true }));
 
-  it("is read as text where it is there", async () => {
+  it("is read as text when it exists", async () => {
     const path = join(dir, "loadavg");
     await writeFile(path, "0.1 Größe\n");
     assert.equal(await readIfThere(path), "0.1 Größe\n");

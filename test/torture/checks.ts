@@ -26,7 +26,7 @@ interface Left {
   readonly device: DeviceRecord;
 }
 
-/** Checks that nobody wrote to the slot that runs. */
+/** Checks that the running slot was not written. */
 export function checkRunningSlot({ model, disk }: Left, { slot, firmware }: Boot): Problem[] {
   if (firmwareIn(disk, model.layout, slot, model.known) === firmware) return [];
   return [{ wrong: "bad boot", text: `the running slot ${slot} was written to` }];

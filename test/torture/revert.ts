@@ -11,7 +11,7 @@ import { DISK, readMedium, writeMedium } from "./medium.ts";
 /**
  * Runs `hublink revert` on a copy of the board, without a daemon: it must lead to a slot that boots, or
  * refuse and leave the slots as they are.
- * @returns what is wrong
+ * @returns the problem, if there is one
  */
 export async function tryRevert(options: LifeOptions): Promise<string | undefined> {
   const { world, model, dir, medium, boot: running } = options;

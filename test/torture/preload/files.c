@@ -40,7 +40,7 @@ static int is_refused(const char *path)
 	return 1;
 }
 
-/* How much of a write is done; what is less than all of it fails with the errno set. */
+/* How many bytes of a write may be made. If they are fewer than all, errno has the reason. */
 static size_t granted(const char *path, size_t length)
 {
 	if (is_disk(path)) {
@@ -107,7 +107,7 @@ int open(const char *path, int flags, ...)
 	return open_logged(path, flags, mode);
 }
 
-/* @param offset -1 for where the file stands */
+/* @param offset -1 for the file's current position */
 static ssize_t write_logged(int fd, const struct iovec *parts, int count, off64_t offset)
 {
 	struct stat file;

@@ -82,7 +82,7 @@ int begin(void)
 	return state->cut_at != 0 && state->changes == state->cut_at;
 }
 
-/* The agent first, while nobody can have waited for it; the others at their next change. */
+/* Ends the agent first, before another process can have waited for it; the others end at their next change. */
 static void cut(void)
 {
 	state->is_cut = 1;

@@ -1,8 +1,8 @@
 /*
- * Preloaded into the agent and its children: keeps a log of all that changes the files of one folder, so that
- * the folder can be brought to any state in which a power cut could have left it (medium.ts), and cuts the
- * power itself, at the n-th change (log.c, files.c). It also lets system calls fail as a worn disk or a
- * network without DNS would (files.c, surroundings.c), and stands for what the kernel says of the boot.
+ * Preloaded into the agent and its children. It logs all changes of the files of one folder, so that medium.ts can
+ * compute any state in which a power cut could have left the folder. It cuts the power itself at the n-th change
+ * (log.c, files.c). It also makes system calls fail as on a worn disk or a network without DNS, and replaces the
+ * kernel's facts about the boot (files.c, surroundings.c).
  *
  *   TORTURE_MEDIUM  the folder whose changes are logged
  *   TORTURE_LOG     the log: struct record, its name, its data, for each change
@@ -10,8 +10,8 @@
  *   TORTURE_PROC    the folder with cmdline and boot_id, read in place of the kernel's
  *   TORTURE_AHEAD_S how far the wall clock is ahead
  *
- * A change is made first and logged then, both under one lock, so that the log has their order. The change at
- * which the power is cut is logged without being made: nobody knows how far it came.
+ * A change is made first and logged after that, both under one lock, so that the log has the order of the changes.
+ * The change at which the power is cut is logged but not made, since any part of it may have reached the disk.
  */
 #define _GNU_SOURCE
 #include <errno.h>

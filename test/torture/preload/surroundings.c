@@ -1,4 +1,4 @@
-/* What the agent finds around it, files aside. */
+/* Calls that read the agent's surroundings except its files: time, free space, names of hosts. */
 #include "preload.h"
 
 static time_t ahead_s;
@@ -9,7 +9,7 @@ __attribute__((constructor)) static void set_clock(void)
 	ahead_s = ahead ? atol(ahead) : 0;
 }
 
-/* A full medium says so. */
+/* A full medium reports that it has no free space. */
 int statfs64(const char *path, struct statfs64 *found)
 {
 	int result = REAL(statfs64)(path, found);
