@@ -4,16 +4,15 @@
  */
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
-import { explainConnectError } from "../hub/connect-error.ts";
+import { connectFailure } from "../hub/connect-error.ts";
 import { hubRequests } from "../hub/connect-request.ts";
 import { openWebSocket } from "../hub/handshake.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
-import { dateWarning } from "../identity/certificate.ts";
 import { credentialSource } from "../identity/credential-source.ts";
 import type { Identity, IdentityFacts } from "../identity/identity.ts";
 import { proveKey } from "../identity/signing.ts";
 import { loadTrust } from "../identity/trust.ts";
-import { failedWith, Failure, messageOf } from "../platform/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import type { CheckReport } from "./check-report.ts";
@@ -34,7 +33,7 @@ export async function checkIdentity(
     const identity = await boardIdentity(config, world, silentLog);
     const facts = identity.describe();
     report.add("ok", "identity", `${identity.identifier}, ${facts.source}`);
-    reportCertificate(facts, world, report);
+    reportCertificate(facts, report);
     await checkHelper(identity, world, report);
     await checkKey(config, world, report);
     return identity;
@@ -44,11 +43,8 @@ export async function checkIdentity(
   }
 }
 
-function reportCertificate(
-  { certificate, validity, warnings }: IdentityFacts,
-  { clock }: World,
-  report: CheckReport,
-): void {
+function reportCertificate(facts: IdentityFacts, report: CheckReport): void {
+  const { certificate, validity, warnings } = facts;
   if (certificate !== undefined) {
     const until = certificate.notAfter.toISOString().slice(0, 10);
     report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
@@ -57,12 +53,11 @@ function reportCertificate(
     report.add("ok", "", certificate.sha256.slice(48));
     report.add("ok", "sha-1", certificate.sha1);
   }
-  const dates = certificate && dateWarning(certificate, clock.now());
   for (const warning of warnings) {
     // A clock that is behind makes a certificate "not valid yet", and may still be set. One that is ahead is rare.
-    if (warning === dates && validity === "expired")
-      report.fail("certificate", "identity", new Failure("config", warning));
-    else report.add("warn", warning === dates ? "certificate" : "identity", warning);
+    if (warning === facts.dateWarning && validity === "expired")
+      report.fail("certificate", "identity", new Failure("certificate_expired", warning));
+    else report.add("warn", warning === facts.dateWarning ? "certificate" : "identity", warning);
   }
 }
 
@@ -104,8 +99,6 @@ export async function checkConnection(
     webSocket.terminate();
     report.add("ok", "connection", `${request.url.host} takes this board`);
   } catch (error) {
-    const code = failedWith(error, "hub_refused") ? error.code : "hub_unreachable";
-    const text = explainConnectError(error);
-    report.fail("connection", "hub", new Failure(code, text, { cause: error }));
+    report.fail("connection", "hub", connectFailure(error));
   }
 }

@@ -1,16 +1,16 @@
 /**
- * The words for a connection that could not be made, for the log, `hublink status` and `hublink check`. The
- * codes of DNS, TCP and TLS mean nothing to the person at the board; what to check does.
+ * The words and the code for a connection that could not be made, for the log, `hublink status` and `hublink check`.
+ * The codes of DNS, TCP and TLS mean nothing to the person at the board; what to check does.
  */
-import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { failedWith, Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { HandshakeRefused } from "./handshake.ts";
 import { TlsHelperFailure } from "./tls-helper.ts";
 
 const UNTRUSTED = "the hub's certificate is not signed by a CA this board trusts; check hub.ca_file";
 const UNTRUSTED_OR_INCOMPLETE = `${UNTRUSTED}, and that the hub sends its intermediate certificates`;
 
-/** The meaning of errors of DNS, TCP and TLS, for the person who looks after the board. */
-const MEANING: Readonly<Record<string, string>> = {
+/** The meaning of errors of DNS and TCP, for the person who looks after the board. */
+const UNREACHABLE_BY: Readonly<Record<string, string>> = {
   ENOTFOUND: "the name does not resolve; check hub.url and the board's DNS",
   EAI_AGAIN: "no answer from DNS; check the board's network",
   ECONNREFUSED: "nothing listens there; check the host and port of hub.url",
@@ -19,6 +19,10 @@ const MEANING: Readonly<Record<string, string>> = {
   ETIMEDOUT: "no answer; check the board's network",
   EHOSTUNREACH: "no route to the host; check the board's network",
   ENETUNREACH: "no network",
+};
+
+/** The meaning of Node's errors about the hub's certificate. */
+const UNTRUSTED_BY: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: "the hub's certificate has expired, or the board's clock is ahead",
   CERT_NOT_YET_VALID: "the hub's certificate is not yet valid, or the board's clock is behind",
   ERR_TLS_CERT_ALTNAME_INVALID: "the hub's certificate is for another name; check hub.url or hub.server_name",
@@ -35,10 +39,28 @@ const CERTIFICATE_ALERT =
   /alert (handshake failure|unknown ca|certificate required|bad certificate|certificate unknown|certificate expired|certificate revoked|access denied)/;
 
 /**
- * Why a connection to the hub could not be made, in one line that says what to look at.
+ * Why a connection to the hub could not be made, in one line that says what to look at. The code is `hub_refused`,
+ * `hub_untrusted` or `hub_unreachable`.
  * @param clockDoubt why the board's clock may be wrong, if it may be
  */
-export function explainConnectError(error: unknown, clockDoubt?: string): string {
+export function connectFailure(error: unknown, clockDoubt?: string): Failure {
+  const nodeCode = nodeCodeOf(error);
+  const code = nodeCode in UNTRUSTED_BY ? "hub_untrusted" : "hub_unreachable";
+  return new Failure(
+    failedWith(error, "hub_refused") ? error.code : code,
+    explain(error, nodeCode, clockDoubt),
+    { cause: error },
+  );
+}
+
+/** Node's code for the error; empty for one that has none. */
+function nodeCodeOf(error: unknown): string {
+  // When a name has several addresses, Node puts the errors of all into one; the first stands for them.
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  return (first instanceof TlsHelperFailure ? first.nodeCode : systemCode(first)) ?? "";
+}
+
+function explain(error: unknown, code: string, clockDoubt: string | undefined): string {
   if (error instanceof HandshakeRefused) return explainRefusal(error);
   const text = messageOf(error);
   if (error instanceof Failure && !(error instanceof TlsHelperFailure)) return text;
@@ -51,12 +73,9 @@ export function explainConnectError(error: unknown, clockDoubt?: string): string
     return "the hub offers only TLS older than 1.2, which is not used; update the hub";
   }
   if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
-  // When a name has several addresses, Node puts the errors of all into one; the first stands for them.
-  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
-  const code = (first instanceof TlsHelperFailure ? first.nodeCode : systemCode(first)) ?? "";
   if (code === "CERT_NOT_YET_VALID" && clockDoubt !== undefined)
     return `the hub's certificate can't be judged: ${clockDoubt}; it is tried again when the clock is set (${code})`;
-  const meaning = MEANING[code];
+  const meaning = UNREACHABLE_BY[code] ?? UNTRUSTED_BY[code];
   return meaning === undefined ? text : `${meaning} (${code})`;
 }
 

@@ -10,7 +10,7 @@ import { redact } from "../platform/log.ts";
 import { Backoff, type BackoffOptions } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
 import { Channel, type ChannelHandlers } from "./channel.ts";
-import { explainConnectError } from "./connect-error.ts";
+import { connectFailure } from "./connect-error.ts";
 import { type ConnectorOptions, HubConnector } from "./connector.ts";
 import type { OpenedWebSocket } from "./handshake.ts";
 import type { Serializer } from "./serializer.ts";
@@ -148,7 +148,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
         ended = await this.#connect();
         lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
-        lastError = redact(explainConnectError(error, clockDoubt?.()));
+        lastError = redact(connectFailure(error, clockDoubt?.()).message);
       }
       if (this.#isStopped()) return;
       if (ended !== undefined && ended.lastedMs >= STABLE_MS) this.#backoff.reset();

@@ -38,6 +38,8 @@ export interface IdentityFacts {
   readonly certificate?: CertificateFacts;
   /** How the certificate stands by the board's clock: one that is not valid, or not for long, is an alarm. */
   readonly validity?: Validity;
+  /** The warning about the certificate's dates, which is one of `warnings`. */
+  readonly dateWarning?: string | undefined;
   /** Problems that may keep the board from its hub, such as dates, or new files that can't be used. */
   readonly warnings: readonly string[];
 }

@@ -70,14 +70,16 @@ async function certificateIdentity(
   const describe = (): IdentityFacts => {
     const { value, broken } = credentials;
     const certificate = certificateFacts(value.own);
+    const nowMs = clock.now();
+    const dates = dateWarning(certificate, nowMs);
     const warnings = [
-      dateWarning(certificate, clock.now()),
+      dates,
       value.commonName !== value.identifier &&
         `the certificate's common name is ${value.commonName ?? "missing"}, the identifier ${value.identifier}; the hub goes by the certificate`,
       broken !== undefined && `still on the old certificate and key: ${messageOf(broken)}`,
     ].filter((warning) => typeof warning === "string");
-    const validity = validityOf(certificate, clock.now());
-    return { source: source.name, certificate, validity, warnings };
+    const validity = validityOf(certificate, nowMs);
+    return { source: source.name, certificate, validity, dateWarning: dates, warnings };
   };
   const report = (): void => {
     for (const warning of describe().warnings) log.warn(warning);

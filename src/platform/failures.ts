@@ -75,6 +75,10 @@ export const FAILURES = {
       "Key and certificate were not made for each other.",
       "Request a certificate with this key: `hublink identity --csr`.",
     ],
+    certificate_expired: [
+      "The device's own certificate has expired, by the board's clock.",
+      "Store a new certificate, or set the clock if it is ahead.",
+    ],
     secret_exposed: ["A file with a secret is open to others than its owner.", "`chmod 600` the file."],
     secret_missing: [
       "The shared secret is missing, empty or can't be sent.",

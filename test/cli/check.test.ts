@@ -207,6 +207,23 @@ describe("hublink check", () => {
     },
     { code: 78, line: /^FAIL identity {7}key .*open\.key is open to others .*; chmod 600/m },
   );
+  it("names a certificate that has expired, with 78 and its own code", async () => {
+    const { certFile, keyFile } = board.certificates.wrong.expired.device;
+    const { code, stdout, stderr } = await hublink(["check", "--verbose", "--config", config], {
+      env: { HUBLINK_IDENTITY__FILE__CERT_FILE: certFile, HUBLINK_IDENTITY__FILE__KEY_FILE: keyFile },
+    });
+    assert.match(stdout, /^FAIL certificate {4}the certificate expired at /m);
+    assert.match(stderr, /^ {2}code certificate_expired, see docs\/errors\.md$/m);
+    assert.equal(code, 78);
+  });
+  it("names a hub that this board does not trust, with 69 and its own code", async () => {
+    const { code, stdout, stderr } = await hublink(["check", "--connect", "--verbose", "--config", config], {
+      env: { HUBLINK_HUB__CA_FILE: board.certificates.wrong.unknownCa.server.certFile },
+    });
+    assert.match(stdout, /^FAIL connection {5}the hub's certificate is not signed by a CA/m);
+    assert.match(stderr, /^ {2}code hub_untrusted, see docs\/errors\.md$/m);
+    assert.equal(code, 69);
+  });
   fails("a missing fwup", setting("FIRMWARE__FWUP", "/missing/fwup"), {
     code: 69,
     line: /^FAIL fwup {11}\/missing\/fwup: not found; install it or correct its path \(see firmware\.fwup\)$/m,

@@ -76,9 +76,15 @@ for (const [source, { cert, key, called, of }] of Object.entries(SOURCES)) {
       await using device = await createDevice();
       const variables = of(device);
       const name = (variable: string): string => `the ${called} variable ${variable}`;
-      await assert.rejects(load(device), failure("no-input", `certificate: ${name(cert)} is not set`));
+      await assert.rejects(load(device), {
+        code: "key_missing",
+        message: `certificate: ${name(cert)} is not set`,
+      });
       variables.set(cert, base64(issued.der));
-      await assert.rejects(load(device), failure("no-input", `key: ${name(key)} is not set`));
+      await assert.rejects(load(device), {
+        code: "key_missing",
+        message: `key: ${name(key)} is not set`,
+      });
       variables.set(key, "!secret!");
       await assert.rejects(load(device), failure("no-input", `${name(key)} holds neither PEM nor base64`));
       const der = issued.key.export({ format: "der", type: "pkcs8" });

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, it } from "node:test";
 import { createSecureContext, createServer, type Server } from "node:tls";
-import { explainConnectError } from "../../src/hub/connect-error.ts";
+import { connectFailure } from "../../src/hub/connect-error.ts";
 import { openWebSocket, HandshakeRefused, type HandshakeRequest } from "../../src/hub/handshake.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { inTime } from "../eventually.ts";
@@ -130,18 +130,18 @@ const cases: Readonly<Record<string, { readonly shown: () => Promise<Shown>; rea
   "leaves out an intermediate certificate": {
     shown: async () => shownOf((await underTwo())[1]),
     expected:
-      /not signed by a CA this board trusts; check hub\.ca_file, and that the hub sends its intermediate/,
+      /^hub_untrusted: .*not signed by a CA this board trusts; check hub\.ca_file, and that the hub sends its intermediate/,
   },
   "has a certificate of another CA": {
     async shown() {
       const stranger = await createAuthority("CN=Another CA");
       return shownOf(await stranger.issue({ subject: "CN=localhost", dnsName: "localhost" }));
     },
-    expected: /not signed by a CA this board trusts; check hub\.ca_file/,
+    expected: /^hub_untrusted: .*not signed by a CA this board trusts; check hub\.ca_file/,
   },
   "has a certificate for another name": {
     shown: async () => shownOf(await root.issue({ subject: "CN=other.test", dnsName: "other.test" })),
-    expected: /is for another name; check hub\.url or hub\.server_name/,
+    expected: /^hub_untrusted: .*is for another name; check hub\.url or hub\.server_name/,
   },
   "has a certificate that has expired": {
     shown: async () =>
@@ -153,7 +153,7 @@ const cases: Readonly<Record<string, { readonly shown: () => Promise<Shown>; rea
           notAfter: new Date(Date.now() - 10 * DAY_MS),
         }),
       ),
-    expected: /certificate has expired, or the board's clock is ahead/,
+    expected: /^hub_untrusted: .*certificate has expired, or the board's clock is ahead/,
   },
   "has a certificate that is not yet valid": {
     shown: async () =>
@@ -165,15 +165,18 @@ const cases: Readonly<Record<string, { readonly shown: () => Promise<Shown>; rea
           notAfter: new Date(Date.now() + 20 * DAY_MS),
         }),
       ),
-    expected: /certificate is not yet valid, or the board's clock is behind/,
+    expected: /^hub_untrusted: .*certificate is not yet valid, or the board's clock is behind/,
   },
-  "has a self-signed certificate": { shown: selfSigned, expected: /certificate is self-signed/ },
+  "has a self-signed certificate": {
+    shown: selfSigned,
+    expected: /^hub_untrusted: .*certificate is self-signed/,
+  },
   "speaks TLS 1.1 at most": {
     shown: async () => ({
       ...shownOf(await root.issue({ subject: "CN=localhost", dnsName: "localhost" })),
       oldTls: true,
     }),
-    expected: /only TLS older than 1\.2/,
+    expected: /^hub_unreachable: .*only TLS older than 1\.2/,
   },
 };
 
@@ -198,7 +201,7 @@ for (const [name, start] of Object.entries(servers)) {
   }
 }
 
-/** The result of one attempt, in the words of the status. */
+/** The result of one attempt: the code, and the words of the status. */
 async function attempt(port: number, tls: HandshakeRequest["tls"]): Promise<string> {
   const request = {
     url: new URL(`wss://localhost:${port}/`),
@@ -212,7 +215,8 @@ async function attempt(port: number, tls: HandshakeRequest["tls"]): Promise<stri
     return "opened";
   } catch (error) {
     if (error instanceof HandshakeRefused && error.status === 200) return "taken"; // TLS was good: it got an answer
-    return explainConnectError(error);
+    const { code, message } = connectFailure(error);
+    return `${code}: ${message}`;
   }
 }
 

@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { WebSocketServer } from "ws";
-import { explainConnectError } from "../../src/hub/connect-error.ts";
+import { connectFailure } from "../../src/hub/connect-error.ts";
 import { startTlsHelper, type HelperTls } from "../../src/hub/tls-helper.ts";
 import { openWebSocket, type OpenedWebSocket } from "../../src/hub/handshake.ts";
 import { pkcs11Source } from "../../src/identity/pkcs11.ts";
@@ -170,7 +170,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     const failure = async (host: string): Promise<string> => {
       const { stream } = startTlsHelper(host, 1, pemTls);
       const [error] = (await inTime(once(stream, "error"), `stunnel fails to reach ${host}`)) as [Error];
-      return explainConnectError(error);
+      return connectFailure(error).message;
     };
     assert.match(await failure("127.0.0.1"), /nothing listens there; .*\(ECONNREFUSED\)/);
     assert.match(await failure("::1"), /\((ECONNREFUSED|ENETUNREACH|EADDRNOTAVAIL)\)/);
