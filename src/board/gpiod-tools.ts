@@ -58,7 +58,7 @@ export async function gpiodChips({ clock, run }: World): Promise<GpioChip[]> {
  */
 function userOf(text: string, offset: number): string | undefined {
   const first = new RegExp(`line +${offset}: +(?:"[^"]*"|\\S+) +"([^"]+)"`).exec(text);
-  const second = /consumer="?([^"\n]+?)"?$/m.exec(text);
+  const second = /consumer="?([^"\n]+)"?$/m.exec(text);
   return first?.[1] ?? second?.[1];
 }
 

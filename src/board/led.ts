@@ -92,7 +92,7 @@ export class Led {
 
 /** The kernel lists all triggers, and puts the active one in brackets. */
 function activeTrigger(list: string): string {
-  return /\[(.+?)\]/.exec(list)?.[1] ?? "none";
+  return /\[([^[\]]+)\]/.exec(list)?.[1] ?? "none";
 }
 
 async function triggerSettings(folder: string): Promise<[file: string, text: string][]> {

@@ -106,7 +106,7 @@ const Answer = v.union([
  * @throws Failure when it is neither
  */
 function parseLocation(text: string): Location {
-  const [, latitude, longitude] = /^\s*(-?[\d.]+)\s*[,\s]\s*(-?[\d.]+)\s*$/.exec(text) ?? [];
+  const [, latitude, longitude] = /^(-?[\d.]+)(?:\s*,\s*|\s+)(-?[\d.]+)$/.exec(text.trim()) ?? [];
   const result = v.safeParse(Answer, latitude === undefined ? parseJson(text) : { latitude, longitude });
   if (!result.success) throw new Failure("unavailable", "geo.source gives no latitude and longitude");
   const { accuracy, ...position } = result.output;

@@ -72,7 +72,7 @@ interface CpuTime {
 
 /** Ticks of all CPUs: user, nice, system, idle, iowait, irq, softirq, steal (proc(5)). */
 function cpuTime(stat: string): CpuTime | undefined {
-  const ticks = /^cpu +(.*)$/m.exec(stat)?.[1]?.split(" ").slice(0, 8).map(Number);
+  const ticks = /^cpu +(\d.*)$/m.exec(stat)?.[1]?.split(" ").slice(0, 8).map(Number);
   if (ticks === undefined) return undefined;
   const total = ticks.reduce((sum, value) => sum + value, 0);
   return { total, busy: total - (ticks[3] ?? 0) - (ticks[4] ?? 0) };

@@ -4,12 +4,18 @@
  */
 import * as v from "valibot";
 import { Failure, messageOf } from "../platform/failure.ts";
+import { shortened } from "../platform/text.ts";
 import { checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts";
 
 const Text = v.optional(v.string());
 
 const Metadata = v.object({
-  uuid: v.pipe(v.optional(v.string(), ""), v.nonEmpty("no meta-uuid")),
+  // The journal keeps it, also of a file that somebody applies at the board.
+  uuid: v.pipe(
+    v.optional(v.string(), ""),
+    v.nonEmpty("no meta-uuid"),
+    v.maxLength(64, "a meta-uuid of more than 64 characters"),
+  ),
   product: Text,
   version: Text,
   platform: Text,
@@ -157,6 +163,8 @@ export type AnnouncedMetadata = {
   readonly [key in (typeof COMPARED)[number]]?: string | null;
 };
 
+/** Characters; meta.conf has room for 50 000, and the hub gets this text. */
+const MAX_SHOWN = 256;
 const COMPARED = ["uuid", "product", "platform", "architecture"] as const;
 
 /** Compares the archive with its announcement. @returns one text for each difference */
@@ -165,7 +173,9 @@ export function compareWithAnnounced(metadata: FirmwareMetadata, announced: Anno
     const expected = announced[key] ?? "";
     const actual = metadata[key] ?? "";
     if (expected === "" || expected === actual) return [];
-    return [`${key} is ${JSON.stringify(actual)}, announced was ${JSON.stringify(expected)}`];
+    return [
+      `${key} is ${JSON.stringify(shortened(actual, MAX_SHOWN))}, announced was ${JSON.stringify(expected)}`,
+    ];
   });
 }
 

@@ -18,8 +18,6 @@ export function isDowngrade(running: string, candidate: string): boolean {
 
 /** Without build metadata, which has no say in the order, and without leading zeros. */
 function plain(version: string): string {
-  return version
-    .trim()
-    .replace(/\+.*$/, "")
-    .replace(/^v?\d+\.\d+\.\d+/, (numbers) => numbers.replace(/(?<!\d)0+(?=\d)/g, ""));
+  const [release = ""] = version.trim().split("+", 1);
+  return release.replace(/^v?\d+\.\d+\.\d+/, (numbers) => numbers.replace(/(?<!\d)0+(?=\d)/g, ""));
 }

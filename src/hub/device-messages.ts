@@ -4,34 +4,56 @@
  * of NervesHub's first protocol, the board's messages are also there in their words.
  */
 import * as v from "valibot";
+import { shortened } from "../platform/text.ts";
 
-/** Values of a firmware that the hub may leave out or send as null. */
-const Text = v.nullish(v.string(), null);
+/**
+ * Longest texts, in characters. All of them are kept, logged, sent back or shown: a uuid of 900 KB would be written to
+ * the journal at each step of its update.
+ */
+const MAX_UUID = 64;
+const MAX_TEXT = 256;
+/** Signed URLs carry whole session tokens; HTTP servers take about this much. */
+const MAX_URL = 8192;
+
+const bounded = (maxLength: number) =>
+  v.pipe(v.string(), v.maxLength(maxLength, `is longer than ${maxLength} characters`));
+
+const Uuid = v.pipe(bounded(MAX_UUID), v.nonEmpty("is empty"));
+/** A value that identifies a firmware, which the hub may leave out or send as null. Half of one would be another one. */
+const Text = v.nullish(bounded(MAX_TEXT), null);
+/** A value that people read, and nothing is compared with; it may well be long. */
+const Prose = v.nullish(
+  v.pipe(
+    v.string(),
+    v.transform((text) => shortened(text, MAX_TEXT)),
+  ),
+  null,
+);
 
 /** The firmware that an update installs; of a delta, the firmware it results in. */
 const FirmwareMeta = v.object({
-  uuid: v.pipe(v.string(), v.nonEmpty()),
+  uuid: Uuid,
   version: Text,
   product: Text,
   platform: Text,
   architecture: Text,
-  author: Text,
-  description: Text,
-  vcs_identifier: Text,
-  misc: Text,
+  author: Prose,
+  description: Prose,
+  vcs_identifier: Prose,
+  misc: Prose,
 });
 
 const Sha256Hex = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/i, "not a SHA-256 in hex"), v.toLowerCase());
 
 const HttpUrl = v.pipe(
-  v.string(),
+  bounded(MAX_URL),
   v.nonEmpty("is empty"),
   v.check((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), "is not an http(s) URL"),
 );
 
 /** An update on offer. Size and checksums, where the hub sends them, are those of the file at the URL. */
 export const Update = v.object({
-  deployment_id: v.nullish(v.union([v.number(), v.string()]), null),
+  deployment_id: v.nullish(v.union([v.number(), bounded(MAX_TEXT)]), null),
   firmware_url: HttpUrl,
   firmware_meta: FirmwareMeta,
   size: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1)), null),
@@ -51,15 +73,15 @@ const Archive = v.object({
 export type Archive = v.InferOutput<typeof Archive>;
 
 const UpdateAvailable = v.object({ update_available: v.boolean() });
-const Keys = v.object({ keys: v.array(v.string()) });
+const Keys = v.object({ keys: v.array(bounded(MAX_TEXT)) });
 const ScriptRun = v.object({
   text: v.string(),
-  ref: v.string(),
+  ref: bounded(MAX_TEXT),
   /** ms */
   timeout: v.nullish(v.pipe(v.number(), v.minValue(1))),
 });
 /** The part of an update that is needed to answer one that is otherwise malformed. */
-const UpdateIdentity = v.object({ firmware_meta: v.object({ uuid: v.string() }) });
+const UpdateIdentity = v.object({ firmware_meta: v.object({ uuid: Uuid }) });
 
 /** A support script. The server forgets its ref after 15 s, but for "connecting_code". */
 export interface Script {

@@ -7,6 +7,7 @@
 import { EventEmitter } from "node:events";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { shortened } from "../platform/text.ts";
 import type { Channel } from "./channel.ts";
 import {
   type DeviceMessage,
@@ -48,6 +49,8 @@ interface Unread {
 /** More would mean that the hub has read nothing for a whole row of updates. */
 const MAX_UNREAD = 16;
 const MAX_UNKNOWN = 32;
+/** In characters. */
+const MAX_EVENT_NAME = 64;
 const CONFIRM_TIMEOUT_MS = 10_000;
 
 /** Adds the topic to the link. It is joined at each connection, once {@link setJoinState} has been called. */
@@ -172,7 +175,8 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   }
 
   /** Once for each name, so that a flood leaves the log readable. */
-  #warnOfUnknown(event: string): void {
+  #warnOfUnknown(name: string): void {
+    const event = shortened(name, MAX_EVENT_NAME); // it is kept
     if (this.#unknownEvents.has(event) || this.#unknownEvents.size === MAX_UNKNOWN) return;
     this.#unknownEvents.add(event);
     this.#options.log.warn(`ignored the hub's message ${event}: not known`);

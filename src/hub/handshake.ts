@@ -11,8 +11,12 @@ import { type Clock, LATEST_DATE_MS, unlessAborted, within } from "../platform/c
 import { Failure, systemCode } from "../platform/failure.ts";
 import { ADDRESSES, openTunnel } from "../platform/proxy-tunnel.ts";
 import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
+import { shortened } from "../platform/text.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
 import { type HelperTls, startTlsHelper } from "./tls-helper.ts";
+
+/** Characters of the server's own words; a header may hold 16 KB. */
+const MAX_REASON = 256;
 
 /** TLS in this process. */
 export interface DirectTls {
@@ -48,7 +52,9 @@ export class HandshakeRefused extends Failure {
     const reason = headers["nh-connection-error-reason"];
     super(
       "hub_refused",
-      typeof reason === "string" ? `refused with ${status}: ${reason}` : `refused with ${status}`,
+      typeof reason === "string"
+        ? `refused with ${status}: ${shortened(reason, MAX_REASON)}`
+        : `refused with ${status}`,
     );
     this.name = "HandshakeRefused";
     this.status = status;

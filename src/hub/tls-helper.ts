@@ -218,7 +218,9 @@ function explainHelper(log: string, key: HelperKey, startError: Error | undefine
   if (problem !== undefined) return problem;
   if (proxy !== undefined) {
     const unreached =
-      /connect_blocking: .*(Connection refused|TIMEOUTconnect exceeded|No route to host)/.test(log);
+      /connect_blocking: (?:(?!connect_blocking).)*(Connection refused|TIMEOUTconnect exceeded|No route to host)/.test(
+        log,
+      );
     if (unreached)
       return new Failure("proxy_failed", `the proxy ${proxy.name} can't be reached; check hub.proxy`);
     if (log.includes("CONNECT request rejected"))
@@ -230,7 +232,10 @@ function explainHelper(log: string, key: HelperKey, startError: Error | undefine
   const code = CODES.find(([pattern]) => pattern.test(log))?.[1];
   if (code !== undefined) return new TlsHelperFailure(`stunnel: ${code}`, code);
   // An alert of the hub, or another error of TLS: OpenSSL's errors hold nothing of the configuration.
-  const tls = /SSL_(?:connect|read): .*error:[0-9A-F]+:SSL routines:[^:\n]*:(.+)$/m.exec(log)?.[1];
+  const tls =
+    /SSL_(?:connect|read): (?:(?!SSL_(?:connect|read): |error:).)*error:[0-9A-F]+:SSL routines:[^:\n]*:(.+)$/m.exec(
+      log,
+    )?.[1];
   if (tls !== undefined) return new TlsHelperFailure(`stunnel: ${tls}`);
   return /Configuration failed|Invalid configuration/.test(log)
     ? new Failure(

@@ -143,11 +143,13 @@ export interface PemBlock {
   readonly text: string;
 }
 
+/** A PEM block: its label, and what is between header and footer. A header without its footer ends at the next dashes. */
+export const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----((?:(?!-----)[^])*)-----END \1-----/g;
+
 /** The PEM blocks of a file in their order; none when it is not PEM. */
 export function pemBlocks(content: Uint8Array): PemBlock[] {
   const text = Buffer.from(content).toString("latin1");
-  const blocks = text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g);
-  return [...blocks].map(([block, label = ""]) => ({ label, text: `${block}\n` }));
+  return [...text.matchAll(PEM_BLOCK)].map(([block, label = ""]) => ({ label, text: `${block}\n` }));
 }
 
 /** Lists what PEM blocks hold, for an error message: `; it holds: PRIVATE KEY`. */

@@ -4,7 +4,7 @@
  */
 import type { Config } from "../config/schema.ts";
 import { Failure } from "../platform/failure.ts";
-import { parseCertificates, readCertificateFile } from "./certificate.ts";
+import { parseCertificates, PEM_BLOCK, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource, IdentityDeps } from "./identity.ts";
 import { otpSource } from "./otp-source.ts";
 import { pkcs11Source } from "./pkcs11.ts";
@@ -87,16 +87,11 @@ function decodeStored(text: string, name: string): Buffer {
 
 /** OpenSSL reads PEM only in lines. */
 function withLineBreaks(pem: string): string {
-  return pem
-    .replaceAll("\\n", "\n")
-    .replace(
-      /-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g,
-      (block, label: string, body: string) => {
-        if (body.includes(":")) return block; // headers: lost line breaks between them can't be restored
-        const lines = body.replace(/\s+/g, "").match(/.{1,64}/g) ?? [];
-        return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
-      },
-    );
+  return pem.replaceAll("\\n", "\n").replace(PEM_BLOCK, (block, label: string, body: string) => {
+    if (body.includes(":")) return block; // headers: lost line breaks between them can't be restored
+    const lines = body.replace(/\s+/g, "").match(/.{1,64}/g) ?? [];
+    return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
+  });
 }
 
 /**

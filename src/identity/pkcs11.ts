@@ -137,7 +137,10 @@ function slotsWith(attributes: ReadonlyMap<string, string>, list: string): strin
   const slots = [...list.matchAll(/^Slot \d+ \((0x[0-9a-f]+)\).*\n((?: .*\n)*)/gm)];
   const matching = slots.filter(([, , lines = ""]) => {
     const facts = new Map(
-      [...lines.matchAll(/^ +(.+?) *: *(.*?) *$/gm)].map(([, name = "", value = ""]) => [name, value]),
+      lines.split("\n").map((line) => {
+        const [name = "", ...value] = line.split(":");
+        return [name.trim(), value.join(":").trim()];
+      }),
     );
     return [...attributes].every(
       ([name, value]) => facts.get(TOKEN_ATTRIBUTES.get(name) ?? "") === value.trim(),

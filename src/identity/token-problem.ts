@@ -40,7 +40,7 @@ const PROBLEMS: readonly (readonly [RegExp, (key: TokenKey) => string | Failure]
       "OpenSSL's TPM provider can't sign for TLS with it; tpm2-openssl 1.1.1 is too old, 1.3.0 is known to work",
   ],
   [
-    /tpm2.*(could not be loaded|unable to load provider)|unable to load provider tpm2/i,
+    /tpm2(?:(?!tpm2).)*(could not be loaded|unable to load provider)|unable to load provider tpm2/i,
     () => "OpenSSL has no TPM provider; install tpm2-openssl",
   ],
   [

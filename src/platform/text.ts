@@ -28,9 +28,20 @@ export function isHttpUrl(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
 
-/** Joins the lines of a text by semicolons. */
+/** Joins the lines of a text by semicolons; empty ones are left out. */
 export function oneLine(text: string): string {
-  return text.trim().replace(/\s*\n\s*/g, "; ");
+  // Not by one regular expression for a line end and the blanks around it: each blank of a long row would be tried
+  // as its beginning, and 100 000 of them in a product's name stopped the agent for minutes.
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "")
+    .join("; ");
+}
+
+/** A text of at most `maxLength` characters; the last one shows that more followed. */
+export function shortened(text: string, maxLength: number): string {
+  return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
 }
 
 /** Cuts a byte stream into lines. Empty lines are skipped. */

@@ -138,9 +138,11 @@ function failed(ref: string, output: string, reason: string): ScriptResult {
 
 /** The program of a `#!` line with its one argument, read as the kernel reads it. */
 function interpreterOf(text: string): readonly string[] | undefined {
-  const [, program, argument] = /^#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t\r]*(?:\n|$)/.exec(text) ?? [];
+  if (!text.startsWith("#!")) return undefined;
+  const [line = ""] = text.slice(2).split("\n", 1);
+  const [, program, argument] = /^(\S+)(?:[ \t]+(\S.*))?$/.exec(line.trim()) ?? [];
   if (program === undefined) return undefined;
-  return argument === undefined || argument === "" ? [program] : [program, argument];
+  return argument === undefined ? [program] : [program, argument];
 }
 
 const SHELLS = ["sh", "ash", "bash", "dash", "hush", "busybox"];
@@ -154,7 +156,7 @@ function isShell([program = ""]: readonly string[]): boolean {
  * `:erlang.calls`, `defmodule`. A script counts as Elixir only if a shell can't read it, or finds no such command.
  */
 function looksLikeElixir(text: string): boolean {
-  return /(?:^|[\s(])(?:[A-Z]\w*\.)+[a-z_]\w*[!?]?(?=[\s(]|$)|\|>|(?:^|[\s(]):[a-z_]+\.[a-z_]+|^\s*(?:defmodule|alias|require|import) [A-Z]/m.test(
+  return /(?:^|[\s(])(?:[A-Z]\w*\.)+[a-z_]\w*[!?]?(?=[\s(]|$)|\|>|(?:^|[\s(]):[a-z_]+\.[a-z_]+|^[ \t]*(?:defmodule|alias|require|import) [A-Z]/m.test(
     text,
   );
 }

@@ -57,6 +57,17 @@ describe("the answer of a geo service", () => {
     ]);
   });
 
+  it("is reported as the location when it is two numbers", async () => {
+    for (const text of ["52.5,13.4", " 52.5 , 13.4\n", "52.5 13.4", "52.5\t,13.4"]) {
+      answer = (write, end) => {
+        write(text);
+        end();
+      };
+      const [[, location] = []] = (await reported()) as [string, unknown][];
+      assert.deepEqual(location, { source: "geoip", latitude: 52.5, longitude: 13.4 }, text);
+    }
+  });
+
   it("is read up to 64 KiB when it has no end", async () => {
     answer = (write) => {
       while (write(" ".repeat(16 * 1024)));

@@ -71,6 +71,7 @@ describe("the output of fwup -m", () => {
       new Failure("metadata_invalid", "the firmware's metadata has no meta-uuid"),
     );
     assert.throws(() => parseMetadata('meta-uuid=""\n'), /has no meta-uuid/);
+    assert.throws(() => parseMetadata(`meta-uuid="${"u".repeat(65)}"\n`), /a meta-uuid of more than 64/);
   });
 
   it("of any text is parsed or refused with a Failure", () => {

@@ -139,6 +139,60 @@ describe("the hub's messages", () => {
     });
   }
 
+  it("update: a text that identifies a firmware is refused when it is too long", () => {
+    const meta = UPDATE.firmware_meta;
+    const tooLong: readonly (readonly [wrong: object, problem: string, uuid: string | null])[] = [
+      [{ firmware_meta: { ...meta, uuid: "u".repeat(65) } }, "firmware_meta.uuid is longer than 64", null],
+      [
+        { firmware_meta: { ...meta, product: " ".repeat(257) } },
+        "firmware_meta.product is longer",
+        meta.uuid,
+      ],
+      [
+        { firmware_meta: { ...meta, version: "1".repeat(257) } },
+        "firmware_meta.version is longer",
+        meta.uuid,
+      ],
+      [{ deployment_id: "d".repeat(257) }, "deployment_id", meta.uuid],
+      [{ firmware_url: `https://h/${"u".repeat(8192)}` }, "firmware_url is longer than 8192", meta.uuid],
+    ];
+    for (const [wrong, problem, uuid] of tooLong) {
+      const message = parseHubMessage("update", { ...UPDATE, ...wrong });
+      assert(message.type === "bad-update", problem);
+      assert(message.problem.startsWith(`update: ${problem}`), message.problem);
+      assert.equal(message.uuid, uuid, "what the hub is answered with, and each join after it");
+    }
+  });
+
+  it("update: a text that people read is cut when it is too long", () => {
+    const long = { description: "d".repeat(10_000), misc: "m".repeat(257), author: "a".repeat(256) };
+    const message = parseHubMessage("update", {
+      ...UPDATE,
+      firmware_meta: { ...UPDATE.firmware_meta, ...long },
+    });
+    assert(message.type === "update");
+    const { description, misc, author } = message.update.firmware_meta;
+    assert.equal(description, `${"d".repeat(255)}…`);
+    assert.equal(misc, `${"m".repeat(255)}…`);
+    assert.equal(author, long.author);
+  });
+
+  it("keys, scripts and archives: a text that is too long is refused", () => {
+    const archive = { uuid: "0689460b-e34b-5834-5993-cfdec7f9d7f0", size: 1, url: "https://h/a.fw" };
+    const long = "x".repeat(10_000);
+    for (const [event, payload] of [
+      ["fwup_public_keys", { keys: ["k", long] }],
+      ["archive_public_keys", { keys: [long] }],
+      ["scripts/run", { text: "true", ref: long }],
+      ["archive", { ...archive, version: long }],
+      ["archive", { ...archive, url: `https://h/${long}` }],
+    ] as const) {
+      const message = parseHubMessage(event, payload);
+      assert(message.type === "malformed", event);
+      assert(message.problem.length < 100, message.problem);
+    }
+  });
+
   it("update: the check ends at the first wrong value, however many follow", () => {
     const parts: unknown[] = [1, 2];
     let looked = false;
