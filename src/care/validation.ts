@@ -19,9 +19,11 @@ export interface ValidationEvents {
 
 /** The part of BoardFirmware that a trial is about. */
 export interface FirmwareOnTrial {
-  readonly running: { readonly validated: boolean } | undefined;
+  readonly running: { readonly validated: boolean; readonly rebootPending: boolean } | undefined;
   /** The slot is to be rebooted out of anyway, into an update. */
   readonly rebootOwed: boolean;
+  /** Reads again how the slots stand. */
+  refresh(): Promise<void>;
   /** Marks the running slot good on the disk. @throws Failure */
   validate(): Promise<void>;
 }
@@ -37,8 +39,12 @@ export class Validation extends EventEmitter<ValidationEvents> {
   readonly #log: Log;
   /** Aborted when the slot is marked good, or the agent stops. */
   readonly #end = new AbortController();
-  #pending: boolean;
+  /** Undefined until it is known which firmware runs. */
+  #pending: boolean | undefined;
+  #started = false;
   #proving: Promise<void> | undefined;
+  /** The last reading of the slots. */
+  #looking: Promise<void> | undefined;
   /** When the deadline passed, on the monotonic clock. */
   #expiredMs: number | undefined;
   #cancelDeadline: Cancel = () => undefined;
@@ -49,12 +55,12 @@ export class Validation extends EventEmitter<ValidationEvents> {
     this.#firmware = firmware;
     this.#world = world;
     this.#log = log;
-    this.#pending = firmware.running !== undefined && !firmware.running.validated && !firmware.rebootOwed;
+    this.#pending = this.#onTrial();
   }
 
   /** Whether the running slot still has to be proven good. */
   get pending(): boolean {
-    return this.#pending;
+    return this.#pending === true;
   }
 
   /** Time since the deadline passed, ms; undefined when it has not. */
@@ -64,20 +70,41 @@ export class Validation extends EventEmitter<ValidationEvents> {
 
   /** Sets the deadline. */
   start(): void {
-    if (!this.#pending) return;
+    this.#started = true;
+    if (this.#pending !== true) return;
     const { mode, deadlineMs } = this.#config;
     const { clock } = this.#world;
     this.#log.info("the running firmware is not marked good yet", { mode, deadline_s: deadlineMs / 1000 });
     this.#cancelDeadline = clock.after(deadlineMs, () => {
-      this.#log.error("the running firmware was not marked good in time", { deadline_s: deadlineMs / 1000 });
-      this.#expiredMs = clock.monotonic();
-      this.emit("expired");
+      this.#looking = this.#look(() => this.#expire());
     });
+  }
+
+  /**
+   * Reads the slots again. Others mark firmware good too: the boot script, fw_setenv, fwup. A board that goes by
+   * what it read at its start would be rebooted at the deadline although all is well.
+   */
+  async refresh(): Promise<void> {
+    await this.#firmware.refresh();
+    if (this.#end.signal.aborted) return;
+    const onTrial = this.#onTrial();
+    if (this.#pending === undefined && onTrial !== undefined) {
+      this.#pending = onTrial;
+      if (this.#started) this.start();
+    } else if (
+      this.#pending === true &&
+      onTrial === false &&
+      this.#firmware.running?.rebootPending === false
+    ) {
+      this.#succeed("somebody else marked the running firmware good");
+    }
   }
 
   /** The hub was joined: in mode `auto` the slot is good if the command says so too. */
   joined(): void {
-    if (this.#pending && this.#config.mode === "auto") this.#proving ??= this.#prove();
+    this.#looking = this.#look(() => {
+      if (this.#pending === true && this.#config.mode === "auto") this.#proving ??= this.#prove();
+    });
   }
 
   /**
@@ -85,20 +112,50 @@ export class Validation extends EventEmitter<ValidationEvents> {
    * @throws Failure when the disk can't be written
    */
   async markValid(): Promise<void> {
-    if (!this.#pending) return;
+    if (this.#pending !== true) return;
     await this.#firmware.validate();
-    this.#pending = false;
-    this.#expiredMs = undefined;
-    this.#cancelDeadline();
-    this.#end.abort(new Error("validated"));
-    this.#log.info("the running firmware is marked good");
-    this.emit("validated");
+    this.#succeed("the running firmware is marked good");
   }
 
   async stop(): Promise<void> {
     this.#cancelDeadline();
     this.#end.abort(new Failure("stopped", "the agent stops"));
+    await this.#looking;
     await this.#proving;
+  }
+
+  /** Reads the slots again, and goes on with `then` unless the trial has ended. */
+  async #look(then: () => void): Promise<void> {
+    try {
+      await this.refresh();
+    } catch (error) {
+      this.#log.error(`the slots can't be read: ${messageOf(error)}`);
+    }
+    if (!this.#end.signal.aborted) then();
+  }
+
+  /** Undefined when it is not known which firmware runs. */
+  #onTrial(): boolean | undefined {
+    const { running, rebootOwed } = this.#firmware;
+    if (running === undefined) return undefined;
+    return !running.validated && !rebootOwed;
+  }
+
+  #succeed(text: string): void {
+    this.#pending = false;
+    this.#expiredMs = undefined;
+    this.#cancelDeadline();
+    this.#end.abort(new Error("validated"));
+    this.#log.info(text);
+    this.emit("validated");
+  }
+
+  #expire(): void {
+    if (this.#pending !== true) return;
+    const { deadlineMs } = this.#config;
+    this.#log.error("the running firmware was not marked good in time", { deadline_s: deadlineMs / 1000 });
+    this.#expiredMs = this.#world.clock.monotonic();
+    this.emit("expired");
   }
 
   async #prove(): Promise<void> {

@@ -125,6 +125,7 @@ async function applyDirectly(
             backOff: () => undefined,
             untilWindowMs: 0,
           }),
+        judge: () => undefined, // somebody at the board has decided
       },
       clock: context.world.clock,
       log,

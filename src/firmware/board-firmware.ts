@@ -1,25 +1,20 @@
 /**
- * The firmware of this boot, and all that is done to the slots. The variables can't tell a board that fell
- * back from one whose update waits for its reboot: both name the slot that does not run. So what was
- * installed, and in which boot, is kept in the journal.
+ * The firmware of this boot, and all that is done to the slots. Rule: what was read once may be wrong by the next
+ * step, because people and scripts install firmware, mark it good and switch slots too; so everything is read
+ * again before a step that writes. An agent that did not once erased the description of the running slot.
  */
-import { stat } from "node:fs/promises";
 import { readBootId } from "../board/boot-id.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
-import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { listTasks, runOpsTask } from "./fwup.ts";
 import type { InstalledFirmware, Journal } from "./journal.ts";
-import { readRunningFirmware } from "./read-slots.ts";
+import { readSlotSources, runningFirmware } from "./read-slots.ts";
 import { invalidation, reversion, validation } from "./slot-changes.ts";
-import { targetSlot, type RunningFirmware } from "./slots.ts";
-import {
-  readEnvironment,
-  writeVariables,
-  type VariableChanges,
-  type Variables,
-} from "./uboot-environment.ts";
+import { isFile, SlotOperations } from "./slot-operations.ts";
+import { type RunningFirmware, targetSlot } from "./slots.ts";
+import { ThisBoot } from "./this-boot.ts";
+import { readEnvironment, writeVariables } from "./uboot-environment.ts";
 
 export interface BoardFirmwareOptions {
   readonly config: Pick<Config["firmware"], "devpath" | "fwup" | "metadata" | "ubootEnvConfig" | "opsFile">;
@@ -35,28 +30,27 @@ const DEFAULT_DEVPATH = "/dev/mmcblk0";
 
 /** Reads which firmware runs. A board whose environment can't be read still connects, with a `problem`. */
 export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<BoardFirmware> {
-  await noteUnnoticed(options);
-  const firmware = new BoardFirmware(options, await readBootId(options.root));
-  await firmware.read();
+  const firmware = new BoardFirmware(options, new ThisBoot(await readBootId(options.root), options.journal));
+  await firmware.refresh();
   return firmware;
 }
 
 export class BoardFirmware {
   readonly #options: BoardFirmwareOptions;
-  /** "" without procfs. */
-  readonly #bootId: string;
-  /** Another boot shows by another id. */
-  #bootIdTells: boolean;
+  readonly #boot: ThisBoot;
+  readonly #operations: SlotOperations;
   #running: RunningFirmware | undefined;
   #problem: Failure | undefined;
   #fellBack = false;
   #fellBackFrom: string | undefined;
   #devpath: string;
+  /** The last reading's warnings: each is logged when it comes up. */
+  #warned: readonly string[] = [];
 
-  constructor(options: BoardFirmwareOptions, bootId: string) {
+  constructor(options: BoardFirmwareOptions, boot: ThisBoot) {
     this.#options = options;
-    this.#bootId = bootId;
-    this.#bootIdTells = bootId !== "";
+    this.#boot = boot;
+    this.#operations = new SlotOperations(options, boot);
     this.#devpath = options.config.devpath || DEFAULT_DEVPATH;
   }
 
@@ -87,59 +81,86 @@ export class BoardFirmware {
   /** The hub's update was installed in this boot, and only the reboot is missing. */
   get rebootOwed(): boolean {
     const entry = this.#options.journal.installed;
-    return entry !== null && entry.origin === "hub" && this.#awaitsReboot(entry);
+    return entry !== null && entry.origin === "hub" && this.#boot.awaitsReboot(entry);
   }
 
-  /** Reads which firmware runs, and compares it with what was installed last. */
-  async read(): Promise<void> {
-    const { config, journal, log, root } = this.#options;
-    const { installed } = journal;
+  /**
+   * Reads which firmware runs, and compares it with what was installed last. What can't be read now is the
+   * `problem`, until it can be.
+   */
+  async refresh(): Promise<void> {
+    const { config, log, root } = this.#options;
+    if (this.#running === undefined) await noteUnnoticed(this.#options);
     try {
-      this.#running = await readRunningFirmware(config, root);
-      this.#devpath = config.devpath || this.#running.devpath || DEFAULT_DEVPATH;
-      // No kernel boots from an image file, so this kernel's id says nothing about a board with that disk.
+      const sources = await readSlotSources(config, root);
+      this.#devpath = config.devpath || sources.variables.get("nerves_fw_devpath") || DEFAULT_DEVPATH;
       // A device that can't be used is reported by the code that writes to it.
-      this.#bootIdTells &&= !(await isFile(this.#devpath).catch(() => false));
-      if (installed !== null && this.#awaitsReboot(installed)) {
-        this.#running = await readRunningFirmware(config, root, installed.fromSlot);
-      }
+      if (await isFile(this.#devpath).catch(() => false)) this.#boot.diskIsImage();
+      const atStart = this.#boot.slotsAtStart(sources.kernelCommandLine);
+      this.#running = runningFirmware(config, sources, atStart);
+      await this.#boot.note(this.#running, sources.kernelCommandLine);
+      this.#problem = undefined;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       this.#problem = error;
+      return;
     }
-    const running = this.#running;
-    if (running === undefined) return;
-    for (const warning of running.warnings) log.warn(warning);
-    const arrived = installed !== null && !this.#awaitsReboot(installed);
-    this.#fellBack = running.autoRevertDetected || (arrived && running.uuid !== installed.uuid);
-    if (this.#fellBack) this.#fellBackFrom = installed?.uuid ?? running.other?.uuid;
+    const { warnings } = this.#running;
+    for (const warning of warnings) if (!this.#warned.includes(warning)) log.warn(warning);
+    this.#warned = warnings;
+    await this.#compareWithInstalled(this.#running);
+  }
+
+  async #compareWithInstalled(running: RunningFirmware): Promise<void> {
+    const { journal } = this.#options;
+    const { installed } = journal;
+    const arrived = installed !== null && !this.#boot.awaitsReboot(installed);
+    this.#fellBack ||= running.autoRevertDetected || (arrived && running.uuid !== installed.uuid);
+    if (this.#fellBack) this.#fellBackFrom ??= installed?.uuid ?? running.other?.uuid;
     // The installed firmware runs and is validated, so the record is no longer needed.
     if (arrived && running.validated && !this.#fellBack) await journal.update({ installed: null });
   }
 
   /** Marks the running slot good. @throws Failure */
   async validate(): Promise<void> {
-    const firmware = this.#known();
-    await this.#correct();
-    await this.#operate("validate", (variables) => validation(variables, firmware));
+    const firmware = await this.#current();
+    await this.#operations.correct(firmware, this.#devpath);
+    await this.#operations.change("validate", this.#devpath, (variables) => validation(variables, firmware));
     await this.#options.journal.update({ installed: null });
   }
 
   /** Makes the other slot the one to boot. @throws Failure */
   async revert(): Promise<void> {
-    const firmware = this.#known();
-    await this.#correct();
-    await this.#operate("revert", (variables) => reversion(variables, firmware));
+    const firmware = await this.#current();
+    await this.#operations.correct(firmware, this.#devpath);
+    await this.#operations.change("revert", this.#devpath, (variables) => reversion(variables, firmware));
     await this.#options.journal.update({ installed: null });
   }
 
   /** Makes the other slot invalid, flushed, before an update writes to it. @throws Failure */
   async clearTarget(signal?: AbortSignal): Promise<void> {
-    const firmware = this.#known();
+    const firmware = await this.#current();
     const target = targetSlot(firmware);
-    await this.#correct();
+    await this.#operations.correct(firmware, this.#devpath);
     if (target === "") return;
-    await this.#operate("invalidate", (variables) => invalidation(variables, firmware, target), signal);
+    await this.#operations.change(
+      "invalidate",
+      this.#devpath,
+      (variables) => invalidation(variables, firmware, target),
+      signal,
+    );
+  }
+
+  /**
+   * Why an update that is being written can't be finished: somebody else has switched slots since `clearTarget`, or
+   * the slots can't be read any more. Undefined when the other slot is still the one to write.
+   */
+  async contention(): Promise<Failure | undefined> {
+    await this.refresh();
+    if (this.#problem !== undefined) return this.#problem;
+    if (this.#running?.rebootPending !== true) return undefined;
+    const text = "somebody else installed firmware into the slot while this update was written to it";
+    return new Failure("slot_contended", text);
   }
 
   /**
@@ -148,11 +169,11 @@ export class BoardFirmware {
    * @throws Failure
    */
   async keepRunning(finished: boolean): Promise<void> {
-    const { slot } = this.#known();
+    const slot = this.#running?.slot ?? "";
     if (slot === "") return;
     const { ubootEnvConfig } = this.#options.config;
     if (!finished) {
-      if (!this.#hasEnvironment) return;
+      if (!this.#operations.hasEnvironment) return;
       const variables = await readEnvironment(ubootEnvConfig);
       if (variables.get("nerves_fw_active") === slot) return;
     }
@@ -160,9 +181,9 @@ export class BoardFirmware {
       ["nerves_fw_active", slot],
       ["nerves_fw_validated", "1"],
     ]);
-    await this.#operate("revert", () => stay);
+    await this.#operations.change("revert", this.#devpath, () => stay);
     // Some images' revert leads away from the slot that runs, others' from the active one.
-    if (this.#hasEnvironment) await writeVariables(ubootEnvConfig, stay);
+    if (this.#operations.hasEnvironment) await writeVariables(ubootEnvConfig, stay);
     await this.clearTarget();
   }
 
@@ -178,67 +199,19 @@ export class BoardFirmware {
 
   /** Notes that the board is being rebooted. */
   async noteReboot(): Promise<void> {
-    const { journal } = this.#options;
-    const entry = journal.installed;
-    if (entry !== null) await journal.update({ installed: { ...entry, rebootAsked: true } });
+    await this.#boot.noteReboot();
   }
 
-  get #hasEnvironment(): boolean {
-    return this.#options.config.metadata === "uboot-env";
-  }
-
-  /** Only another boot ends the wait. Where no id shows that, a reboot that was asked for counts as done. */
-  #awaitsReboot(entry: InstalledFirmware): boolean {
-    return entry.bootId === this.#bootId && (this.#bootIdTells || !entry.rebootAsked);
-  }
-
-  #known(): RunningFirmware {
-    if (this.#running !== undefined) return this.#running;
-    throw this.#problem ?? new Failure("failed", "which firmware runs is not known");
-  }
-
-  /**
-   * Makes a change by the ops file's task where the image has one, since only a task can rewrite partitions,
-   * else by the variables. In either case the variables decide whether the change is allowed.
-   */
-  async #operate(
-    task: string,
-    changes: (variables: Variables) => VariableChanges,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { config, clock, log } = this.#options;
-    const planned = this.#hasEnvironment ? changes(await readEnvironment(config.ubootEnvConfig)) : undefined;
-    if (await hasTask(this.#options, task)) {
-      await runOpsTask({
-        fwup: config.fwup,
-        opsFile: config.opsFile,
-        devpath: this.#devpath,
-        task,
-        clock,
-        ...(signal !== undefined && { signal }),
-        onWarning: (text) => log.info(`fwup: ${text}`),
-      });
-    } else if (planned !== undefined) {
-      await writeVariables(config.ubootEnvConfig, planned);
-    } else {
-      throw new Failure(
-        "config",
-        `${task} needs a task of that name in firmware.ops_file: firmware.metadata is a file, not the environment`,
-      );
-    }
-  }
-
-  async #correct(): Promise<void> {
-    const { correction } = this.#known();
-    if (correction.size === 0) return;
-    const { config, log } = this.#options;
-    log.warn("the environment named another slot than the one that runs; corrected");
-    await writeVariables(config.ubootEnvConfig, correction);
+  async #current(): Promise<RunningFirmware> {
+    await this.refresh();
+    if (this.#problem !== undefined) throw this.#problem;
+    if (this.#running === undefined) throw new Failure("failed", "which firmware runs is not known");
+    return this.#running;
   }
 
   #entryOf(uuid: string, origin: "hub" | "local"): InstalledFirmware {
     return {
-      ...{ uuid, origin, bootId: this.#bootId },
+      ...{ uuid, origin, bootId: this.#boot.id },
       fromSlot: this.#running?.slot ?? "",
       rebootAsked: origin === "local", // a local install is rebooted by the user, which the agent can't see
       atMs: this.#options.clock.now(),
@@ -264,25 +237,4 @@ async function noteUnnoticed({ config, journal, log }: BoardFirmwareOptions): Pr
   } catch (error) {
     if (!(error instanceof Failure)) throw error; // what is wrong with the environment is reported by `read`
   }
-}
-
-/** False also when nothing is there. @throws the file system's error */
-async function isFile(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isFile();
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return false;
-    throw error;
-  }
-}
-
-async function hasTask({ config, clock, log }: BoardFirmwareOptions, task: string): Promise<boolean> {
-  try {
-    if (!(await isFile(config.opsFile))) return false;
-  } catch (error) {
-    log.warn(`firmware.ops_file can't be used: ${messageOf(error)}`);
-    return false;
-  }
-  const tasks = await listTasks({ fwup: config.fwup, clock, file: config.opsFile });
-  return tasks.some((name) => name === task || name.startsWith(`${task}.`));
 }

@@ -1,7 +1,7 @@
 /**
- * The facts that must survive a restart of the agent or the board: what was installed, what is being written, how
- * attempts ended, and when to ask again. The boot environment can't say these: after a power cut only the
- * journal knows whether the board fell back or has yet to reboot.
+ * The facts that must survive a restart of the agent or the board: which slot this boot started from, what was
+ * installed, what is being written, how attempts ended, and when to ask again. The boot environment can't say
+ * these: after a power cut only the journal knows whether the board fell back or has yet to reboot.
  */
 import { join } from "node:path";
 import * as v from "valibot";
@@ -23,6 +23,21 @@ const Installed = v.object({
   atMs: v.number(),
 });
 export type InstalledFirmware = v.InferOutput<typeof Installed>;
+
+/** The slots when this boot was first seen: later in it, the variables may name firmware that never booted. */
+const Boot = v.object({
+  /** The kernel's id of the boot. */
+  id: v.string(),
+  /** The kernel's command line; another one is another boot where the id can't tell. */
+  commandLine: v.string(),
+  /** The slot that the boot started from; "" where nothing says which. */
+  slot: v.picklist(["a", "b", ""]),
+  /** The slot that `nerves_fw_active` named then, and names since it was corrected. */
+  active: v.nullable(v.picklist(["a", "b"])),
+  /** The reboot that ends it was tried. */
+  rebootAsked: v.boolean(),
+});
+export type BootEntry = v.InferOutput<typeof Boot>;
 
 const Attempts = v.object({
   uuid: v.string(),
@@ -61,6 +76,7 @@ const Entries = v.object({
   askAgain: v.optional(v.nullable(v.object({ atMs: v.number(), delayMs: v.number() })), null),
   /** When the board was rebooted lately because the hub could not be reached; wall-clock ms. */
   connectivityRebootsMs: v.optional(v.array(v.number()), []),
+  boot: v.optional(v.nullable(Boot), null),
 });
 type Entries = v.InferOutput<typeof Entries>;
 
@@ -71,6 +87,7 @@ const EMPTY: Entries = {
   attempts: [],
   askAgain: null,
   connectivityRebootsMs: [],
+  boot: null,
 };
 
 /** Reads the journal in `stateDir`; a damaged or missing one is an empty one. */
@@ -90,6 +107,10 @@ export class Journal {
     this.#file = file;
     this.#entries = entries;
     this.#log = log;
+  }
+
+  get boot(): BootEntry | null {
+    return this.#entries.boot;
   }
 
   get installed(): InstalledFirmware | null {

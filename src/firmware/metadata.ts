@@ -160,12 +160,12 @@ function replay(head: Uint8Array, iterator: AsyncIterator<Uint8Array, unknown>):
 
 /** The metadata that the hub announced; null and empty values are not compared. */
 export type AnnouncedMetadata = {
-  readonly [key in (typeof COMPARED)[number]]?: string | null;
+  readonly [key in (typeof COMPARED)[number]]?: string | null | undefined;
 };
 
 /** Characters; meta.conf has room for 50 000, and the hub gets this text. */
 const MAX_SHOWN = 256;
-const COMPARED = ["uuid", "product", "platform", "architecture"] as const;
+const COMPARED = ["uuid", "product", "version", "platform", "architecture"] as const;
 
 /** Compares the archive with its announcement. @returns one text for each difference */
 export function compareWithAnnounced(metadata: FirmwareMetadata, announced: AnnouncedMetadata): string[] {

@@ -6,28 +6,40 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
-import { readSlots, type RunningFirmware, type SlotEvidence } from "./slots.ts";
+import { readSlots, type RunningFirmware, type SlotEvidence, type SlotsAtBoot } from "./slots.ts";
 import { readEnvironment, type Variables } from "./uboot-environment.ts";
 
+/** What the board says of its slots. */
+export type SlotSources = Pick<SlotEvidence, "variables" | "kernelCommandLine">;
+
 /**
- * Reads which firmware runs. A metadata file belongs to the firmware it describes and is not rewritten, so
- * it shows no fall-back and needs no correction.
+ * Reads the kernel's command line, and the variables or the metadata file.
  * @param root the root folder, `/` on a board
- * @param installedFrom see {@link SlotEvidence.installedFrom}
  * @throws Failure that names the configuration, file, line or device at fault
  */
-export async function readRunningFirmware(
+export async function readSlotSources(
   { metadata, ubootEnvConfig }: Pick<Config["firmware"], "metadata" | "ubootEnvConfig">,
   root: string,
-  installedFrom?: SlotEvidence["installedFrom"],
-): Promise<RunningFirmware> {
+): Promise<SlotSources> {
   const kernelCommandLine = await readCommandLine(join(root, "proc/cmdline"));
-  if (metadata === "uboot-env") {
-    const variables = await readEnvironment(ubootEnvConfig);
-    return readSlots({ variables, kernelCommandLine, installedFrom });
-  }
-  const variables = await readMetadataFile(metadata.replace(/^file:/, ""));
-  const firmware = readSlots({ variables, kernelCommandLine, installedFrom });
+  const variables =
+    metadata === "uboot-env"
+      ? await readEnvironment(ubootEnvConfig)
+      : await readMetadataFile(metadata.replace(/^file:/, ""));
+  return { variables, kernelCommandLine };
+}
+
+/**
+ * Which firmware runs. A metadata file belongs to the firmware it describes and is not rewritten, so it shows
+ * no fall-back and needs no correction.
+ */
+export function runningFirmware(
+  { metadata }: Pick<Config["firmware"], "metadata">,
+  sources: SlotSources,
+  boot?: SlotsAtBoot,
+): RunningFirmware {
+  const firmware = readSlots({ ...sources, boot });
+  if (metadata === "uboot-env") return firmware;
   return { ...firmware, autoRevertDetected: false, correction: new Map() };
 }
 

@@ -27,7 +27,9 @@ export interface RunningFirmware extends FirmwareDescription {
   readonly validated: boolean;
   /** The device fwup writes to, as `nerves_fw_devpath` names it. */
   readonly devpath?: string;
-  /** An update was installed since the boot, and only a reboot is missing. */
+  /** The slot that boots next, as `nerves_fw_active` names it; undefined where it does not. */
+  readonly active: Slot | undefined;
+  /** Firmware was installed since the boot, by the agent or by somebody else, and only a reboot is missing. */
   readonly rebootPending: boolean;
   /** The boot loader gave up on the firmware in the other slot. */
   readonly autoRevertDetected: boolean;
@@ -48,11 +50,21 @@ export interface SlotEvidence {
   /** The text of `/proc/cmdline`; `fw_slot=` and `fw_validated=` on it come from the boot script. */
   readonly kernelCommandLine: string;
   /**
-   * The slot that ran when an update was installed since the board booted, undefined when none was.
-   * After that the variables rightly name the other slot, just as they do after the boot loader fell
-   * back: they can't tell the two apart, so the caller's journal must.
+   * What an earlier reading in this boot showed; undefined at the first one. After an installation the
+   * variables rightly name the other slot, just as they do after the boot loader fell back: they can't tell
+   * the two apart, so the caller's journal must.
    */
-  readonly installedFrom?: Slot | "" | undefined;
+  readonly boot?: SlotsAtBoot | undefined;
+}
+
+/** How the slots stood when this boot was first seen. */
+export interface SlotsAtBoot {
+  /** The slot that this boot started from. */
+  readonly slot: Slot | "";
+  /** What `nerves_fw_active` named then, and after a correction names since. */
+  readonly active: Slot | null;
+  /** The agent has installed firmware since. */
+  readonly installed: boolean;
 }
 
 /** Values of the board or of the boot loader, not of a firmware, although named like one's. */
@@ -67,13 +79,16 @@ const BOARD_VARIABLES: ReadonlySet<string> = new Set([
 
 /** Works out which firmware runs. Never throws: a value that can't be used is ignored with a warning. */
 export function readSlots(evidence: SlotEvidence): RunningFirmware {
-  const { variables, kernelCommandLine, installedFrom } = evidence;
+  const { variables, kernelCommandLine, boot } = evidence;
   const warnings: string[] = [];
   const booted = parseSlot(kernelParameter(kernelCommandLine, "fw_slot"), "fw_slot", warnings);
   const active = parseSlot(variables.get("nerves_fw_active"), "nerves_fw_active", warnings);
-  const slot = booted ?? installedFrom ?? active ?? "";
+  const slot: Slot | "" = booted ?? (boot?.slot || (active ?? ""));
   const agree = active === undefined || active === slot;
-  const rebootPending = installedFrom !== undefined;
+  // Variables that named the other slot from the start tell of a fall-back; those that have come to name it
+  // since tell of an installation, whoever made it.
+  const switched = boot !== undefined && !agree && active !== boot.active;
+  const rebootPending = switched || boot?.installed === true;
   const validated = isValidated(evidence, slot, agree, warnings);
   const reverted = (!agree && !rebootPending) || variables.get("nerves_fw_reverted") === "1";
   // Firmware on trial is never the result of a fall-back, even if other variables are stale.
@@ -93,6 +108,7 @@ export function readSlots(evidence: SlotEvidence): RunningFirmware {
   return {
     ...description,
     ...facts,
+    active,
     ...(devpath !== "" && { devpath }),
     ...(slot !== "" && { other: describeSlot(variables, otherSlot(slot)) }),
     correction: correct(variables, { ...facts, agree }),

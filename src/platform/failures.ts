@@ -182,6 +182,15 @@ export const FAILURES = {
     ],
     update_in_progress: ["An update is under way.", "Wait until it has ended."],
     reboot_pending: ["An installed update waits for its reboot.", "Reboot the board first."],
+    slot_contended: [
+      "Somebody else installed firmware into the slot that an update was being written to.",
+      "Install once more; the slot that runs was kept, and the other one was made invalid.",
+    ],
+    already_running: ["The firmware that was offered is the one that runs.", "Nothing is to be done."],
+    downgrade_refused: [
+      "The firmware that was offered is older than the one that runs.",
+      "Set `update.allow_downgrade`, or install it by `hublink apply`.",
+    ],
     command_failed: [
       "A command that is configured can't be run, or ended with an error.",
       "Run it by hand; the message holds its own words.",

@@ -6,9 +6,10 @@
  */
 import type { Config } from "../config/schema.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import type { FirmwareMetadata } from "../firmware/metadata.ts";
 import type { World } from "../platform/world.ts";
 import { type Application, updateQuestion, type UpdateQuestion } from "./application.ts";
-import { decide, type Decision, SOON_MS, untilWindowMs } from "./decide.ts";
+import { decide, type Decision, SOON_MS, untilWindowMs, whyUnwanted } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 
@@ -17,8 +18,8 @@ export interface ApprovalOptions {
   readonly firmware: BoardFirmware;
   readonly history: UpdateHistory;
   readonly application: Application;
-  /** Whether the running firmware still has to be proven good. */
-  readonly validation: { readonly pending: boolean };
+  /** Whether the running firmware still has to be proven good, and how to read it and the slots again. */
+  readonly validation: { readonly pending: boolean; refresh(): Promise<void> };
   readonly rebooter: { readonly rebooting: boolean };
   /** The reboot into an installed update; undefined when there is none. */
   readonly rebootIntoUpdate: { readonly pending: unknown };
@@ -37,7 +38,8 @@ export class Approval {
 
   /** @throws Failure when nothing can be installed or the command can't be run; the signal's reason */
   async decide(offer: Offer, signal: AbortSignal): Promise<Decision> {
-    const { config, firmware, application, world } = this.#options;
+    const { config, firmware, validation, application, world } = this.#options;
+    await validation.refresh();
     const ruling = this.#rule(offer);
     if (ruling.action !== "apply" || offer.origin === "local") return ruling;
     const question = updateQuestion(offer, firmware.running);
@@ -49,7 +51,20 @@ export class Approval {
       const decision = await application.mayUpdate(question, signal);
       if (decision.action !== "apply") return decision;
     }
-    return this.#rule(offer); // the answers took their time, in which the situation may have changed
+    await validation.refresh(); // the answers took their time, in which the situation may have changed
+    return this.#rule(offer);
+  }
+
+  /**
+   * Judges the file itself, once its metadata is read: what was announced of it may be wrong.
+   * @throws Failure see {@link whyUnwanted}
+   */
+  judge(offer: Offer, metadata: FirmwareMetadata): void {
+    const { config, firmware } = this.#options;
+    const { allowDowngrade } = config.update;
+    if (offer.origin !== "hub") return;
+    const unwanted = whyUnwanted(metadata, { firmware, allowDowngrade });
+    if (unwanted !== undefined) throw unwanted;
   }
 
   #rule(offer: Offer): Decision {

@@ -4,8 +4,10 @@
  * the board; the others are for the hub's offers only.
  */
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
+import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import { REBOOT_PENDING } from "../firmware/slots.ts";
 import { isDowngrade } from "../firmware/version.ts";
+import { Failure } from "../platform/failure.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 
@@ -30,7 +32,7 @@ export interface Situation {
   /** Whether the running firmware still has to be proven good. */
   readonly pendingValidation: boolean;
   readonly rebooting: boolean;
-  /** An installed update waits for its reboot. */
+  /** An update that the agent installed waits for its reboot. */
   readonly rebootPending: boolean;
   readonly allowDowngrade: boolean;
   /** For how long, and why, the board leaves a firmware alone that failed or that it fell back from. */
@@ -49,26 +51,41 @@ export function decide(offer: Offer, situation: Situation): Decision {
   if (situation.rebooting) {
     return { action: "reschedule", delayMs: SOON_MS, reason: "the board is about to reboot" };
   }
-  if (situation.rebootPending) return REBOOT_FIRST;
+  if (situation.rebootPending || firmware.running?.rebootPending === true) return REBOOT_FIRST;
   if (situation.pendingValidation) {
     // An update would overwrite the slot to fall back to; fwup's upgrade tasks refuse it as well.
     return { action: "reschedule", delayMs: SOON_MS, reason: "the running firmware is not validated yet" };
   }
   const { announced } = offer;
   if (offer.origin === "local") return { action: "apply" };
+  const unwanted = whyUnwanted(announced, situation);
+  if (unwanted !== undefined) return { action: "ignore", reason: unwanted.message };
   const backOff = situation.backOff(announced.uuid ?? "");
   if (backOff !== undefined) return { action: "reschedule", ...backOff };
-  const running = firmware.running?.version ?? "";
-  const offered = announced.version ?? "";
-  if (!situation.allowDowngrade && isDowngrade(running, offered)) {
-    const reason = `${offered} is older than ${running}, and update.allow_downgrade is false`;
-    return { action: "ignore", reason };
-  }
   if (situation.untilWindowMs > 0) {
     const reason = "it is outside the board's update window";
     return { action: "reschedule", delayMs: situation.untilWindowMs, reason };
   }
   return { action: "apply" };
+}
+
+/**
+ * Why the hub's firmware is not installed whenever it comes: `already_running` or `downgrade_refused`. Asked of
+ * the announcement, and once more of the file itself, because what was announced may be wrong. A board that
+ * installed what it runs would reboot each time that somebody replays the message.
+ */
+export function whyUnwanted(
+  { uuid, version }: AnnouncedMetadata,
+  { firmware, allowDowngrade }: Pick<Situation, "firmware" | "allowDowngrade">,
+): Failure | undefined {
+  const running = firmware.running?.version ?? "";
+  const offered = version ?? "";
+  if ((uuid ?? "") !== "" && uuid === firmware.running?.uuid) {
+    return new Failure("already_running", "already running");
+  }
+  if (allowDowngrade || !isDowngrade(running, offered)) return undefined;
+  const text = `${offered} is older than ${running}, and update.allow_downgrade is false`;
+  return new Failure("downgrade_refused", text);
 }
 
 /** One part of each day, in minutes since midnight, local time; it spans midnight when it ends before it starts. */

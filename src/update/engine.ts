@@ -14,8 +14,9 @@ import type { Log } from "../platform/log.ts";
 import type { Decision } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
-import { failedBefore, failedBy, type Outcome } from "./outcome.ts";
+import { endedBefore, endedBy, type Outcome } from "./outcome.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
+import { withholdEnd } from "./withheld-end.ts";
 
 export interface UpdateEvents {
   /** An offer is being decided. */
@@ -52,7 +53,11 @@ export interface UpdateOptions {
   /** The keys of this moment, Base64 Ed25519; the hub's may come late. */
   readonly keys: { readonly usable: () => readonly string[] };
   /** May take as long as people take; the signal ends it. */
-  readonly approval: { decide(offer: Offer, signal: AbortSignal): Decision | Promise<Decision> };
+  readonly approval: {
+    decide(offer: Offer, signal: AbortSignal): Decision | Promise<Decision>;
+    /** @throws Failure when the file is not wanted, whatever was announced of it */
+    judge(offer: Offer, metadata: FirmwareMetadata): void;
+  };
   /** Remembers how the hub's offers ended. */
   readonly history?: UpdateHistory;
   /** Loses the file of a firmware that is installed. */
@@ -102,13 +107,8 @@ export class Update {
   async run(): Promise<Outcome> {
     this.#move("offered");
     this.#events.emit("received", this.offer);
-    const outcome = await this.#install().catch(failedBefore);
-    if (!this.#stop.aborted) {
-      await this.#remember(async (history, uuid) => {
-        if (outcome.result === "installed") await history.installed(uuid);
-        if (outcome.result === "failed") await history.failed(uuid, outcome.reason, outcome.blame);
-      });
-    }
+    const outcome = await this.#install().catch(endedBefore);
+    if (!this.#stop.aborted) await this.#rememberEnd(outcome);
     this.#move(outcome.result);
     if (outcome.result === "installed") {
       this.#log.info("the update is installed", { uuid: outcome.firmware.uuid });
@@ -136,10 +136,12 @@ export class Update {
       await firmware.noteInstalled(installed.uuid, this.offer.origin);
       await cache?.remove(installed.uuid);
       return { result: "installed", firmware: installed };
-    } catch (error) {
+    } catch (caught) {
+      // An fwup that refuses because somebody else has just switched slots says nothing about this firmware.
+      const error = (failedWith(caught, "fwup_refused") && (await firmware.contention())) || caught;
       // fwup can't finish without the bytes withheld from it, unless more than those follow the archive's end.
       if (this.#state === "writing") await this.#keepRunning(failedWith(error, "fwup_unproven"));
-      return failedBy(error);
+      return endedBy(error);
     }
   }
 
@@ -225,7 +227,8 @@ export class Update {
       const text = `this is not the firmware that was announced: ${differences.join(", ")}`;
       throw new Failure("firmware_mismatch", text);
     }
-    const { firmware } = this.#options;
+    const { approval, firmware } = this.#options;
+    approval.judge(this.offer, metadata);
     this.#move("matches");
     await firmware.clearTarget(this.#stop);
     await firmware.noteWriting(metadata.uuid, this.offer.origin);
@@ -233,16 +236,25 @@ export class Update {
     this.#move("cleared");
   }
 
-  /** The verified bytes on their way to fwup; their end means that the whole file is proven. */
+  /**
+   * The verified bytes on their way to fwup. Those at the end, on which fwup switches slots, follow when the whole
+   * file is proven and the other slot is still the one to write.
+   */
   async *#proven(
     stream: AsyncIterable<Uint8Array>,
     onBytes: (count: number) => void,
   ): AsyncGenerator<Uint8Array, void> {
-    for await (const chunk of stream) {
-      onBytes(chunk.length);
-      yield chunk;
-    }
-    this.#move("proven");
+    const counted = async function* (): AsyncGenerator<Uint8Array, void> {
+      for await (const chunk of stream) {
+        onBytes(chunk.length);
+        yield chunk;
+      }
+    };
+    yield* withholdEnd(counted(), async () => {
+      const contended = await this.#options.firmware.contention();
+      if (contended !== undefined) throw contended;
+      this.#move("proven");
+    });
   }
 
   /** @param finished fwup said that it finished; else it was killed, and may have finished all the same */
@@ -252,6 +264,15 @@ export class Update {
     } catch (error) {
       this.#log.error(`the next boot may run firmware that is not proven: ${messageOf(error)}`);
     }
+  }
+
+  async #rememberEnd(outcome: Outcome): Promise<void> {
+    const begun = this.#state !== "deciding"; // else it comes again as if for the first time
+    await this.#remember(async (history, uuid) => {
+      if (outcome.result === "installed") await history.installed(uuid);
+      else if (outcome.result === "failed") await history.failed(uuid, outcome.reason, outcome.blame);
+      else if (begun) await history.failed(uuid, outcome.reason, "circumstances");
+    });
   }
 
   async #remember(note: (history: UpdateHistory, uuid: string) => Promise<void>): Promise<void> {

@@ -30,7 +30,7 @@ export interface Offer {
   /** The origin of the offer. The hub gets reports about its own offers only. */
   readonly origin: "hub" | "local";
   /** uuid and the rest as far as they were announced; a local file announces nothing. */
-  readonly announced: AnnouncedMetadata & { readonly version?: string | null };
+  readonly announced: AnnouncedMetadata;
   /** Null when it is not known. */
   readonly sizeBytes: number | null;
   /** The hub's name for why it sends it. */

@@ -3,6 +3,7 @@
  * blame decides how long the board waits (history.ts). Firmware that can't be installed must not be fetched
  * again and again, and a bad line must not keep a board from good firmware.
  */
+import { REBOOT_FIRST, SOON_MS } from "./decide.ts";
 import type { FirmwareMetadata } from "../firmware/metadata.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import type { FailureCode } from "../platform/failures.ts";
@@ -27,13 +28,24 @@ export interface Failed {
   readonly blame: Blame;
 }
 
+/** An update that did not come to be installed. */
+export type NotInstalled = Exclude<Outcome, { readonly result: "installed" }>;
+
 /** An update that `error` ended while it was being fetched or written. */
-export function failedBy(error: unknown): Failed {
-  return { ...failedBefore(error), blame: blameOf(error) };
+export function endedBy(error: unknown): NotInstalled {
+  const outcome = endedBefore(error);
+  return outcome.result === "failed" ? { ...outcome, blame: blameOf(error) } : outcome;
 }
 
 /** An update that `error` ended before anything of it was fetched: the firmware can't be to blame. */
-export function failedBefore(error: unknown): Failed {
+export function endedBefore(error: unknown): NotInstalled {
+  if (failedWith(error, "already_running", "downgrade_refused")) {
+    return { result: "ignored", reason: reasonOf(error) };
+  }
+  if (failedWith(error, "reboot_pending")) return { ...REBOOT_FIRST, result: "rescheduled" };
+  if (failedWith(error, "slot_contended")) {
+    return { result: "rescheduled", delayMs: SOON_MS, reason: reasonOf(error) };
+  }
   const failure = error instanceof Failure ? error.code : "failed";
   return { result: "failed", reason: reasonOf(error), failure, blame: "circumstances" };
 }

@@ -205,7 +205,7 @@ export async function setUpBoard(options: TestBoardOptions = {}): Promise<TestBo
       const journal = join(dir, "state/journal.json");
       await writeFile(
         journal,
-        (await readFile(journal, "utf8")).replace('"rebootAsked":true', '"rebootAsked":false'),
+        (await readFile(journal, "utf8")).replaceAll('"rebootAsked":true', '"rebootAsked":false'),
       );
     },
     async forgetEnd() {

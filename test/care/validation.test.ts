@@ -23,11 +23,13 @@ function onTrial(config: Partial<Config["validation"]> = {}, exits: number[] = [
     };
     return Promise.resolve(result);
   };
+  const slot = { validated: !pending, rebootPending: false };
   const validation = new Validation(
     { mode: "auto", command: "", deadlineMs: 600_000, ...config },
     {
-      running: { validated: !pending },
+      running: slot,
       rebootOwed: false,
+      refresh: async () => Promise.resolve(),
       async validate() {
         if (seen.failures === 0) return Promise.resolve();
         seen.failures -= 1;
@@ -40,7 +42,7 @@ function onTrial(config: Partial<Config["validation"]> = {}, exits: number[] = [
   validation.on("validated", () => (seen.validated += 1));
   validation.on("expired", () => (seen.deadline += 1));
   validation.start();
-  return { clock, seen, validation };
+  return { clock, seen, slot, validation };
 }
 
 describe("firmware on trial", () => {

@@ -6,13 +6,24 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
-import { readRunningFirmware } from "../../src/firmware/read-slots.ts";
+import { readSlotSources, runningFirmware } from "../../src/firmware/read-slots.ts";
 import { invalidation, reversion, validation } from "../../src/firmware/slot-changes.ts";
 import type { RunningFirmware, Slot } from "../../src/firmware/slots.ts";
 import { readEnvironment, writeVariables } from "../../src/firmware/uboot-environment.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
 import { UPDATED_TO_B } from "./slot-variables.ts";
 import { makeDisk, makeFolder, programMissing, run } from "./uboot-disk.ts";
+
+/** Reads which firmware runs; `installedFrom` ran when firmware was installed in this boot. */
+async function readRunningFirmware(
+  source: Parameters<typeof readSlotSources>[0],
+  root: string,
+  installedFrom?: Slot,
+): Promise<RunningFirmware> {
+  const boot =
+    installedFrom === undefined ? undefined : { slot: installedFrom, active: installedFrom, installed: true };
+  return runningFirmware(source, await readSlotSources(source, root), boot);
+}
 
 describe("loading the running firmware", () => {
   /** Writes the kernel's command line. @returns the root folder that it is in */

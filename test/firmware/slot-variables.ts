@@ -29,7 +29,9 @@ export const UPDATED_TO_B: Values = {
 
 /** The running firmware according to `variables` and the kernel's command line. */
 export function read(variables: Values, kernelCommandLine = "", installedFrom?: Slot): RunningFirmware {
-  return readSlots({ variables: new Map(Object.entries(variables)), kernelCommandLine, installedFrom });
+  const boot =
+    installedFrom === undefined ? undefined : { slot: installedFrom, active: installedFrom, installed: true };
+  return readSlots({ variables: new Map(Object.entries(variables)), kernelCommandLine, boot });
 }
 
 /** Changes as an object, which deepEqual prints well. */

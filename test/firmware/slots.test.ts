@@ -107,18 +107,22 @@ describe("the running firmware", () => {
       fc.property(
         fc.array(fc.tuple(name, value)),
         fc.oneof(fc.string(), fc.constantFrom("fw_slot=a", "fw_slot=b fw_validated=0")),
-        fc.constantFrom(undefined, "a", "b", "" as const),
-        (entries, kernelCommandLine, installedFrom) => {
+        fc.option(
+          fc.record({
+            slot: fc.constantFrom("a", "b", ""),
+            active: fc.constantFrom("a", "b", null),
+            installed: fc.boolean(),
+          }),
+          { nil: undefined },
+        ),
+        (entries, kernelCommandLine, boot) => {
           const variables = new Map(entries);
-          const firmware = readSlots({ variables, kernelCommandLine, installedFrom });
+          const firmware = readSlots({ variables, kernelCommandLine, boot });
           // After the correction, nothing is left to correct.
           const corrected = new Map(
             Object.entries(after(Object.fromEntries(variables), firmware.correction)),
           );
-          assert.equal(
-            readSlots({ variables: corrected, kernelCommandLine, installedFrom }).correction.size,
-            0,
-          );
+          assert.equal(readSlots({ variables: corrected, kernelCommandLine, boot }).correction.size, 0);
         },
       ),
       { numRuns: 10_000 },
