@@ -189,7 +189,7 @@ export const FAILURES = {
     already_running: ["The firmware that was offered is the one that runs.", "Nothing is to be done."],
     downgrade_refused: [
       "The firmware that was offered is older than the one that runs.",
-      "Set `update.allow_downgrade`, or install it by `hublink apply`.",
+      "Set `update.allow_downgrade`, or install it by `hublink apply SOURCE`.",
     ],
     command_failed: [
       "A command that is configured can't be run, or ended with an error.",

@@ -12,7 +12,8 @@ import type { ControllerMethod, ControlServer } from "../control/server.ts";
 import type { RunningFirmware } from "../firmware/slots.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { type Decision, SOON_MS } from "./decide.ts";
+import type { Decision } from "./decide.ts";
+import { SOON_MS } from "./outcome.ts";
 import type { Offer } from "./offers.ts";
 
 type Fallback = Config["app"]["onTimeout"];

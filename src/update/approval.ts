@@ -9,9 +9,10 @@ import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { FirmwareMetadata } from "../firmware/metadata.ts";
 import type { World } from "../platform/world.ts";
 import { type Application, updateQuestion, type UpdateQuestion } from "./application.ts";
-import { decide, type Decision, SOON_MS, untilWindowMs, whyUnwanted } from "./decide.ts";
+import { decide, type Decision, untilWindowMs, whyUnwanted } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
+import { SOON_MS } from "./outcome.ts";
 
 export interface ApprovalOptions {
   readonly config: Pick<Config, "app" | "update">;

@@ -5,26 +5,16 @@
  */
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
-import { REBOOT_PENDING } from "../firmware/slots.ts";
 import { isDowngrade } from "../firmware/version.ts";
 import { Failure } from "../platform/failure.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
+import { REBOOT_FIRST, SOON_MS } from "./outcome.ts";
 
 export type Decision =
   | { readonly action: "apply" }
   | { readonly action: "ignore"; readonly reason: string }
   | { readonly action: "reschedule"; readonly delayMs: number; readonly reason: string };
-
-/** When the hub sends an update again that only has to wait a little; nerves_hub_link asks for no less. */
-export const SOON_MS = 5 * 60_000;
-
-/** The answer while an installed update waits for its reboot: another one would overwrite it. */
-export const REBOOT_FIRST = {
-  action: "reschedule",
-  delayMs: SOON_MS,
-  reason: REBOOT_PENDING,
-} as const satisfies Decision;
 
 /** The state of the board, as far as the rules need it. */
 export interface Situation {
@@ -51,7 +41,8 @@ export function decide(offer: Offer, situation: Situation): Decision {
   if (situation.rebooting) {
     return { action: "reschedule", delayMs: SOON_MS, reason: "the board is about to reboot" };
   }
-  if (situation.rebootPending || firmware.running?.rebootPending === true) return REBOOT_FIRST;
+  if (situation.rebootPending || firmware.running?.rebootPending === true)
+    return { ...REBOOT_FIRST, action: "reschedule" };
   if (situation.pendingValidation) {
     // An update would overwrite the slot to fall back to; fwup's upgrade tasks refuse it as well.
     return { action: "reschedule", delayMs: SOON_MS, reason: "the running firmware is not validated yet" };

@@ -5,6 +5,7 @@
  */
 import { addAbortListener, type EventEmitter } from "node:events";
 import type { FirmwareCache } from "../download/cache.ts";
+import { withholdEnd } from "../download/verify.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { applyFirmware, KEYS_REMEDY, usablePublicKeys } from "../firmware/fwup.ts";
 import { compareWithAnnounced, type FirmwareMetadata, peekMetadata } from "../firmware/metadata.ts";
@@ -15,8 +16,8 @@ import type { Decision } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 import { endedBefore, endedBy, type Outcome } from "./outcome.ts";
+import { type Progress, throttleProgress } from "./progress.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
-import { withholdEnd } from "./withheld-end.ts";
 
 export interface UpdateEvents {
   /** An offer is being decided. */
@@ -25,14 +26,6 @@ export interface UpdateEvents {
   started: [offer: Offer, networkInterface: string | undefined];
   progress: [offer: Offer, progress: Progress];
   ended: [offer: Offer, outcome: Outcome];
-}
-
-export interface Progress {
-  /** `downloading` while a file is cached first; it then has percents of its own. */
-  readonly stage: "downloading" | "updating";
-  /** 0 to 100, whole. */
-  readonly percent: number;
-  readonly bytes: number;
 }
 
 /** How fwup is run for an update. */
@@ -292,24 +285,4 @@ export class Update {
     this.#state = next;
     this.#noteStep();
   }
-}
-
-/** nerves_hub_link sends no sooner than this after the last report, and only when the whole percentage grew. */
-const PROGRESS_INTERVAL_MS = 500;
-
-/**
- * Passes a percentage on when its whole part grew and the last report is old enough; the first and 100 always.
- * @param report gets whole percentages, 0 to 100
- */
-export function throttleProgress(clock: Clock, report: (percent: number) => void): (percent: number) => void {
-  let last = -1;
-  let lastAtMs = Number.NEGATIVE_INFINITY;
-  return (percent) => {
-    const whole = Math.max(0, Math.min(100, Math.floor(percent)));
-    if (whole <= last) return;
-    if (whole < 100 && clock.monotonic() - lastAtMs < PROGRESS_INTERVAL_MS) return;
-    last = whole;
-    lastAtMs = clock.monotonic();
-    report(whole);
-  };
 }

@@ -3,8 +3,8 @@
  * blame decides how long the board waits (history.ts). Firmware that can't be installed must not be fetched
  * again and again, and a bad line must not keep a board from good firmware.
  */
-import { REBOOT_FIRST, SOON_MS } from "./decide.ts";
 import type { FirmwareMetadata } from "../firmware/metadata.ts";
+import { REBOOT_PENDING } from "../firmware/slots.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import type { FailureCode } from "../platform/failures.ts";
 import { redact } from "../platform/log.ts";
@@ -27,6 +27,15 @@ export interface Failed {
   readonly failure: FailureCode;
   readonly blame: Blame;
 }
+
+/** When the hub sends an update again that only has to wait a little; nerves_hub_link asks for no less. */
+export const SOON_MS = 5 * 60_000;
+
+/** The answer while an installed update waits for its reboot: another one would overwrite it. */
+export const REBOOT_FIRST = {
+  delayMs: SOON_MS,
+  reason: REBOOT_PENDING,
+};
 
 /** An update that did not come to be installed. */
 export type NotInstalled = Exclude<Outcome, { readonly result: "installed" }>;

@@ -6,10 +6,10 @@ import { EventEmitter } from "node:events";
 import { within } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { REBOOT_FIRST } from "./decide.ts";
+
 import { Update, type UpdateEvents, type UpdateOptions } from "./engine.ts";
 import type { Offer } from "./offers.ts";
-import type { Outcome } from "./outcome.ts";
+import { type Outcome, REBOOT_FIRST } from "./outcome.ts";
 import type { UpdateState } from "./states.ts";
 
 export interface UpdaterStatus {

@@ -111,4 +111,29 @@ describe("firmware on trial", () => {
     await validation.markValid();
     assert.deepEqual([clock.pending, seen.validated], [0, 0]);
   });
+
+  it("is good when somebody else has marked it good: seen at the deadline, no reboot follows", async () => {
+    const { clock, seen, slot, validation } = onTrial({ mode: "manual" });
+    slot.validated = true;
+    await clock.advance(600_000);
+    assert.deepEqual([validation.pending, seen.validated, seen.deadline], [false, 1, 0]);
+  });
+
+  it("is good when somebody else has marked it good: seen at a join, without a command of the agent's", async () => {
+    const { clock, seen, slot, validation } = onTrial({ mode: "manual" });
+    slot.validated = true;
+    validation.joined();
+    await clock.advance(0);
+    assert.deepEqual([validation.pending, seen.validated, seen.runs], [false, 1, 0]);
+    assert.equal(clock.pending, 0);
+  });
+
+  it("is not good because other firmware was installed, whose flag is another", async () => {
+    const { clock, seen, slot, validation } = onTrial({ mode: "manual" });
+    Object.assign(slot, { validated: true, rebootPending: true });
+    await validation.refresh();
+    assert.deepEqual([validation.pending, seen.validated], [true, 0]);
+    await clock.advance(600_000);
+    assert.equal(seen.deadline, 1);
+  });
 });

@@ -11,6 +11,7 @@ import {
   PART_BYTES,
   TAIL_BYTES,
   VerificationFailure,
+  withholdEnd,
   type ExpectedFile,
 } from "../../src/download/verify.ts";
 import { announce, someBytes, verify } from "./announce.ts";
@@ -178,3 +179,51 @@ function flipped(bytes: Uint8Array, at: number): Buffer {
   copy.writeUInt8(copy.readUInt8(at) ^ 1, at);
   return copy;
 }
+
+describe("the end of a file", () => {
+  /** Passes pieces of `sizes` bytes, in memory that is used again. @returns how many bytes came before the check */
+  async function passed(sizes: readonly number[]): Promise<readonly [before: number, Buffer]> {
+    const memory = Buffer.alloc(Math.max(0, ...sizes));
+    const source = async function* (): AsyncGenerator<Uint8Array, void> {
+      for (const [index, size] of sizes.entries())
+        yield await Promise.resolve(memory.fill(index + 1).subarray(0, size));
+    };
+    const out: Buffer[] = [];
+    let before = -1;
+    const confirm = async (): Promise<void> => {
+      before = out.reduce((sum, { length }) => sum + length, 0);
+      return Promise.resolve();
+    };
+    for await (const chunk of withholdEnd(source(), confirm)) out.push(Buffer.from(chunk));
+    return [before, Buffer.concat(out)];
+  }
+
+  it("is withheld until the last check has passed, however the file is cut in pieces", async () => {
+    const size = fc.oneof(
+      fc.integer({ min: 0, max: 3 * TAIL_BYTES }),
+      fc.constantFrom(1, TAIL_BYTES - 1, TAIL_BYTES),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(size, { maxLength: 6 }), async (sizes) => {
+        const [before, out] = await passed(sizes);
+        const whole = Buffer.concat(sizes.map((length, index) => Buffer.alloc(length, index + 1)));
+        assert.ok(out.equals(whole));
+        assert.equal(before, Math.max(0, whole.length - TAIL_BYTES));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("never comes when the check fails", async () => {
+    const source = async function* (): AsyncGenerator<Uint8Array, void> {
+      yield await Promise.resolve(Buffer.alloc(TAIL_BYTES + 5));
+    };
+    let bytes = 0;
+    const read = async (): Promise<void> => {
+      const stream = withholdEnd(source(), async () => Promise.reject(new Error("switched")));
+      for await (const chunk of stream) bytes += chunk.length;
+    };
+    await assert.rejects(read(), /switched/);
+    assert.equal(bytes, 5);
+  });
+});

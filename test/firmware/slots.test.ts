@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { otherSlot, readSlots, targetSlot } from "../../src/firmware/slots.ts";
+import { otherSlot, readSlots, type RunningFirmware, targetSlot } from "../../src/firmware/slots.ts";
 import {
   after,
   FIRMWARE_A,
@@ -127,6 +127,37 @@ describe("the running firmware", () => {
       ),
       { numRuns: 10_000 },
     );
+  });
+});
+
+describe("variables that name another slot than the one that runs", () => {
+  const readIn = (boot: { slot: "a" | "b"; active: "a" | "b" }, commandLine = ""): RunningFirmware =>
+    readSlots({
+      variables: new Map(Object.entries(UPDATED_TO_B)),
+      kernelCommandLine: commandLine,
+      boot: { ...boot, installed: false },
+    });
+
+  for (const commandLine of ["", "fw_slot=a"]) {
+    it(`and did not when this boot was first seen: somebody installed firmware (${commandLine || "no fw_slot="})`, () => {
+      const firmware = readIn({ slot: "a", active: "a" }, commandLine);
+      assert.deepEqual([firmware.slot, firmware.active, firmware.rebootPending], ["a", "b", true]);
+      assert.deepEqual([firmware.autoRevertDetected, firmware.correction.size], [false, 0]);
+      assert.throws(() => targetSlot(firmware), { code: "reboot_pending" });
+    });
+  }
+
+  it("and did from the start: the boot loader fell back", () => {
+    const firmware = readIn({ slot: "a", active: "b" });
+    assert.deepEqual(
+      [firmware.slot, firmware.rebootPending, firmware.autoRevertDetected],
+      ["a", false, true],
+    );
+    assert.equal(firmware.correction.get("nerves_fw_active"), "a");
+  });
+
+  it("and are right, when the boot script says so: this is another boot than the one that was seen", () => {
+    assert.equal(readIn({ slot: "a", active: "a" }, "fw_slot=b").slot, "b");
   });
 });
 

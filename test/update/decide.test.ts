@@ -47,6 +47,26 @@ describe("an offer", () => {
       /an installed update waits for its reboot/,
     ],
     [
+      "waits for the reboot into what somebody installed by hand",
+      offer("2.0.0"),
+      situation({}, { running: { ...RUNNING, rebootPending: true } }),
+      "reschedule",
+      /an installed update waits for its reboot/,
+    ],
+    [
+      "of the firmware that runs is ignored",
+      offer("2.0.0"),
+      situation({}, { running: { ...RUNNING, uuid: "uuid-2.0.0" } }),
+      "ignore",
+      /^already running$/,
+    ],
+    [
+      "of the firmware that runs is applied by hand",
+      offer("2.0.0", "local"),
+      situation({}, { running: { ...RUNNING, uuid: "uuid-2.0.0" } }),
+      "apply",
+    ],
+    [
       "from the board waits for that reboot too",
       offer("2.0.0", "local"),
       situation({ rebootPending: true }),

@@ -1,7 +1,7 @@
 /** How often progress is reported. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { throttleProgress } from "../../src/update/engine.ts";
+import { throttleProgress } from "../../src/update/progress.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("progress", () => {
