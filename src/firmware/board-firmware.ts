@@ -195,6 +195,8 @@ export class BoardFirmware {
   /** Notes that firmware was installed, so that the next boot knows whether it runs. */
   async noteInstalled(uuid: string, origin: "hub" | "local"): Promise<void> {
     await this.#options.journal.update({ installed: this.#entryOf(uuid, origin), writing: null });
+    // A local install is rebooted by the user, which the agent can't see.
+    if (origin === "local") await this.noteReboot();
   }
 
   /** Notes that the board is being rebooted. */
@@ -213,7 +215,7 @@ export class BoardFirmware {
     return {
       ...{ uuid, origin, bootId: this.#boot.id },
       fromSlot: this.#running?.slot ?? "",
-      rebootAsked: origin === "local", // a local install is rebooted by the user, which the agent can't see
+      rebootAsked: origin === "local",
       atMs: this.#options.clock.now(),
     };
   }
