@@ -39,6 +39,8 @@ interface CertificateRequest {
 export interface Authority {
   readonly pem: string;
   issue(request: CertificateRequest): Promise<Issued>;
+  /** A certificate, PEM, for an EC P-256 key that only its owner has. */
+  certify(publicKey: KeyObject, subject: string): Promise<string>;
   /** An authority of its own, signed by this one. */
   subordinate(subject: string): Promise<Authority>;
 }
@@ -86,6 +88,11 @@ function authority(certificate: x509.X509Certificate, keys: CryptoKeyPair): Auth
         sha256: fingerprint("sha256", der),
         sha1: fingerprint("sha1", der),
       };
+    },
+    async certify(publicKey, subject) {
+      const spki = publicKey.export({ format: "der", type: "spki" });
+      const key = await webcrypto.subtle.importKey("spki", spki, ALGORITHMS["EC P-256"], true, ["verify"]);
+      return pemOf(await sign(key, { subject }, []));
     },
     async subordinate(subject) {
       const own = await generate("EC P-256");

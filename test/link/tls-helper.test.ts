@@ -9,8 +9,8 @@ import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
-import { WebSocketServer } from "ws";
+import { after, afterEach, before, describe, it } from "node:test";
+import { type WebSocket, WebSocketServer } from "ws";
 import { connectFailure } from "../../src/hub/connect-error.ts";
 import { startTlsHelper, type HelperTls } from "../../src/hub/tls-helper.ts";
 import { openWebSocket, type OpenedWebSocket } from "../../src/hub/handshake.ts";
@@ -18,7 +18,7 @@ import { pkcs11Source } from "../../src/identity/pkcs11.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { chooseProxy, type ProxyChoice } from "../../src/platform/proxy.ts";
-import { eventually, inTime } from "../eventually.ts";
+import { eventually, inTime, PATIENCE_MS } from "../eventually.ts";
 import { type Authority, createAuthority } from "../identity/authority.ts";
 import { missing } from "../identity/openssl.ts";
 import { startHttpProxy } from "../platform/http-proxy.ts";
@@ -32,6 +32,7 @@ let root: Authority;
 let server: Server;
 let sockets: WebSocketServer;
 let pemTls: HelperTls;
+const opened: WebSocket[] = [];
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "hublink-helper-"));
   root = await createAuthority("CN=Hub CA");
@@ -55,6 +56,10 @@ before(async () => {
   const pem = device.key.export({ format: "pem", type: "pkcs8" }).toString();
   pemTls = { kind: "helper", ca: [root.pem], cert: device.pem, key: { kind: "pem", pem } };
 });
+// A connection that a failing test leaves open would keep this process, and the whole run, from ending.
+afterEach(() => {
+  for (const webSocket of opened.splice(0)) webSocket.terminate();
+});
 after(async () => {
   sockets.close();
   server.closeAllConnections();
@@ -69,11 +74,13 @@ const open = async (
 ): Promise<OpenedWebSocket> => {
   const { port } = server.address() as AddressInfo;
   const url = new URL(`wss://localhost:${port}/`);
-  return await openWebSocket(
-    { url, headers: {}, tls, proxyFor, compress: false, timeoutMs: 60_000 },
+  const connection = await openWebSocket(
+    { url, headers: {}, tls, proxyFor, compress: false, timeoutMs: PATIENCE_MS },
     systemClock,
     signal,
   );
+  opened.push(connection.webSocket);
+  return connection;
 };
 
 /** Ids of this process's children that are stunnel, or about to be. */
@@ -184,17 +191,17 @@ describe("TLS by a helper with a key in a token", { skip: tokenMissing }, () => 
     const source = pkcs11Source({ ...config(token), pinFile: token.pinFile }, systemClock);
     const key = await source.key();
     assert.ok(key.kind === "pkcs11");
-    const { port } = server.address() as AddressInfo;
-    const { stream } = startTlsHelper("localhost", port, { ...pemTls, key });
-    stream.on("error", () => undefined); // the certificate does not belong to this key
-    const [id] = await helpers();
-    assert.ok(id !== undefined);
+    // A helper that could not connect would have ended before anybody looks at it.
+    const cert = await root.certify(token.publicKey, "CN=board-1");
+    const { webSocket } = await open({ ...pemTls, cert, key });
+    const [id, ...others] = await helpers();
+    assert.ok(id !== undefined && others.length === 0);
     const seen = await Promise.all(
       ["cmdline", "environ"].map(async (file) => readFile(`/proc/${id}/${file}`, "latin1")),
     );
     assert.ok(!seen.join().includes(token.pin));
     assert.ok(!seen.join().includes("PRIVATE KEY"));
-    stream.destroy();
+    webSocket.terminate();
     await untilNoHelper();
   });
 
