@@ -14,7 +14,7 @@ import { pemBlocks } from "../src/identity/certificate.ts";
 import { tokenProblem } from "../src/identity/token-problem.ts";
 import { messageOf } from "../src/platform/failure.ts";
 import { createLog, redact } from "../src/platform/log.ts";
-import { isHttpUrl, oneLine, parseJson } from "../src/platform/text.ts";
+import { isHttpUrl, oneLine, parseJson, printable, printableJson } from "../src/platform/text.ts";
 import { PATIENCE_MS } from "./eventually.ts";
 
 const LENGTH = 1_000_000;
@@ -48,6 +48,8 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   "the lines of a text": oneLine,
   "a line of the log": (text) => log.error(text, { text }),
   redaction: redact,
+  "the printable text": printable,
+  "the printable JSON": printableJson,
   "a URL": isHttpUrl,
   JSON: parseJson,
   "the hub's update": (text) =>

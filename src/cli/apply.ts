@@ -19,7 +19,7 @@ import { loadTrust } from "../identity/trust.ts";
 import { unlessAborted } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
-import { isHttpUrl } from "../platform/text.ts";
+import { isHttpUrl, printable } from "../platform/text.ts";
 import { decide } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
 import { Updater } from "../update/updater.ts";
@@ -54,7 +54,7 @@ export async function apply(context: CommandContext, { operand: source }: Argume
     interruption.end();
     daemon?.close();
   }
-  context.terminal.stdout.write(`installed ${version}; hublink reboot starts it\n`);
+  context.terminal.stdout.write(`installed ${printable(version)}; hublink reboot starts it\n`);
 }
 
 const Applied = v.object({ firmware: v.object({ uuid: v.string(), version: v.optional(v.string()) }) });

@@ -5,6 +5,7 @@ import type { Config } from "../config/schema.ts";
 import { connectToDaemon, type ControlClient, type ControlClientOptions } from "../control/client.ts";
 import { Failure } from "../platform/failure.ts";
 import { createLog, type Level, type Log } from "../platform/log.ts";
+import { printable } from "../platform/text.ts";
 import type { CommandContext } from "./terminal.ts";
 
 /**
@@ -21,7 +22,7 @@ export async function checkedConfig({ env, config: path }: CommandContext): Prom
  */
 export async function readConfig(context: CommandContext): Promise<Config> {
   const { config, warnings } = await checkedConfig(context);
-  for (const warning of warnings) context.terminal.stderr.write(`hublink: warning: ${warning}\n`);
+  for (const warning of warnings) context.terminal.stderr.write(`hublink: warning: ${printable(warning)}\n`);
   return config;
 }
 

@@ -6,6 +6,7 @@ import { ConfigFailure } from "../config/check.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { EXIT_CODES } from "../platform/failures.ts";
 import { redact } from "../platform/log.ts";
+import { printable } from "../platform/text.ts";
 import { systemWorld } from "../platform/world.ts";
 import { VERSION } from "../version.ts";
 import { parseCommandLine, USAGE } from "./command-line.ts";
@@ -46,7 +47,10 @@ function report(error: unknown, { stderr }: Terminal, verbose: boolean): void {
   }
   if (!verbose) return;
   if (error instanceof Failure) write("  ", `code ${error.code}, see docs/errors.md`);
-  for (let at = error; at instanceof Error; at = at.cause) stderr.write(`${redact(at.stack ?? "")}\n`);
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const lines = redact(at.stack ?? "").split("\n");
+    stderr.write(`${lines.map(printable).join("\n")}\n`);
+  }
 }
 
 function exitCodeOf(error: unknown): number {

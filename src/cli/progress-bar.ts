@@ -1,5 +1,6 @@
 /** How far a download or an upload is, in the units that people use and as a bar on a terminal. */
 import type { Clock } from "../platform/clock.ts";
+import { printable } from "../platform/text.ts";
 import { columnsOf, type Output, type Terminal } from "./terminal.ts";
 
 /** How far the work is. */
@@ -43,7 +44,7 @@ export function renderProgress(progress: Progress, elapsedMs: number, columns = 
   const rate = known ? `${formatBytes((bytes * 1000) / elapsedMs)}/s` : "";
   const leftMs = known && percent > 0 && percent < 100 ? (elapsedMs * (100 - percent)) / percent : undefined;
   const left = leftMs === undefined ? "" : `${formatSpan(leftMs)} left`;
-  return `${stage.padEnd(11)} [${bar}] ${String(percent).padStart(3)} %  ${rate.padStart(12)}  ${left}`.trimEnd();
+  return `${printable(stage).padEnd(11)} [${bar}] ${String(percent).padStart(3)} %  ${rate.padStart(12)}  ${left}`.trimEnd();
 }
 
 /** A bar on a terminal, drawn again with each change; it draws nothing on a pipe. */

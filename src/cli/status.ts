@@ -1,6 +1,7 @@
 /** `hublink status`: the daemon's answer in rows that a person reads, or as JSON. */
 import * as v from "valibot";
 import { AgentStatus } from "../control/messages.ts";
+import { printableJson } from "../platform/text.ts";
 import { readConfig, runningDaemon } from "./config.ts";
 import { formatSpan } from "./progress-bar.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
@@ -12,7 +13,7 @@ export async function status(context: CommandContext, { has }: Arguments<"json">
   try {
     const answer = await daemon.request("status");
     const { stdout } = context.terminal;
-    if (has("json")) stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`);
+    if (has("json")) stdout.write(`${printableJson(answer, 2)}\n`);
     else stdout.write(renderRows(rowsOf(v.parse(AgentStatus, answer)), columnsOf(context.terminal.stdout)));
   } finally {
     daemon.close();

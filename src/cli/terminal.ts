@@ -1,4 +1,8 @@
-/** The inputs of a command, and the layout of its text: within the columns of a terminal, and unbroken on a pipe. */
+/**
+ * The inputs of a command, and the layout of its text: within the columns of a terminal, and unbroken on a pipe. Rule:
+ * a text of the hub, the daemon or fwup is made printable before it is written; {@link wrap} does that for most.
+ */
+import { printable } from "../platform/text.ts";
 import type { World } from "../platform/world.ts";
 
 /** Stdout or stderr, as far as a command needs it. */
@@ -49,12 +53,12 @@ export function renderRows(
   return rows.map(([label, value]) => `${label.padEnd(width)}${wrap(value, width, columns)}\n`).join("");
 }
 
-/** Breaks at spaces, so that no line is wider than `columns`, unless a word alone is. */
+/** Makes a text printable, and breaks it at spaces, so that no line is wider than `columns`, unless a word alone is. */
 export function wrap(text: string, indent: number, columns: number): string {
   const room = Math.max(20, columns - indent);
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
+  for (const word of printable(text).split(" ")) {
     if (line !== "" && line.length + 1 + word.length > room) {
       lines.push(line);
       line = word;

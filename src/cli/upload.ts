@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import * as v from "valibot";
 import { ProgressPayload, Uploaded } from "../control/messages.ts";
+import { printable } from "../platform/text.ts";
 import { readConfig, runningDaemon } from "./config.ts";
 import { formatBytes, ProgressBar } from "./progress-bar.ts";
 import type { Arguments, CommandContext } from "./terminal.ts";
@@ -29,6 +30,6 @@ export async function upload(context: CommandContext, { operand: file }: Argumen
     daemon.close();
   }
   context.terminal.stdout.write(
-    `sent ${uploaded.name}, ${formatBytes(uploaded.size)}, to the hub's console\n`,
+    `sent ${printable(uploaded.name)}, ${formatBytes(uploaded.size)}, to the hub's console\n`,
   );
 }

@@ -1,7 +1,9 @@
 /**
  * The log, in three formats. Every text passes through {@link redact} here, so that no caller can forget it: a
- * signed URL or a PIN in a log is a leak that a board sends to its hub.
+ * signed URL or a PIN in a log is a leak that a board sends to its hub. Every line is printable: whoever reads the log
+ * of a board has a terminal that obeys what the hub sent.
  */
+import { printable, printableJson } from "./text.ts";
 
 export type Level = "error" | "warn" | "info" | "debug";
 
@@ -71,34 +73,22 @@ type Format = (time: string, level: Level, scope: string, message: string, field
 const FORMATS: Record<LogFormat, Format> = {
   text: (time, level, scope, message, fields) => {
     const rest = pairs(fields);
-    return withoutControls(
-      `${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${message}${rest && ` (${rest})`}`,
-    );
+    return printable(`${time.slice(11, 19)} ${level.padEnd(5)} ${scope}: ${message}${rest && ` (${rest})`}`);
   },
   logfmt: (time, level, scope, message, fields) => {
     const rest = pairs(fields);
-    return `ts=${time} level=${level} scope=${scope} msg=${JSON.stringify(message)}${rest && ` ${rest}`}`;
+    return `ts=${time} level=${level} scope=${scope} msg=${printableJson(message)}${rest && ` ${rest}`}`;
   },
-  json: (ts, level, scope, msg, fields) => JSON.stringify({ ts, level, scope, msg, ...fields }),
+  json: (ts, level, scope, msg, fields) => printableJson({ ts, level, scope, msg, ...fields }),
 };
 
 function pairs(fields: SafeFields): string {
   return Object.entries(fields)
     .map(
       ([key, value]) =>
-        `${key}=${typeof value === "string" && !/^[\w.:/@+-]+$/.test(value) ? JSON.stringify(value) : value}`,
+        `${key}=${typeof value === "string" && !/^[\w.:/@+-]+$/.test(value) ? printableJson(value) : value}`,
     )
     .join(" ");
-}
-
-/** Escapes line breaks and control characters, which a terminal would obey. */
-function withoutControls(text: string): string {
-  return text
-    .replace(/\r?\n/g, "\\n")
-    .replace(
-      /[\u0000-\u001f\u007f-\u009f]/g,
-      (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
-    );
 }
 
 /** A log that writes nothing. */
@@ -123,7 +113,7 @@ function redactRest(rest: string): string {
   return rest.replace(/^:\/\/[^/?#]*@/, "://…@").replace(/[?#].*/s, "?…");
 }
 
-/** A line of the log, redacted. */
+/** A line of the log, redacted and printable. */
 export interface LogLine {
   readonly level: Level;
   readonly scope: string;
@@ -143,9 +133,14 @@ export function tappedLog(log: Log, level: Level, onLine: (line: LogLine) => voi
       log[lineLevel](message, fields);
       if (ORDER.indexOf(lineLevel) > threshold) return;
       const safe = Object.entries(fields).flatMap(([key, value]) =>
-        value === undefined || value === null ? [] : [[key, safeText(String(value))] as const],
+        value === undefined || value === null ? [] : [[key, printable(safeText(String(value)))] as const],
       );
-      onLine({ level: lineLevel, scope, message: safeText(message), fields: Object.fromEntries(safe) });
+      onLine({
+        level: lineLevel,
+        scope,
+        message: printable(safeText(message)),
+        fields: Object.fromEntries(safe),
+      });
     };
   return {
     error: at("error"),

@@ -39,6 +39,38 @@ export function oneLine(text: string): string {
     .join("; ");
 }
 
+/**
+ * Characters that a terminal obeys, or that change how the text around them is seen: controls (C0, DEL, C1), marks and
+ * overrides of direction, line separators, and characters without width. Spelled out, since `\p{C}` needs ICU.
+ */
+const UNSEEN =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/**
+ * A text of others as a person may see it: in one line, and with each character visible. The hub or fwup could
+ * otherwise forge what a status or a log says.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    UNSEEN,
+    (character) =>
+      SHORT[character] ?? (character < "\u0100" ? `\\x${hex(character, 2)}` : `\\u${hex(character, 4)}`),
+  );
+}
+
+/** JSON that a person may see. It is parsed to the same value, because the escapes are JSON's own. */
+export function printableJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(
+    UNSEEN,
+    (character) => (character === "\n" ? character : `\\u${hex(character, 4)}`), // a line end of its layout
+  );
+}
+
+function hex(character: string, digits: number): string {
+  return character.charCodeAt(0).toString(16).padStart(digits, "0");
+}
+
 /** A text of at most `maxLength` characters; the last one shows that more followed. */
 export function shortened(text: string, maxLength: number): string {
   return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;

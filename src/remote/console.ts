@@ -12,6 +12,7 @@ import { CONSOLE_JOIN_PAYLOAD, type ConsoleMessage, parseConsoleMessage } from "
 import type { HubLink } from "../hub/link.ts";
 import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { printable } from "../platform/text.ts";
 import type { World } from "../platform/world.ts";
 import { accountOf } from "./account.ts";
 import { sendFile } from "./file-sent.ts";
@@ -167,7 +168,7 @@ export class ConsoleTopic extends EventEmitter<ConsoleEvents> {
       case "idle":
         return `nothing was typed for ${this.#config.idleTimeoutMs / 1000} s: the shell is ended; a key starts another`;
       case "failed":
-        return `no shell: ${end.reason}`;
+        return `no shell: ${printable(end.reason)}`;
     }
   }
 }

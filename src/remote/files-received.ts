@@ -10,6 +10,7 @@ import { join } from "node:path";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { syncPath } from "../platform/files.ts";
+import { printable } from "../platform/text.ts";
 import type { Account } from "./account.ts";
 
 export interface ReceivedFilesOptions {
@@ -21,7 +22,7 @@ export interface ReceivedFilesOptions {
 }
 
 interface ReceivedFilesEvents {
-  /** A file is complete, or can't be received: one line for the person who sends it. */
+  /** A file is complete, or can't be received: one printable line for the person who sends it. */
   notice: [text: string];
 }
 
@@ -63,7 +64,7 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
     const problem =
       nameProblem(name) ?? (this.#transfers.size >= MAX_TRANSFERS ? "too many at once" : undefined);
     if (problem !== undefined) {
-      this.emit("notice", `${printableName(name)} is not received: ${problem}`);
+      this.#notice(`${name.slice(0, MAX_NAME_BYTES)} is not received: ${problem}`);
       return;
     }
     const previous = this.#transfers.get(name);
@@ -144,7 +145,7 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
     await file.close();
     await rename(path, join(dir, name));
     await syncPath(dir);
-    this.emit("notice", `received ${name}, ${sizeBytes} bytes, in ${dir}`);
+    this.#notice(`received ${name}, ${sizeBytes} bytes, in ${dir}`);
   }
 
   /** Adds a step; the first that throws ends the transfer. */
@@ -165,12 +166,17 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
     transfer.failed = true;
     transfer.cancelTimeout();
     if (this.#transfers.get(name) === transfer) this.#transfers.delete(name);
-    this.emit("notice", `${name} is not received: ${reason}`);
+    this.#notice(`${name} is not received: ${reason}`);
     this.#finish(transfer.work.then(async () => discard(transfer)));
   }
 
+  /** Names come from the network, and the notice is shown on a terminal. */
+  #notice(text: string): void {
+    this.emit("notice", printable(text));
+  }
+
   #finish(work: Promise<void>): void {
-    const done = work.catch((error: unknown) => void this.emit("notice", messageOf(error)));
+    const done = work.catch((error: unknown) => this.#notice(messageOf(error)));
     this.#finishing.add(done);
     void done.then(() => this.#finishing.delete(done));
   }
@@ -203,11 +209,6 @@ function nameProblem(name: string): string | undefined {
   }
   if (name.startsWith(PART_PREFIX)) return "its name is one that is used for unfinished files";
   return Buffer.byteLength(name) > MAX_NAME_BYTES ? "its name is too long" : undefined;
-}
-
-/** A refused name without control characters: it is shown on a terminal. */
-function printableName(name: string): string {
-  return JSON.stringify(name.slice(0, MAX_NAME_BYTES)).slice(1, -1);
 }
 
 function diskProblem(error: unknown, dir: string): string {

@@ -1,7 +1,15 @@
 /** The lines of the log in each format: no secrets, one line each, limited length. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { createLog, silentLog, type Level, type Log, type LogFormat } from "../../src/platform/log.ts";
+import {
+  createLog,
+  silentLog,
+  tappedLog,
+  type Level,
+  type Log,
+  type LogFormat,
+  type LogLine,
+} from "../../src/platform/log.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 16, 5, 9, 7);
 
@@ -88,6 +96,23 @@ describe("a line of the log", () => {
       lines("text", (log) => log.error("a\nb\u001b[2J\u009b")),
       [String.raw`16:05:09 error hublink: a\nb\x1b[2J\x9b`],
     );
+  });
+
+  it("shows characters that a terminal obeys or that turn words around, in each format", () => {
+    const hostile = "x\u009b2Jy\u202ez\u2028\u200b\ufeff";
+    for (const format of ["text", "logfmt", "json"] as const) {
+      const [line = ""] = lines(format, (log) => log.error(hostile, { why: hostile }));
+      assert.match(line, /^[\x20-\x7e]*$/);
+      if (format === "json") {
+        const { msg, why } = JSON.parse(line) as Record<string, string>;
+        assert.deepEqual([msg, why], [hostile, hostile]);
+      }
+    }
+    let tapped: LogLine | undefined;
+    const tap = tappedLog(silentLog, "info", (line) => (tapped = line));
+    tap.error(hostile, { why: hostile });
+    const shown = String.raw`x\x9b2Jy\u202ez\u2028\u200b\ufeff`;
+    assert.deepEqual(tapped && [tapped.message, tapped.fields["why"]], [shown, shown]);
   });
 
   it("is cut when a text is too long, after its secrets were removed", () => {

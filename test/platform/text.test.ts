@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { decodeUtf8, isHttpUrl, LineSplitter, oneLine } from "../../src/platform/text.ts";
+import {
+  decodeUtf8,
+  isHttpUrl,
+  LineSplitter,
+  oneLine,
+  printable,
+  printableJson,
+  shortened,
+} from "../../src/platform/text.ts";
 
 describe("text from outside", () => {
   it("is decoded when it is UTF-8", () => {
@@ -55,6 +63,39 @@ describe("a stream of lines", () => {
     });
     const endless = Array.from({ length: 100 }, () => Buffer.from("xxxx"));
     assert.deepEqual(split([...endless, Buffer.from("\nlater\n")]), { lines: [], tooLong: 1 });
+  });
+});
+
+/** One of each kind: C0, DEL, C1, direction, line separator, without width. */
+const HOSTILE = ["\u001b", "\n", "\u007f", "\u009b", "\u202e", "\u2066", "\u2028", "\u200b", "\ufeff"];
+
+describe("a text of others", () => {
+  const any = fc.string({
+    unit: fc.oneof(fc.string({ unit: "binary", minLength: 1, maxLength: 1 }), fc.constantFrom(...HOSTILE)),
+  });
+  /** Cc and Cf up to U+FFFF, spelled out another time. */
+  const unseen = /[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u061c\ufeff]/u;
+
+  it("is printable in one line, with each character visible", () => {
+    fc.assert(fc.property(any, (text) => assert.doesNotMatch(printable(text), unseen)));
+    const plain = 'Grüße, 日本 🙂 "a\\b"';
+    assert.equal(printable(plain), plain);
+    assert.equal(printable("\n\r\t\0\u0085\u2066"), String.raw`\n\r\t\x00\x85\u2066`);
+  });
+
+  it("is the same text after it was printed as JSON", () => {
+    fc.assert(
+      fc.property(any, (text) => {
+        const json = printableJson({ [text]: [text] }, 2);
+        assert.doesNotMatch(json.replaceAll("\n", ""), unseen);
+        assert.deepEqual(JSON.parse(json), { [text]: [text] });
+      }),
+    );
+  });
+
+  it("is cut to its longest length", () => {
+    assert.equal(shortened("abcd", 4), "abcd");
+    assert.equal(shortened("abcde", 4), "abc…");
   });
 });
 
