@@ -77,8 +77,7 @@ export async function openBoard({ config, world: system, log }: BoardOptions): P
     if (history.interrupted === journal.installed?.uuid) await history.installed(history.interrupted);
     else log.info("an update was interrupted; the hub will send it again", { uuid: history.interrupted });
   }
-  if (firmware.fellBackFrom !== undefined)
-    await history.fellBack(firmware.fellBackFrom, journal.installed?.atMs ?? null);
+  await history.noteFallBack(firmware.fellBackFrom);
   const fwup = await fwupVersionOrNone(config.firmware.fwup, clock, log);
   const unverified = config.update.verifyWritten && fwup !== undefined ? writesUnverified(fwup) : undefined;
   if (unverified !== undefined) log.error(`no update can be installed: ${unverified}`);

@@ -11,6 +11,7 @@ import type { World } from "../platform/world.ts";
 import type { Updater } from "../update/updater.ts";
 import type { BootRecord } from "./boot-record.ts";
 import { Connectivity } from "./connectivity.ts";
+import { LateDevices } from "./late-devices.ts";
 import { Rebooter, type RunningAgent } from "./rebooter.ts";
 import { Validation } from "./validation.ts";
 import { type AgentHealth, ApplicationCheck, Watchdogs } from "./watchdogs.ts";
@@ -31,6 +32,11 @@ export class BoardCare {
   readonly validation: Validation;
   readonly connectivity: Connectivity;
   readonly #check: ApplicationCheck;
+  readonly #late: LateDevices;
+  readonly #firmware: BoardFirmware;
+  readonly #hub: DeviceTopic;
+  /** The join said, or will say, which firmware runs. */
+  #joinedKnown = false;
   readonly #updateStallMs: number;
 
   constructor({ config, boot, firmware, journal, hub, world, log }: BoardCareOptions) {
@@ -52,6 +58,9 @@ export class BoardCare {
     this.validation = validation;
     this.connectivity = connectivity;
     this.#check = new ApplicationCheck(config.watchdog.command, world, log.scope("watchdog"));
+    this.#late = new LateDevices(world.clock, log);
+    this.#firmware = firmware;
+    this.#hub = hub;
     this.#updateStallMs = config.update.stallMs;
   }
 
@@ -69,6 +78,19 @@ export class BoardCare {
     this.validation.start();
     await this.watchdogs.start(() => this.#health(agent.updater));
     if (this.watchdogs.armed) this.#check.start();
+    this.#joinedKnown = this.#firmware.running !== undefined;
+    if (!this.#joinedKnown || !this.watchdogs.complete) this.#late.start(async () => this.#lookAgain());
+  }
+
+  /** @returns whether nothing is missing any more */
+  async #lookAgain(): Promise<boolean> {
+    await this.watchdogs.arm();
+    if (this.watchdogs.armed) this.#check.start();
+    if (this.#joinedKnown) return this.watchdogs.complete;
+    await this.validation.refresh();
+    this.#joinedKnown = this.#firmware.running !== undefined;
+    if (this.#joinedKnown) this.#hub.rejoin();
+    return this.#joinedKnown && this.watchdogs.complete;
   }
 
   /** Ends all of it; the watchdogs when `rest`, the agent's other parts, has ended too. */
@@ -79,7 +101,12 @@ export class BoardCare {
   }
 
   async #stopCommands(): Promise<void> {
-    await Promise.all([this.validation.stop(), this.connectivity.stop(), this.#check.stop()]);
+    await Promise.all([
+      this.#late.stop(),
+      this.validation.stop(),
+      this.connectivity.stop(),
+      this.#check.stop(),
+    ]);
   }
 
   #health(updater: Updater): AgentHealth {

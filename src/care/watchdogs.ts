@@ -63,8 +63,8 @@ export class Watchdogs {
   readonly #config: Config["watchdog"];
   readonly #world: World;
   readonly #log: Log;
-  readonly #names: string[] = [];
   #kernel: KernelWatchdog | undefined;
+  #kernelProblem: Failure | undefined;
   #gpio: GpioWatchdog | undefined;
   #gpioProblem: Failure | undefined;
   #laggingSinceMs: number | undefined;
@@ -79,12 +79,21 @@ export class Watchdogs {
 
   /** One line for each that is configured: what it is, or why it can't be used. */
   get names(): readonly string[] {
-    return this.#names;
+    const { device, gpio } = this.#config;
+    const kernel = device === "" ? undefined : (this.#kernel?.name ?? this.#kernelProblem?.message);
+    const external = gpio.line === "" ? undefined : (this.#gpio?.name ?? this.#gpioProblem?.message);
+    return [kernel, external].filter((name) => name !== undefined);
   }
 
   /** At least one could be opened. */
   get armed(): boolean {
     return this.#kernel !== undefined || this.#gpio !== undefined;
+  }
+
+  /** All that are configured could be opened. */
+  get complete(): boolean {
+    const { device, gpio } = this.#config;
+    return (device === "" || this.#kernel !== undefined) && (gpio.line === "" || this.#gpio !== undefined);
   }
 
   /** Why they are not fed, so that they reset the board. */
@@ -97,25 +106,29 @@ export class Watchdogs {
    * the agent works without.
    */
   async start(health: () => AgentHealth): Promise<void> {
+    const { device, gpio } = this.#config;
+    await this.arm();
+    if (device !== "" || gpio.line !== "") this.#lookSoon(health);
+  }
+
+  /** Arms the configured ones that are not armed yet. */
+  async arm(): Promise<void> {
     const { device, gpio: config } = this.#config;
     const common = { world: this.#world, log: this.#log, mayFeed: () => this.#starving === undefined };
-    if (device !== "") {
+    if (device !== "" && this.#kernel === undefined) {
       try {
         this.#kernel = await KernelWatchdog.open({ ...common, device });
-        this.#names.push(this.#kernel.name);
       } catch (error) {
-        this.#noteProblem(error);
+        this.#kernelProblem = this.#problemOf(error, this.#kernelProblem);
       }
     }
-    if (config.line !== "") {
+    if (config.line !== "" && this.#gpio === undefined) {
       try {
         this.#gpio = await GpioWatchdog.open({ ...common, config });
-        this.#names.push(this.#gpio.name);
       } catch (error) {
-        this.#gpioProblem = this.#noteProblem(error);
+        this.#gpioProblem = this.#problemOf(error, this.#gpioProblem);
       }
     }
-    if (this.#names.length > 0) this.#lookSoon(health);
   }
 
   /** Makes the external one reset the board. @throws Failure when there is none that could */
@@ -156,11 +169,11 @@ export class Watchdogs {
     this.#starving = reason;
   }
 
-  #noteProblem(error: unknown): Failure {
+  /** Logs it, unless it is the one of the last time. */
+  #problemOf(error: unknown, before: Failure | undefined): Failure {
     const failure =
       error instanceof Failure ? error : new Failure("failed", messageOf(error), { cause: error });
-    this.#log.error(`a watchdog can't be used: ${failure.message}`);
-    this.#names.push(failure.message);
+    if (failure.message !== before?.message) this.#log.error(`a watchdog can't be used: ${failure.message}`);
     return failure;
   }
 }
@@ -190,7 +203,7 @@ export class ApplicationCheck {
   }
 
   start(): void {
-    if (this.#command === "") return;
+    if (this.#command === "" || this.#running !== undefined) return;
     this.#running = this.#run().catch((error: unknown) => {
       if (!this.#stop.signal.aborted) this.#log.error(`watchdog.command: ${messageOf(error)}`);
     });

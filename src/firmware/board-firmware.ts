@@ -28,6 +28,13 @@ export interface BoardFirmwareOptions {
 /** The value of `nerves_fw_devpath` on most boards. */
 const DEFAULT_DEVPATH = "/dev/mmcblk0";
 
+/** What a board fell back from. */
+export interface FallBack {
+  readonly uuid: string;
+  /** When it was installed; null when the journal does not know. */
+  readonly installedAtMs: number | null;
+}
+
 /** Reads which firmware runs. A board whose environment can't be read still connects, with a `problem`. */
 export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<BoardFirmware> {
   const firmware = new BoardFirmware(options, new ThisBoot(await readBootId(options.root), options.journal));
@@ -42,7 +49,7 @@ export class BoardFirmware {
   #running: RunningFirmware | undefined;
   #problem: Failure | undefined;
   #fellBack = false;
-  #fellBackFrom: string | undefined;
+  #fellBackFrom: FallBack | undefined;
   #devpath: string;
   /** The last reading's warnings: each is logged when it comes up. */
   #warned: readonly string[] = [];
@@ -68,8 +75,8 @@ export class BoardFirmware {
     return this.#fellBack;
   }
 
-  /** The uuid of the firmware it fell back from, when that is known. */
-  get fellBackFrom(): string | undefined {
+  /** The firmware it fell back from, when that is known. */
+  get fellBackFrom(): FallBack | undefined {
     return this.#fellBackFrom;
   }
 
@@ -116,7 +123,10 @@ export class BoardFirmware {
     const { installed } = journal;
     const arrived = installed !== null && !this.#boot.awaitsReboot(installed);
     this.#fellBack ||= running.autoRevertDetected || (arrived && running.uuid !== installed.uuid);
-    if (this.#fellBack) this.#fellBackFrom ??= installed?.uuid ?? running.other?.uuid;
+    const uuid = installed?.uuid ?? running.other?.uuid;
+    if (this.#fellBack && uuid !== undefined) {
+      this.#fellBackFrom ??= { uuid, installedAtMs: installed?.atMs ?? null };
+    }
     // The installed firmware runs and is validated, so the record is no longer needed.
     if (arrived && running.validated && !this.#fellBack) await journal.update({ installed: null });
   }

@@ -39,8 +39,9 @@ export class Approval {
 
   /** @throws Failure when nothing can be installed or the command can't be run; the signal's reason */
   async decide(offer: Offer, signal: AbortSignal): Promise<Decision> {
-    const { config, firmware, validation, application, world } = this.#options;
+    const { config, firmware, history, validation, application, world } = this.#options;
     await validation.refresh();
+    await history.noteFallBack(firmware.fellBackFrom); // a slot that was read late may tell of one
     const ruling = this.#rule(offer);
     if (ruling.action !== "apply" || offer.origin === "local") return ruling;
     const question = updateQuestion(offer, firmware.running);

@@ -4,6 +4,7 @@
  * firmware during whose installation the board goes down again and again waits a little. Time is counted so that a
  * board without a battery-backed clock neither waits for ever nor not at all.
  */
+import type { FallBack } from "../firmware/board-firmware.ts";
 import type { Attempts, Journal } from "../firmware/journal.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Blame } from "./outcome.ts";
@@ -37,6 +38,7 @@ export class UpdateHistory {
   /** When each firmware's last attempt in this run of the agent ended, on the monotonic clock. */
   readonly #endedMs = new Map<string, number>();
   readonly #startedMs: number;
+  #fallBackNoted = false;
 
   constructor(journal: Pick<Journal, "attempts" | "update">, clock: Clock) {
     this.#journal = journal;
@@ -69,6 +71,13 @@ export class UpdateHistory {
         ? { failures: failures + 1, hindrances: 0 }
         : { failures, hindrances: hindrances + 1 };
     await this.#end({ ...attempts, ...counts }, "failed", reason);
+  }
+
+  /** Notes what the board fell back from before this agent started, if it did. */
+  async noteFallBack(from: FallBack | undefined): Promise<void> {
+    if (from === undefined || this.#fallBackNoted) return;
+    this.#fallBackNoted = true;
+    await this.fellBack(from.uuid, from.installedAtMs);
   }
 
   /**

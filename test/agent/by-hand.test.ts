@@ -1,7 +1,8 @@
 /** Firmware and flags that somebody else writes while the agent runs: by ssh, from a stick, in an init script. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { rename } from "node:fs/promises";
+import { rename, symlink } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import type { MadeFirmware } from "../fwup/archive.ts";
 import { TAIL_BYTES } from "../../src/download/verify.ts";
@@ -138,6 +139,21 @@ describe("firmware that somebody else installs", () => {
     await rename(`${board.disk}.late`, board.disk);
     await push(v2);
     assert.equal((await ended()).status, "completed");
+  });
+
+  it("on a disk that comes late is what the hub hears of, without an update; a late watchdog is armed", async () => {
+    board = await setUpBoard();
+    const device = join(board.dir, "watchdog");
+    await rename(board.disk, `${board.disk}.late`);
+    await board.start({ watchdog: { device } });
+    await joined(1);
+    assert.equal(lastJoin()["nerves_fw_uuid"], undefined);
+    await board.saw(/a watchdog can't be used: .*does not exist/);
+    await rename(`${board.disk}.late`, board.disk);
+    await symlink("/dev/null", device);
+    await board.saw(/the kernel watchdog is armed/);
+    await joined(2);
+    assert.equal(lastJoin()["nerves_fw_uuid"], board.v1.uuid);
   });
 });
 
