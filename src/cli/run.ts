@@ -6,15 +6,17 @@ import { type Agent, startAgent } from "../agent/agent.ts";
 import type { Checked } from "../config/check.ts";
 import { messageOf } from "../platform/failure.ts";
 import { checkedConfig, commandLog } from "./config.ts";
+import { StateLocks } from "./state-lock.ts";
 import type { CommandContext } from "./terminal.ts";
 
 /** `hublink run`: the daemon, until SIGTERM or SIGINT. SIGHUP reads the configuration again. */
 export async function run(context: CommandContext): Promise<void> {
   const signals = new Signals();
+  const locks = new StateLocks(context);
   let agent: Agent | undefined;
   try {
     let checked = await checkedConfig(context);
-    agent = await start(checked, context);
+    agent = await start(checked, context, locks);
     for (;;) {
       const event = await Promise.race([signals.next(), agent.stranded.then(() => "stranded" as const)]);
       if (event === "stop") return;
@@ -24,10 +26,11 @@ export async function run(context: CommandContext): Promise<void> {
       const old = agent;
       agent = undefined;
       await old.stop();
-      [agent, checked] = await startOrGoBack(next, checked, context, stranded);
+      [agent, checked] = await startOrGoBack(next, checked, context, locks, stranded);
     }
   } finally {
     await agent?.stop();
+    await locks.release();
     signals.end();
   }
 }
@@ -35,8 +38,10 @@ export async function run(context: CommandContext): Promise<void> {
 async function start(
   { config, warnings }: Checked,
   context: CommandContext,
+  locks: StateLocks,
   afterStranded = false,
 ): Promise<Agent> {
+  await locks.hold(config);
   const log = commandLog(config, context, config.log.level);
   for (const line of warnings) log.warn(line);
   return await startAgent({ config, world: context.world, log, afterStranded });
@@ -66,14 +71,15 @@ async function startOrGoBack(
   next: Checked,
   old: Checked,
   context: CommandContext,
+  locks: StateLocks,
   afterStranded: boolean,
 ): Promise<[agent: Agent, checked: Checked]> {
   try {
-    return [await start(next, context, afterStranded), next];
+    return [await start(next, context, locks, afterStranded), next];
   } catch (error) {
     const log = commandLog(old.config, context, old.config.log.level);
     log.error(`the new configuration can't be used, back to the old one: ${messageOf(error)}`);
-    return [await start(old, context), old];
+    return [await start(old, context, locks), old];
   }
 }
 

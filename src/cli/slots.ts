@@ -1,7 +1,7 @@
 /**
  * The commands that change which slot boots: validate, revert and reboot. The daemon does it when one runs.
- * Otherwise validate, revert and apply do it themselves, and hold the control socket as a lock: fwup has
- * none, and two of them would write to the slots at once.
+ * Otherwise validate, revert and apply do it themselves, with the daemon's lock: two of them would write to the
+ * journal and the slots at once.
  */
 import type { Config } from "../config/schema.ts";
 import { connectToDaemon } from "../control/client.ts";
@@ -11,6 +11,7 @@ import { openJournal } from "../firmware/journal.ts";
 import { Failure } from "../platform/failure.ts";
 import { VERSION } from "../version.ts";
 import { commandLog, readConfig, runningDaemon } from "./config.ts";
+import { lockForCommand } from "./state-lock.ts";
 import type { CommandContext } from "./terminal.ts";
 
 /** `hublink validate`: marks the running slot good. */
@@ -74,9 +75,9 @@ export async function openSlots(config: Config, context: CommandContext): Promis
 const LOCKED_METHODS = ["status", "apply", "mark_valid", "revert", "reboot", "upload", "metrics"];
 
 /**
- * Does the daemon's work while none runs. It holds the daemon's control socket until `work` ends, so that
- * neither a daemon nor a second command can start to write to the slots.
- * @throws Failure when the control socket can't be used
+ * Does the daemon's work while none runs. Until `work` ends it holds the daemon's lock, so that neither a daemon nor
+ * a second command can start, and its control socket, which tells them why.
+ * @throws Failure when another hublink is at work, or the control socket can't be used
  * @throws the errors of `work`
  */
 export async function withSlotsLocked<T>(
@@ -96,10 +97,12 @@ export async function withSlotsLocked<T>(
     clock: context.world.clock,
     log: commandLog(config, context, "error"),
   });
-  await server.start(Object.fromEntries(LOCKED_METHODS.map((method) => [method, busy])));
+  const lock = await lockForCommand(config, context);
   try {
+    await server.start(Object.fromEntries(LOCKED_METHODS.map((method) => [method, busy])));
     return await work();
   } finally {
     await server.stop();
+    await lock.release();
   }
 }
