@@ -4,6 +4,7 @@
  * `reboot.command` would reboot the board.
  */
 import { access, constants } from "node:fs/promises";
+import { latestPossible } from "../board/clock-guard.ts";
 import { findLine } from "../board/gpio-line.ts";
 import { describeWatchdog, watchdogFacts } from "../board/kernel-watchdog.ts";
 import { Led } from "../board/led.ts";
@@ -31,8 +32,11 @@ function checkUser(config: Config, world: World, report: CheckReport): void {
 
 function checkClock({ clock }: World, report: CheckReport): void {
   const now = new Date(clock.now()).toISOString();
-  if (clock.now() >= BUILD_DATE_MS) report.add("ok", "clock", now);
-  else report.add("warn", "clock", `${now} is before hublink was built: it is not set`);
+  if (clock.now() < BUILD_DATE_MS)
+    report.add("warn", "clock", `${now} is before hublink was built: it is not set`);
+  else if (clock.now() > latestPossible(BUILD_DATE_MS))
+    report.add("warn", "clock", `${now} can't be right: it is more than 20 years after hublink was built`);
+  else report.add("ok", "clock", now);
 }
 
 async function checkKernelWatchdog(

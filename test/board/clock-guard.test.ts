@@ -133,15 +133,48 @@ describe("a board without a clock", () => {
     assert.equal(guard.clock.now(), BUILT_MS + 10 * YEAR_MS);
     guard.noteHubTime(BUILT_MS + YEAR_MS);
     assert.equal(guard.clock.now(), BUILT_MS + YEAR_MS);
-    guard.noteHubTime(0);
-    assert.equal(guard.clock.now(), BUILT_MS);
   });
+
+  for (const [what, hubMs, endsMs, line] of [
+    [
+      "is before the build",
+      BUILT_MS - 1000,
+      undefined,
+      /ignored: 2026-05-31T23:59:59.000Z is before hublink/,
+    ],
+    ["can't be read", NaN, undefined, /ignored: it is not a date/],
+    [
+      "is 21 years after the build",
+      BUILT_MS + 21 * YEAR_MS,
+      undefined,
+      /ignored: 2047\S+ is too far in the f/,
+    ],
+    ["is of the year 9998", Date.UTC(9998, 0), undefined, /ignored: 9998\S+ is too far in the future/],
+    [
+      "is after the end of its certificate",
+      BUILT_MS + 2000,
+      BUILT_MS + 1000,
+      /after the end of its certificate/,
+    ],
+  ] as const) {
+    it(`ignores a time of the hub that ${what}, with one line in the log`, async () => {
+      const guard = await board.start();
+      assert.equal(guard.noteHubTime(BUILT_MS + 3 * HOUR_MS), true);
+      const lines = board.lines.length;
+      assert.equal(guard.noteHubTime(hubMs, endsMs), false);
+      assert.equal(board.lines.length, lines + 1);
+      assert.match(board.lines.at(-1) ?? "", line);
+      assert.equal(guard.clock.now(), BUILT_MS + 3 * HOUR_MS);
+      await guard.stop();
+      assert.equal(await board.kept(), "2026-06-01T03:00:00.000Z\n");
+    });
+  }
 
   it("never stores the system clock's time alone, since it may be far in the future", async () => {
     const guard = await board.start();
     guard.noteHubTime(BUILT_MS + HOUR_MS);
-    board.clock.jump(50 * YEAR_MS);
-    assert.ok(guard.clock.now() > BUILT_MS + 49 * YEAR_MS, "though it is believed while it lasts");
+    board.clock.jump(10 * YEAR_MS);
+    assert.ok(guard.clock.now() > BUILT_MS + 9 * YEAR_MS, "though it is believed while it lasts");
     assert.equal((await board.restart()).clock.now(), BUILT_MS + HOUR_MS);
   });
 
@@ -150,6 +183,18 @@ describe("a board without a clock", () => {
       await writeFile(join(board.stateDir, "last-known-time"), content);
       assert.equal((await board.start()).clock.now(), BUILT_MS);
       assert.match(board.lines[0] ?? "", /^warn the last known time is damaged/);
+    });
+  }
+
+  for (const content of ["2066-03-01T00:00:00.000Z", "9998-12-31T00:00:00.000Z"]) {
+    it(`ignores a file that holds ${content}, which an earlier agent kept, and writes a new one`, async () => {
+      await writeFile(join(board.stateDir, "last-known-time"), content);
+      const guard = await board.start();
+      assert.equal(guard.clock.now(), BUILT_MS);
+      assert.match(board.lines[0] ?? "", /^warn the last known time can't be right, and is ignored/);
+      guard.noteHubTime(BUILT_MS + HOUR_MS);
+      await guard.stop();
+      assert.equal(await board.kept(), "2026-06-01T01:00:00.000Z\n");
     });
   }
 
@@ -194,6 +239,132 @@ describe("a board without a clock", () => {
     const guard = await board.start();
     assert.deepEqual([board.commands, board.lines, guard.doubt], [[], [], undefined]);
     assert.equal(guard.clock.now(), board.clock.now());
+  });
+
+  it("is set back when it is later than any that can be right, wherever that came from", async () => {
+    board.clock.jump(BUILT_MS + 40 * YEAR_MS);
+    assert.equal((await board.start()).clock.now(), BUILT_MS);
+    assert.equal(board.clock.now(), BUILT_MS);
+    assert.match(
+      board.lines[0] ?? "",
+      /^warn the board's clock was too far in the future, and is moved back/,
+    );
+  });
+
+  it("counts on by itself where a clock that is too far in the future can't be set", async () => {
+    board.clock.jump(BUILT_MS + 40 * YEAR_MS);
+    board.dateEnds = 1;
+    const guard = await board.start();
+    assert.equal(guard.clock.now(), BUILT_MS);
+    assert.match(guard.doubt ?? "", /says 2066\S+, which can't be right$/);
+    assert.equal(await guard.fit({ notBeforeMs: BUILT_MS, notAfterMs: BUILT_MS + YEAR_MS }), false);
+  });
+
+  describe("that the agent has set", () => {
+    const valid = { notBeforeMs: BUILT_MS + 30 * HOUR_MS, notAfterMs: BUILT_MS + YEAR_MS };
+    const keep = async (ms: number): Promise<void> =>
+      writeFile(join(board.stateDir, "last-known-time"), new Date(ms).toISOString());
+    const poisoned = BUILT_MS + 10 * YEAR_MS;
+
+    for (const [what, keptMs] of [
+      ["the hub's certificate has expired", poisoned],
+      ["the hub's certificate is not yet valid", BUILT_MS + HOUR_MS],
+    ] as const) {
+      it(`goes to the start of that certificate when ${what}`, async () => {
+        await keep(keptMs);
+        const guard = await board.start();
+        assert.equal(board.clock.now(), keptMs);
+        assert.equal(await guard.fit(valid), true);
+        assert.equal(board.clock.now(), valid.notBeforeMs);
+        assert.equal(guard.clock.now(), valid.notBeforeMs);
+        assert.equal(await guard.fit(valid), false, "it fits now");
+      });
+    }
+
+    it("goes back no further than to the build date", async () => {
+      await keep(poisoned);
+      const guard = await board.start();
+      assert.equal(await guard.fit({ ...valid, notBeforeMs: 0 }), true);
+      assert.equal(board.clock.now(), BUILT_MS);
+    });
+
+    it("goes back to what an RTC had, if the certificate is valid then", async () => {
+      await keep(poisoned);
+      board.clock.jump(BUILT_MS + 40 * HOUR_MS);
+      const guard = await board.start();
+      await board.clock.advance(HOUR_MS);
+      assert.equal(await guard.fit(valid), true);
+      assert.equal(board.clock.now(), BUILT_MS + 41 * HOUR_MS);
+    });
+
+    for (const [what, dates] of [
+      ["was over before the build", { notBeforeMs: 0, notAfterMs: BUILT_MS - 1 }],
+      ["begins 21 years after the build", { notBeforeMs: BUILT_MS + 21 * YEAR_MS, notAfterMs: Infinity }],
+    ] as const) {
+      it(`is not set by a certificate that ${what}`, async () => {
+        const guard = await board.start();
+        assert.equal(await guard.fit(dates), false);
+        assert.equal(board.clock.now(), BUILT_MS);
+      });
+    }
+
+    it("is not kept for the next start before the hub has confirmed it", async () => {
+      await keep(BUILT_MS + HOUR_MS);
+      const guard = await board.start();
+      await guard.fit(valid);
+      await board.clock.advance(5 * HOUR_MS);
+      await guard.stop();
+      assert.equal(await board.kept(), "2026-06-01T01:00:00.000Z");
+      guard.noteHubTime(valid.notBeforeMs + HOUR_MS, valid.notAfterMs);
+      await guard.stop();
+      assert.equal(await board.kept(), "2026-06-02T07:00:00.000Z\n");
+    });
+
+    it("follows the hub's time in both directions, since downloads are judged by it too", async () => {
+      await keep(BUILT_MS + 100 * HOUR_MS);
+      const guard = await board.start();
+      for (const hours of [50, 200]) {
+        guard.noteHubTime(BUILT_MS + hours * HOUR_MS, valid.notAfterMs);
+        await guard.stop();
+        assert.equal(board.clock.now(), BUILT_MS + hours * HOUR_MS);
+      }
+      guard.noteHubTime(BUILT_MS + 300 * HOUR_MS);
+      await guard.stop();
+      assert.equal(
+        board.clock.now(),
+        BUILT_MS + 200 * HOUR_MS,
+        "without the end of the certificate it stays",
+      );
+    });
+
+    it("is left alone once the hub, NTP or a person has given the time", async () => {
+      const guard = await board.start();
+      board.clock.jump(10 * YEAR_MS);
+      assert.equal(await guard.fit(valid), false);
+      guard.noteHubTime(BUILT_MS + HOUR_MS, valid.notAfterMs);
+      await guard.stop();
+      assert.equal(board.clock.now(), poisoned);
+      assert.equal(board.commands.length, 1);
+
+      const other = await board.restart();
+      other.noteHubTime(BUILT_MS + HOUR_MS, BUILT_MS + YEAR_MS);
+      assert.equal(other.isGuess, false);
+      assert.equal(await other.fit(valid), false, "the hub has confirmed it");
+    });
+
+    it("is known to be a guess by the next agent in the same boot", async () => {
+      await keep(poisoned);
+      await board.start();
+      await board.stop();
+      const next = await board.start();
+      assert.equal(board.commands.length, 1, "there was nothing to set");
+      assert.match(next.doubt ?? "", /only the last time it knew$/);
+      await board.stop();
+
+      board.clock.jump(2 * HOUR_MS); // NTP, while no agent runs
+      const last = await board.start();
+      assert.deepEqual([last.isGuess, await last.fit(valid)], [false, false]);
+    });
   });
 
   it("does not set a clock that is less than a minute behind, but corrects it for the agent", async () => {
