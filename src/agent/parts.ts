@@ -59,7 +59,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     ...(await linkSettings(config.hub)),
     world,
     log: log.scope("hub"),
-    clockDoubt: () => guard.doubt,
+    clockGuard: guard,
   });
   const losses = new ConnectionLosses();
   const device = new DeviceTopic({

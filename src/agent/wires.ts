@@ -8,10 +8,9 @@ import { handleHubMessage } from "./hub-messages.ts";
 import type { Parts } from "./parts.ts";
 
 export function wire(parts: Parts): void {
-  const { access, connectivity, control, device, extensions, firmware, fwup, guard, link, losses } = parts;
+  const { access, connectivity, control, device, extensions, firmware, fwup, link, losses } = parts;
   const { rebooter, rebootIntoUpdate, reschedule, scripts, updater, validation } = parts;
 
-  link.on("hubTime", (hubMs) => guard.noteHubTime(hubMs));
   link.on("status", (status) => losses.note(status));
   link.on("connection", (connection) => connectivity.note(connection === "connected"));
   link.on("connection", (connection) => {

@@ -516,7 +516,7 @@ export const schema = section("", {
     guard: setting(
       flag,
       true,
-      "Keep the last known time in the state folder and never run behind it or behind the build date; the system clock is moved forward where permitted.",
+      "Keep the last known time in the state folder and never run behind it or behind the build date; the system clock is set where permitted. See docs/board.md.",
     ),
   }),
 

@@ -34,6 +34,8 @@ const UNTRUSTED_BY: Readonly<Record<string, string>> = {
     "the hub's certificate is self-signed, and none this board trusts; check hub.url, or name it in hub.ca_file",
 };
 
+const DATE_ERRORS: readonly string[] = ["CERT_HAS_EXPIRED", "CERT_NOT_YET_VALID"];
+
 /** TLS alerts by which servers refuse a client certificate (RFC 8446 §6.2; NervesHub sends 40). */
 const CERTIFICATE_ALERT =
   /alert (handshake failure|unknown ca|certificate required|bad certificate|certificate unknown|certificate expired|certificate revoked|access denied)/;
@@ -51,6 +53,11 @@ export function connectFailure(error: unknown, clockDoubt?: string): Failure {
     explain(error, nodeCode, clockDoubt),
     { cause: error },
   );
+}
+
+/** Whether the attempt failed, as far as is known, because of the dates of a certificate. */
+export function isDateError(error: unknown): boolean {
+  return DATE_ERRORS.includes(nodeCodeOf(error));
 }
 
 /** Node's code for the error; empty for one that has none. */
@@ -73,7 +80,7 @@ function explain(error: unknown, code: string, clockDoubt: string | undefined): 
     return "the hub offers only TLS older than 1.2, which is not used; update the hub";
   }
   if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
-  if (code === "CERT_NOT_YET_VALID" && clockDoubt !== undefined)
+  if (DATE_ERRORS.includes(code) && clockDoubt !== undefined)
     return `the hub's certificate can't be judged: ${clockDoubt}; it is tried again when the clock is set (${code})`;
   const meaning = UNREACHABLE_BY[code] ?? UNTRUSTED_BY[code];
   return meaning === undefined ? text : `${meaning} (${code})`;

@@ -34,7 +34,7 @@ export function hubRequests(
       tls:
         tls.kind === "helper"
           ? { ...tls, ca, ...servername }
-          : { kind: "direct", secureContext: secureContextOf(tls), ...servername },
+          : { kind: "direct", secureContext: secureContextOf(tls), ca, ...servername },
       proxyFor,
       compress: hub.compress,
       timeoutMs: HANDSHAKE_TIMEOUT_MS,

@@ -4,10 +4,19 @@
  * is kept for the next. A board without a battery signs with a date of 1970 and is refused for ever, unless
  * it believes the hub's own `date`.
  */
+import type { ClockGuard } from "../board/clock-guard.ts";
 import { type Clock, unlessAborted } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { type OpenedWebSocket, openWebSocket, HandshakeRefused, type HandshakeRequest } from "./handshake.ts";
+import { readCertificateDates } from "./certificate-dates.ts";
+import { isDateError } from "./connect-error.ts";
+import {
+  HandshakeRefused,
+  type HandshakeRequest,
+  isSignable,
+  type OpenedWebSocket,
+  openWebSocket,
+} from "./handshake.ts";
 import type { Serializer } from "./serializer.ts";
 
 export interface ConnectorOptions {
@@ -21,6 +30,8 @@ export interface ConnectorOptions {
   /** Is used instead, from then on, with a hub that refuses `serializer` and accepts this one. */
   readonly fallback?: Serializer;
   readonly clock: Clock;
+  /** The clock that TLS judges certificates by; without it, each time is believed and no clock is set. */
+  readonly clockGuard?: Pick<ClockGuard, "doubt" | "isGuess" | "fit" | "noteHubTime">;
   readonly log: Log;
 }
 
@@ -34,7 +45,7 @@ export class HubConnector {
   readonly #options: ConnectorOptions;
   #serializer: Serializer;
   /** The server's last `date`, and when it came on the clock that never jumps. */
-  #serverTime: { readonly ms: number; readonly monotonicMs: number } | undefined;
+  #serverTime: ServerTime | undefined;
 
   constructor(options: ConnectorOptions) {
     this.#options = options;
@@ -46,8 +57,13 @@ export class HubConnector {
     return this.#serializer;
   }
 
-  /** Wall-clock ms: the hub's as far as it is known, else the board's, which may be wrong by decades. */
+  /** Wall-clock ms: the hub's as far as it is known and believed, else the board's, which may be wrong by decades. */
   hubTimeMs(): number {
+    return this.#serverTime?.believed === true ? this.#signingTimeMs() : this.#options.clock.now();
+  }
+
+  /** The time that the hub judges signatures by, right or wrong; the board's as long as none is known. */
+  #signingTimeMs(): number {
     const { clock } = this.#options;
     if (this.#serverTime === undefined) return clock.now();
     return this.#serverTime.ms + clock.monotonic() - this.#serverTime.monotonicMs;
@@ -59,7 +75,12 @@ export class HubConnector {
    */
   async open(signal: AbortSignal): Promise<OpenedWebSocket> {
     const opened = await this.#openInEitherSerializer(signal);
-    if (opened.dateMs !== undefined) this.#noteServerTime(opened.dateMs);
+    const { certificateEndsMs, dateMs, webSocket } = opened;
+    if (dateMs === undefined) return opened;
+    // Only the hub's certificate shows that the time is the hub's.
+    const verified = webSocket.url.startsWith("wss:");
+    const believed = verified && (this.#options.clockGuard?.noteHubTime(dateMs, certificateEndsMs) ?? true);
+    if (isSignable(dateMs)) this.#noteServerTime(dateMs, believed);
     return opened;
   }
 
@@ -81,7 +102,7 @@ export class HubConnector {
 
   /** Tries again at once, with the hub's own time, when that may be all that was wrong. */
   async #openInTime(vsn: string, signal: AbortSignal): Promise<OpenedWebSocket> {
-    const signedAtMs = this.hubTimeMs();
+    const signedAtMs = this.#signingTimeMs();
     try {
       return await this.#openFollowing(signedAtMs, vsn, signal);
     } catch (error) {
@@ -95,16 +116,16 @@ export class HubConnector {
         signed_at: new Date(signedAtMs).toISOString(),
         hub_time: new Date(dateMs).toISOString(),
       });
-      return await this.#openFollowing(this.hubTimeMs(), vsn, signal);
+      return await this.#openFollowing(this.#signingTimeMs(), vsn, signal);
     }
   }
 
   async #openFollowing(signedAtMs: number, vsn: string, signal: AbortSignal): Promise<OpenedWebSocket> {
-    const { clock, log } = this.#options;
+    const { log } = this.#options;
     let request = await unlessAborted(this.#options.request(signedAtMs, vsn), signal);
     for (let redirects = 0; ; redirects += 1) {
       try {
-        return await openWebSocket(request, clock, signal);
+        return await this.#openAtRightTime(request, signal);
       } catch (error) {
         const next = error instanceof HandshakeRefused ? redirectTarget(error, request.url) : undefined;
         if (next === undefined) throw error;
@@ -118,11 +139,35 @@ export class HubConnector {
     }
   }
 
-  /** After an answer without a `date`, the board's own clock counts. */
-  #noteServerTime(dateMs: number | undefined): void {
-    const monotonicMs = this.#options.clock.monotonic();
-    this.#serverTime = dateMs === undefined ? undefined : { ms: dateMs, monotonicMs };
+  /** Tries once more when the dates of the hub's certificate corrected a clock that was only a guess. */
+  async #openAtRightTime(request: HandshakeRequest, signal: AbortSignal): Promise<OpenedWebSocket> {
+    const { clock, clockGuard } = this.#options;
+    try {
+      const opened = await openWebSocket(request, clock, signal);
+      if (opened.certificateEndsMs !== undefined || clockGuard?.isGuess !== true) return opened;
+      // TLS by the helper shows no certificate; without its end, the hub's time would not set the board's clock.
+      const dates = await readCertificateDates(request, clock, signal);
+      return { ...opened, certificateEndsMs: dates?.notAfterMs };
+    } catch (error) {
+      if (!isDateError(error) || clockGuard?.isGuess !== true) throw error;
+      const dates = await readCertificateDates(request, clock, signal);
+      if (dates === undefined || !(await clockGuard.fit(dates))) throw error;
+      return await openWebSocket(request, clock, signal);
+    }
   }
+
+  /** After an answer without a `date`, the board's own clock counts. */
+  #noteServerTime(dateMs: number | undefined, believed = false): void {
+    const monotonicMs = this.#options.clock.monotonic();
+    this.#serverTime = dateMs === undefined ? undefined : { ms: dateMs, monotonicMs, believed };
+  }
+}
+
+interface ServerTime {
+  readonly ms: number;
+  readonly monotonicMs: number;
+  /** It is that of a verified hub, and can be right; else it is only for signing. */
+  readonly believed: boolean;
 }
 
 /** Where a 3xx leads, as a WebSocket URL; undefined for other answers, and where it would leave TLS. */

@@ -23,6 +23,8 @@ export interface DirectTls {
   readonly kind: "direct";
   /** Trust, client certificate and key; made once, since making it takes a Pi Zero long. */
   readonly secureContext: SecureContext;
+  /** The CAs to trust, PEM; undefined where the dates of the host's certificate are of no interest. */
+  readonly ca?: readonly string[];
   /** SNI and the name the certificate must carry, when that is not the URL's host. */
   readonly servername?: string;
 }
@@ -67,7 +69,10 @@ export interface OpenedWebSocket {
   readonly webSocket: WebSocket;
   /** This end's IP address, which names the network interface in use. */
   readonly localAddress: string | undefined;
+  /** The server's wall-clock time in ms; NaN when its `date` can't be read. */
   readonly dateMs: number | undefined;
+  /** When the server's certificate, which was verified, expires; ms since 1970. Undefined when it is not known. */
+  readonly certificateEndsMs: number | undefined;
 }
 
 /**
@@ -102,9 +107,12 @@ export async function openWebSocket(
   });
   let localAddress: string | undefined;
   let dateMs: number | undefined;
+  let certificateEndsMs: number | undefined;
   webSocket.on("upgrade", (response: IncomingMessage) => {
     localAddress = route.localAddress() ?? response.socket.localAddress;
-    dateMs = serverTime(response.headers);
+    const { date } = response.headers;
+    dateMs = date === undefined ? undefined : Date.parse(date);
+    certificateEndsMs = certificateEnd(response.socket);
   });
   try {
     const answered = unlessAborted(answer(webSocket), signal);
@@ -116,7 +124,7 @@ export async function openWebSocket(
     if (route.failed(error)) return await openWebSocket(request, clock, signal);
     throw error;
   }
-  return { webSocket, localAddress, dateMs };
+  return { webSocket, localAddress, dateMs, certificateEndsMs };
 }
 
 /** Settles with the server's answer; the socket is then paused, or what comes with the 101 would be lost. */
@@ -206,9 +214,21 @@ function isTlsError(error: unknown): boolean {
   return code === "EPROTO" || code.startsWith("ERR_SSL");
 }
 
+/** When the host's certificate expires, ms since 1970; undefined where TLS is not done in this process. */
+function certificateEnd(socket: Socket): number | undefined {
+  if (!(socket instanceof TLSSocket)) return undefined;
+  const endMs = Date.parse(socket.getPeerX509Certificate()?.validTo ?? "");
+  return Number.isNaN(endMs) ? undefined : endMs;
+}
+
 function serverTime(headers: IncomingHttpHeaders): number | undefined {
   const ms = Date.parse(headers.date ?? "");
-  return ms > 0 && ms < LATEST_DATE_MS ? ms : undefined; // undefined for NaN, too
+  return isSignable(ms) ? ms : undefined;
+}
+
+/** Whether a signature can carry a time; false for NaN, too. */
+export function isSignable(ms: number): boolean {
+  return ms > 0 && ms < LATEST_DATE_MS;
 }
 
 /** The last TLS session for each context. One host for each is enough: an agent has one hub. */

@@ -33,16 +33,12 @@ export interface LinkOptions extends Omit<ConnectorOptions, "clock"> {
   readonly reconnect: BackoffOptions;
   readonly heartbeatMs: number;
   readonly world: World;
-  /** Why the clock that TLS judges certificates by may be wrong, if it may be. */
-  readonly clockDoubt?: () => string | undefined;
 }
 
 interface HubLinkEvents {
   status: [status: LinkStatus];
   /** The status differs from the one before in this. */
   connection: [connection: LinkStatus["connection"]];
-  /** The time of a hub that was connected over TLS, wall-clock ms. */
-  hubTime: [hubMs: number];
 }
 
 /** A connection that was open, and for how long. */
@@ -92,7 +88,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     return this.#status;
   }
 
-  /** Wall-clock ms: the hub's as far as it is known, else the board's, which may be wrong by decades. */
+  /** Wall-clock ms: the hub's as far as it is known and believed, else the board's, which may be wrong by decades. */
   hubTimeMs(): number {
     return this.#connector.hubTimeMs();
   }
@@ -139,7 +135,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
   }
 
   async #run(): Promise<void> {
-    const { log, world, clockDoubt } = this.#options;
+    const { log, world, clockGuard } = this.#options;
     while (!this.#isStopped()) {
       this.#wake = new AbortController();
       let ended: Ended | undefined;
@@ -148,7 +144,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
         ended = await this.#connect();
         lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
-        lastError = redact(connectFailure(error, clockDoubt?.()).message);
+        lastError = redact(connectFailure(error, clockGuard?.doubt).message);
       }
       if (this.#isStopped()) return;
       if (ended !== undefined && ended.lastedMs >= STABLE_MS) this.#backoff.reset();
@@ -181,11 +177,8 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     this.#setStatus({ connection: "connecting", nextAttemptMs: undefined });
     const { signal } = this.#wake;
     const opened = await this.#connector.open(signal);
-    const { webSocket, dateMs } = opened;
-    if (dateMs !== undefined && webSocket.url.startsWith("wss:"))
-      this.#notify(() => this.emit("hubTime", dateMs));
     if (signal.aborted) {
-      webSocket.terminate();
+      opened.webSocket.terminate();
       throw signal.reason as Error;
     }
     return await this.#attend(opened);

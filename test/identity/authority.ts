@@ -20,18 +20,23 @@ export interface Issued {
   readonly pem: string;
   readonly der: Buffer;
   readonly key: KeyObject;
+  readonly keys: CryptoKeyPair;
   readonly publicKeyPem: string;
   /** Fingerprints, as OpenSSL writes them. */
   readonly sha256: string;
   readonly sha1: string;
 }
 
-interface CertificateRequest {
+/** Default: from yesterday to tomorrow. */
+interface Dates {
+  readonly notBefore?: Date;
+  readonly notAfter?: Date;
+}
+
+interface CertificateRequest extends Dates {
   /** Such as `CN=dev-1`. */
   readonly subject: string;
   readonly kind?: KeyKind;
-  readonly notBefore?: Date;
-  readonly notAfter?: Date;
   readonly dnsName?: string;
 }
 
@@ -42,15 +47,19 @@ export interface Authority {
   /** A certificate, PEM, for an EC P-256 key that only its owner has. */
   certify(publicKey: KeyObject, subject: string): Promise<string>;
   /** An authority of its own, signed by this one. */
-  subordinate(subject: string): Promise<Authority>;
+  subordinate(subject: string, valid?: Dates): Promise<Authority>;
 }
 
-export async function createAuthority(subject = "CN=Test CA"): Promise<Authority> {
-  const keys = await generate("EC P-256");
+/** @param options `keys`: its own, default new ones */
+export async function createAuthority(
+  subject = "CN=Test CA",
+  { keys: given, ...valid }: Dates & { readonly keys?: CryptoKeyPair } = {},
+): Promise<Authority> {
+  const keys = given ?? (await generate("EC P-256"));
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     name: subject,
     keys,
-    ...dates({}),
+    ...dates(valid),
     extensions: [new x509.BasicConstraintsExtension(true)],
   });
   return authority(certificate, keys);
@@ -84,6 +93,7 @@ function authority(certificate: x509.X509Certificate, keys: CryptoKeyPair): Auth
         pem: pemOf(issued),
         der,
         key: KeyObject.from(own.privateKey),
+        keys: own,
         publicKeyPem: KeyObject.from(own.publicKey).export({ format: "pem", type: "spki" }).toString(),
         sha256: fingerprint("sha256", der),
         sha1: fingerprint("sha1", der),
@@ -94,9 +104,11 @@ function authority(certificate: x509.X509Certificate, keys: CryptoKeyPair): Auth
       const key = await webcrypto.subtle.importKey("spki", spki, ALGORITHMS["EC P-256"], true, ["verify"]);
       return pemOf(await sign(key, { subject }, []));
     },
-    async subordinate(subject) {
+    async subordinate(subject, valid = {}) {
       const own = await generate("EC P-256");
-      const issued = await sign(own.publicKey, { subject }, [new x509.BasicConstraintsExtension(true)]);
+      const issued = await sign(own.publicKey, { subject, ...valid }, [
+        new x509.BasicConstraintsExtension(true),
+      ]);
       return authority(issued, own);
     },
   };
@@ -108,7 +120,7 @@ async function generate(kind: KeyKind): Promise<CryptoKeyPair> {
   return webcrypto.subtle.generateKey(ALGORITHMS[kind], true, ["sign", "verify"]);
 }
 
-function dates({ notBefore, notAfter }: Partial<CertificateRequest>): { notBefore: Date; notAfter: Date } {
+function dates({ notBefore, notAfter }: Dates): { notBefore: Date; notAfter: Date } {
   return {
     notBefore: notBefore ?? new Date(Date.now() - 86_400_000),
     notAfter: notAfter ?? new Date(Date.now() + 86_400_000),

@@ -43,6 +43,8 @@ export interface Peer {
 export interface TinyServerOptions {
   readonly tls?: ServerOptions;
   readonly deflate?: boolean;
+  /** The header of that name in answers of 101; default none. */
+  readonly date?: string;
   /** Answers heartbeats; default true. */
   readonly beats?: boolean;
   /** Answers joins with ok; default true. */
@@ -199,6 +201,7 @@ async function tinyServer(options: TinyServerOptions, changed: () => void): Prom
   const sockets = new Set<Duplex>();
   const http = options.tls === undefined ? createHttpServer() : createHttpsServer(options.tls);
   const webSockets = new WebSocketServer({ noServer: true, perMessageDeflate: options.deflate ?? false });
+  webSockets.on("headers", (headers) => options.date !== undefined && headers.push(`date: ${options.date}`));
   http.on("connection", (socket: Duplex) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));

@@ -101,9 +101,14 @@ describe("a hub that can't be reached", () => {
 
     it("while the board's clock is known to be wrong, and the status says so", async () => {
       const url = await tlsHub(await authority.server(["localhost"], tomorrow));
-      const clockDoubt = (): string => "the board's clock says 1970";
+      const clockGuard = {
+        doubt: "the board's clock says 1970",
+        isGuess: false,
+        fit: async () => Promise.resolve(false),
+        noteHubTime: () => true,
+      };
       assert.equal(
-        await reason(url, trusting(), { clockDoubt }),
+        await reason(url, trusting(), { clockGuard }),
         `the hub's certificate can't be judged: the board's clock says 1970; it is tried again when the clock is set ${notYet}`,
       );
     });
