@@ -127,7 +127,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const status = () => agentStatus(sources, extensions.attached);
 
   return {
-    ...{ world, log, guard, journal, firmware, fwup, control, link, losses, device },
+    ...{ world, log, guard, journal, history, firmware, fwup, control, link, losses, device },
     ...{ care, rebooter, validation, connectivity, identify, access, console, scripts },
     ...{ keys, fetching, freshUrl, rebootIntoUpdate, updater, reschedule, archiveKeys, archives },
     ...{ applicationMetrics, extensions, status },

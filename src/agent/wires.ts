@@ -9,7 +9,7 @@ import type { Parts } from "./parts.ts";
 
 export function wire(parts: Parts): void {
   const { access, connectivity, control, device, extensions, firmware, fwup, link, losses } = parts;
-  const { rebooter, rebootIntoUpdate, reschedule, scripts, updater, validation } = parts;
+  const { history, rebooter, rebootIntoUpdate, reschedule, scripts, updater, validation } = parts;
 
   link.on("status", (status) => losses.note(status));
   link.on("connection", (connection) => connectivity.note(connection === "connected"));
@@ -31,6 +31,11 @@ export function wire(parts: Parts): void {
   device.on("message", (message) => handleHubMessage(message, parts));
   device.on("statusSent", (sent) => {
     if (sent.status === "rescheduled") reschedule.after(sent.delay_for);
+  });
+
+  validation.on("validated", () => {
+    // NervesHub offers nothing to a board on trial, so the join has not brought back what a power cut interrupted.
+    if (history.interrupted !== undefined && updater.status.state === "idle") device.rejoin();
   });
 
   updater.on("ended", (offer, outcome) => {

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
 import type { MadeFirmware } from "../fwup/archive.ts";
+import { holdAfter } from "./held-download.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
 
 describe("after a boot", () => {
@@ -135,6 +136,25 @@ describe("after a boot", () => {
       assert.equal((await board.environment()).get("nerves_fw_active"), "b");
     });
   }
+
+  it("an update that was interrupted comes as soon as a board on trial is marked good", async () => {
+    await setUp();
+    await board.start();
+    await joined();
+    const hold = holdAfter(1000);
+    const takeAway = board.hub.faults.add(hold);
+    board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
+    await hold.held;
+    takeAway();
+    // The boot script found the environment damaged, and took its backup: the slot has to prove good once more.
+    await board.setEnvironment({ nerves_fw_validated: "0" });
+    await board.reboot();
+    await board.untilRebooted(1);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
+    const { received } = board.hub.device(IDENTIFIER);
+    const events = received.map(({ event }) => event).filter((event) => event !== "heartbeat");
+    assert.equal(events[events.lastIndexOf("firmware_validated") + 1], "phx_join");
+  });
 
   it("firmware that somebody installs by hand later is not taken for a fall-back", async () => {
     await setUpInstalled("fw_slot=a");
