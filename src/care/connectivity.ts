@@ -29,6 +29,11 @@ export interface ConnectivityOptions {
 
 /** A modem takes minutes to start. */
 const COMMAND_TIMEOUT_MS = 300_000;
+/**
+ * The share of `connectivity.after_s` by which boards differ: a fleet that lost its hub at once would otherwise run its
+ * commands, and reboot, in the same second.
+ */
+const SPREAD_SHARE = 0.1;
 /** For the connection to come up after the command has brought the network back. */
 const COME_UP_MS = 60_000;
 const DAY_MS = 86_400_000;
@@ -79,9 +84,9 @@ export class Connectivity extends EventEmitter<ConnectivityEvents> {
 
   async #handleOutage(signal: AbortSignal): Promise<void> {
     const { afterMs, command } = this.#config;
-    const { clock } = this.#world;
+    const { clock, random } = this.#world;
     for (;;) {
-      await sleep(clock, afterMs, signal);
+      await sleep(clock, afterMs * (1 + SPREAD_SHARE * random()), signal);
       if (command !== "") {
         await this.#runCommand();
         signal.throwIfAborted();

@@ -19,6 +19,7 @@ const DAY_MS = 24 * HOUR_MS;
 function board(
   config: { afterMs?: number; command?: string; perDay?: number } = {},
   rebootsMs: readonly number[] = [],
+  random = 0,
 ) {
   const clock = new FakeClock();
   const seen = {
@@ -57,7 +58,7 @@ function board(
         return seen.onTrial;
       },
     },
-    world: testWorld({ clock, run }),
+    world: testWorld({ clock, run, random: () => random }),
     log: recordingLog(seen.lines),
   });
   connectivity.on("reconnect", () => (seen.reconnects += 1));
@@ -77,6 +78,16 @@ describe("a board without its hub", () => {
     assert.deepEqual(seen.kept, [clock.now()]);
     await connectivity.stop();
     assert.equal(clock.pending, 0);
+  });
+
+  it("waits up to a tenth longer, so that a fleet does not reboot in the same second", async () => {
+    const { clock, seen, connectivity } = board({}, [], 0.5);
+    connectivity.note(false);
+    await clock.advance(1.05 * HOUR_MS - 1);
+    assert.deepEqual(seen.reboots, []);
+    await clock.advance(1);
+    assert.deepEqual(seen.reboots, ["no hub for 3600 s"]);
+    await connectivity.stop();
   });
 
   it("counts the time from the last connection to the hub", async () => {
