@@ -81,15 +81,27 @@ export const schema = section("", {
       "current",
       "Words used for the update's status: those of today's NervesHub, or of the first protocol (\"seed\").",
     ),
-    reconnect: section("Delays between attempts to connect; they double from min_s to max_s.", {
-      min_s: setting(seconds(0.01, 86_400), 1, "First delay. Must not be above max_s."),
-      max_s: setting(seconds(0.01, 86_400), 60, "Longest delay."),
-      jitter: setting(
-        number("", 0, 1),
-        0.5,
-        "Random share of each delay, from the first retry on, that keeps a fleet from coming back all at once. 0.5 spreads by up to half of the delay.",
-      ),
-    }),
+    reconnect: section(
+      "Delays between attempts to connect. Each one is random; the longest possible one doubles from min_s to max_s. docs/board.md says when the board waits for how long.",
+      {
+        min_s: setting(
+          seconds(0.01, 86_400),
+          1,
+          "Longest first delay: after a start, and when the reason is this board's own (its network, or an operator who asks it to reconnect). Must not be above max_s.",
+        ),
+        max_s: setting(seconds(0.01, 86_400), 60, "Longest delay."),
+        spread_s: setting(
+          seconds(0, 86_400),
+          30,
+          "After a connection that held for a minute, the first delay is drawn from 0 to this, and later ones double from it to max_s; it counts up to max_s only. A whole fleet that loses its hub comes back spread over this time. For a few boards, 0 brings each one back within min_s.",
+        ),
+        jitter: setting(
+          number("", 0, 1),
+          1,
+          "Share of each delay that is random: 1 draws a delay from 0 to the longest possible one, 0.5 from the upper half, 0 takes the longest. The delay of spread_s is always drawn from 0.",
+        ),
+      },
+    ),
   }),
 
   identity: section("Who the board is, and where its key lives.", {
@@ -284,7 +296,7 @@ export const schema = section("", {
       delay_s: setting(
         seconds(0),
         15,
-        "First delay between attempts; it doubles up to 10 minutes, is spread by jitter, and starts over once bytes came.",
+        "First delay between attempts, on average: each one is random, from 0 to twice as long. It doubles up to 10 minutes, and starts over once bytes came. It follows the time that a server asks for with Retry-After.",
       ),
       idle_timeout_s: setting(seconds(), 60, "An attempt ends when no byte comes for this long."),
       total_timeout_s: setting(seconds(), 86_400, "The whole download ends after this."),
@@ -398,7 +410,7 @@ export const schema = section("", {
     after_s: setting(
       seconds(0),
       0,
-      "After this time without the hub, command is run, and if that doesn't help within a minute the board is rebooted. 0: off.",
+      "After this time without the hub, and up to a tenth more so that a fleet doesn't act at once, command is run, and if that doesn't help within a minute the board is rebooted. 0: off.",
     ),
     command: setting(command, "", "Is run first, to bring the network back; five minutes at most."),
     per_day: setting(

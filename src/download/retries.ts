@@ -31,7 +31,11 @@ const MAX_RETRY_AFTER_MS = 60 * 60_000;
 const MAX_PART_FETCHES = 3;
 /** After this many fresh URLs in a row without a new byte, another one would not help. */
 const MAX_RENEWALS = 3;
-const JITTER = 0.5;
+/**
+ * Each delay is drawn from 0 to this many times its average: the downloads that a server's restart cut off all at
+ * once go on one after the other, and a download waits as long in all as without chance.
+ */
+const SPREAD = 2;
 
 /** How one download goes on after faults; all of its connections share it. */
 export class Retries {
@@ -59,7 +63,7 @@ export class Retries {
     const { clock, retry, random = Math.random } = options;
     const maxMs = Math.max(retry.delayMs, MAX_DELAY_MS);
     this.#options = options;
-    this.#backoff = new Backoff({ minMs: retry.delayMs, maxMs, jitter: JITTER }, random);
+    this.#backoff = new Backoff({ minMs: SPREAD * retry.delayMs, maxMs: SPREAD * maxMs, jitter: 1 }, random);
     this.deadlineMs = clock.monotonic() + retry.totalTimeoutMs;
     this.#url = parseUrl(url);
     this.#reached = bytes;
@@ -106,7 +110,10 @@ export class Retries {
     return new Failure("download_timed_out", `the download may take ${seconds} s in all: ${why}`);
   }
 
-  /** Waits for the backoff's delay, or for longer if the server asks for it. */
+  /**
+   * Waits for the backoff's delay, after the time that the server asks for. It tells all boards the same time, and
+   * they would come back in the same second.
+   */
   async #wait(error: unknown): Promise<void> {
     const { clock, retry, log, signal } = this.#options;
     const fault = this.#retryable(error);
@@ -115,7 +122,7 @@ export class Retries {
       const text = `the download got no further in ${this.#failures} attempts; the last one: ${fault.message}`;
       throw new Failure("download_gave_up", text, { cause: error });
     }
-    const delayMs = Math.max(this.#backoff.next(), Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS));
+    const delayMs = Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS) + this.#backoff.next();
     if (clock.monotonic() + delayMs >= this.deadlineMs) throw this.timedOut(fault.message);
     log.warn(`download interrupted, trying again: ${fault.message}`, {
       bytes: this.#reached,

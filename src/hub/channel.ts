@@ -1,7 +1,7 @@
 /**
  * One topic of a Phoenix socket: joined whenever there is a connection, and joined again by itself when the
- * server loses it. A server that restarts loses the joins of a whole fleet at once, so joins are repeated with
- * growing, random delays. What the owner's handlers throw is logged: it ends neither the topic nor the link.
+ * server loses it. A server whose database hangs loses the joins of a whole fleet at once, so joins are repeated with
+ * growing, random delays, as connections are. What the owner's handlers throw is logged: it ends neither the topic nor the link.
  */
 import * as v from "valibot";
 import type { Cancel } from "../platform/clock.ts";
@@ -26,14 +26,16 @@ export interface ChannelHandlers {
 
 export interface ChannelOptions extends ChannelHandlers {
   readonly topic: string;
+  /** After a join that held, the next one comes at a random moment of this time, ms. */
+  readonly spreadMs: number;
   readonly world: World;
   readonly log: Log;
 }
 
 const JOIN_TIMEOUT_MS = 10_000;
-/** A join that held this long was a good one: the next failure starts with the shortest delay. */
+/** A join that held this long was a good one: delays start over after it. */
 const STABLE_MS = 60_000;
-const REJOIN = { minMs: 1000, maxMs: 60_000, jitter: 0.5 };
+const REJOIN = { minMs: 1000, maxMs: 60_000, jitter: 1 };
 
 const Reply = v.object({
   status: v.picklist(["ok", "error"]),
@@ -59,7 +61,7 @@ export class Channel {
   constructor(options: ChannelOptions) {
     this.topic = options.topic;
     this.#options = options;
-    this.#backoff = new Backoff(REJOIN, options.world.random);
+    this.#backoff = new Backoff({ ...REJOIN, spreadMs: options.spreadMs }, options.world.random);
   }
 
   get joined(): boolean {

@@ -46,7 +46,7 @@ const CERTIFICATE_ALERT =
  * @param clockDoubt why the board's clock may be wrong, if it may be
  */
 export function connectFailure(error: unknown, clockDoubt?: string): Failure {
-  const nodeCode = nodeCodeOf(error);
+  const nodeCode = failureCode(error);
   const code = nodeCode in UNTRUSTED_BY ? "hub_untrusted" : "hub_unreachable";
   return new Failure(
     failedWith(error, "hub_refused") ? error.code : code,
@@ -57,11 +57,11 @@ export function connectFailure(error: unknown, clockDoubt?: string): Failure {
 
 /** Whether the attempt failed, as far as is known, because of the dates of a certificate. */
 export function isDateError(error: unknown): boolean {
-  return DATE_ERRORS.includes(nodeCodeOf(error));
+  return DATE_ERRORS.includes(failureCode(error));
 }
 
-/** Node's code for the error; empty for one that has none. */
-function nodeCodeOf(error: unknown): string {
+/** Node's code for the error of an attempt; empty for one that has none. */
+export function failureCode(error: unknown): string {
   // When a name has several addresses, Node puts the errors of all into one; the first stands for them.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
   return (first instanceof TlsHelperFailure ? first.nodeCode : systemCode(first)) ?? "";

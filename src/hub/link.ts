@@ -1,20 +1,21 @@
 /**
  * The connection to the hub: made again for ever, with growing, random delays, until it is stopped, and the
- * topics that live on it. Two boards with one identifier make the hub close one connection for the other; the
- * link notices and waits longest, or the two would take turns for ever.
+ * topics that live on it. How long it waits is decided in retry-plan.ts.
  */
 import { EventEmitter } from "node:events";
+import { interfaceOf } from "../board/network-interface.ts";
 import { sleep } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
-import { Backoff, type BackoffOptions } from "../platform/pace.ts";
+import type { BackoffOptions } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
 import { Channel, type ChannelHandlers } from "./channel.ts";
 import { connectFailure } from "./connect-error.ts";
 import { type ConnectorOptions, HubConnector } from "./connector.ts";
 import type { OpenedWebSocket } from "./handshake.ts";
+import { type Ended, RetryPlan } from "./retry-plan.ts";
 import type { Serializer } from "./serializer.ts";
-import { PhoenixSocket, type SocketClosed } from "./socket.ts";
+import { PhoenixSocket } from "./socket.ts";
 
 /** The state of the connection to the hub. */
 export interface LinkStatus {
@@ -30,9 +31,11 @@ export interface LinkStatus {
 }
 
 export interface LinkOptions extends Omit<ConnectorOptions, "clock"> {
-  readonly reconnect: BackoffOptions;
+  readonly reconnect: Required<BackoffOptions>;
   readonly heartbeatMs: number;
   readonly world: World;
+  /** Whether an address is one of the board's. Default: asks the system. */
+  readonly hasAddress?: (localAddress: string) => boolean;
 }
 
 interface HubLinkEvents {
@@ -41,40 +44,30 @@ interface HubLinkEvents {
   connection: [connection: LinkStatus["connection"]];
 }
 
-/** A connection that was open, and for how long. */
-interface Ended extends SocketClosed {
-  readonly lastedMs: number;
-}
-
 /** Longer than TLS on a Pi Zero over a bad modem takes, shorter than a person's patience. */
 export const HANDSHAKE_TIMEOUT_MS = 30_000;
-/** A connection that held this long was a good one: delays start over after it. */
-const STABLE_MS = 60_000;
 const CLOSE_TIMEOUT_MS = 2000;
-/** NervesHub closes a device's older connection with 1001 as soon as the same device comes a second time. */
-const TWIN_CLOSE_CODE = 1001;
-const TWIN_WITHIN_MS = 10_000;
-const TWIN_CLOSES = 3;
 
 /** The connection to the hub, made again for ever until stopped. */
 export class HubLink extends EventEmitter<HubLinkEvents> {
   readonly #options: LinkOptions;
   readonly #connector: HubConnector;
-  readonly #backoff: Backoff;
+  readonly #plan: RetryPlan;
   readonly #channels = new Set<Channel>();
   /** Ends what the loop waits for; renewed for each attempt. */
   #wake = new AbortController();
   #stopped = false;
   #socket: PhoenixSocket | undefined;
   #running: Promise<void> | undefined;
-  #twinCloses = 0;
+  /** This end's address on the last connection. */
+  #lastAddress: string | undefined;
   #status: LinkStatus;
 
   constructor(options: LinkOptions) {
     super();
     this.#options = options;
     this.#connector = new HubConnector({ ...options, clock: options.world.clock });
-    this.#backoff = new Backoff(options.reconnect, options.world.random);
+    this.#plan = new RetryPlan(options.reconnect, options.world.random);
     this.#status = {
       connection: "disconnected",
       lastError: undefined,
@@ -95,8 +88,9 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
 
   /** Adds a topic; joined in the order added, now and at each connection. */
   channel(topic: string, handlers: ChannelHandlers): Channel {
-    const { world, log } = this.#options;
-    const channel = new Channel({ topic, world, log, ...handlers });
+    const { reconnect, world, log } = this.#options;
+    const spreadMs = Math.min(reconnect.maxMs, reconnect.spreadMs);
+    const channel = new Channel({ topic, spreadMs, world, log, ...handlers });
     this.#channels.add(channel);
     if (this.#socket !== undefined) channel.attach(this.#socket);
     return channel;
@@ -138,19 +132,21 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     const { log, world, clockGuard } = this.#options;
     while (!this.#isStopped()) {
       this.#wake = new AbortController();
-      let ended: Ended | undefined;
+      let delayAfter: () => number;
       let lastError: string;
       try {
-        ended = await this.#connect();
+        const ended = await this.#connect();
+        this.#plan.note(ended);
+        delayAfter = () => this.#plan.afterEnd(ended, this.#addressGone());
         lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
+        delayAfter = () => this.#plan.afterFailure(error, this.#addressGone());
         lastError = redact(connectFailure(error, clockGuard?.doubt).message);
       }
       if (this.#isStopped()) return;
-      if (ended !== undefined && ended.lastedMs >= STABLE_MS) this.#backoff.reset();
       const woken = this.#wake.signal.aborted;
-      const delayMs = woken ? 0 : this.#delayAfter(ended);
-      if (!woken && this.#twinCloses >= TWIN_CLOSES)
+      const delayMs = woken ? 0 : delayAfter();
+      if (!woken && this.#plan.hasTwin)
         lastError = "another device with this identifier is connected to the hub";
       log.warn(`no hub: ${lastError}`, { retry_in_s: Math.round(delayMs / 100) / 10 });
       this.#setStatus({
@@ -201,16 +197,16 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
         resolve({ ...closed, lastedMs: clock.monotonic() - openedMs });
       });
       this.#socket = socket;
+      this.#lastAddress = localAddress;
       this.#setStatus({ connection: "connected", lastError: undefined, localAddress });
       for (const channel of this.#channels) channel.attach(socket);
     });
   }
 
-  /** How long to wait after a connection ended; after an attempt that failed, when not given. */
-  #delayAfter(ended: Ended | undefined): number {
-    const kicked = ended?.code === TWIN_CLOSE_CODE && ended.lastedMs < TWIN_WITHIN_MS;
-    this.#twinCloses = kicked ? this.#twinCloses + 1 : 0;
-    return this.#twinCloses >= TWIN_CLOSES ? this.#backoff.longest() : this.#backoff.next();
+  /** The board's own network has changed: other boards are not concerned, and the hub may be there. */
+  #addressGone(): boolean {
+    const { hasAddress = (address: string) => interfaceOf(address) !== undefined } = this.#options;
+    return this.#lastAddress !== undefined && !hasAddress(this.#lastAddress);
   }
 
   #setStatus(changes: Partial<Omit<LinkStatus, "serializer">>): void {

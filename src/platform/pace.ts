@@ -1,7 +1,7 @@
 /**
  * How fast something may happen: a rate limit for messages, log lines and download bytes, and the delays between
- * attempts. Delays double, and jitter spreads each of them from the first on: after an outage of the hub a whole fleet
- * would otherwise come back in the same second, and again in the next.
+ * attempts. Delays double, and each of them is random: after a restart of the hub 10,000 boards came back within half
+ * a second, since the first delay was from 1.0 to 1.5 s.
  */
 import type { Clock } from "./clock.ts";
 
@@ -51,51 +51,61 @@ export class TokenBucket {
   }
 }
 
-/**
- * Delays between attempts. They double, and jitter spreads each of them from the first on: after an outage of
- * the hub a whole fleet would otherwise come back in the same second, and again in the next.
- */
-
 export interface BackoffOptions {
-  /** First delay in ms. */
+  /** The first delay is at most this, ms. */
   readonly minMs: number;
-  /** Doubling stops here, ms. */
+  /** No delay is longer, ms. */
   readonly maxMs: number;
-  /** A delay `d` becomes a random time from `d` to `d × (1 + jitter)`. */
+  /** The share of each delay that is random: a delay is drawn from `d × (1 - jitter)` to `d`. */
   readonly jitter: number;
+  /** After something that held, the first delay is drawn from 0 to this, but not beyond `maxMs`. Default: `minMs`. */
+  readonly spreadMs?: number;
 }
 
 /** The growing delays between attempts. */
 export class Backoff {
   readonly #options: BackoffOptions;
   readonly #random: () => number;
-  #attempts = 0;
+  /** The longest that the next delay may be. */
+  #ceilingMs: number;
+  /** The next delay is the first after something that held. */
+  #held = false;
 
   /** @param random from 0 (included) to 1 (excluded), as Math.random gives it */
   constructor(options: BackoffOptions, random: () => number) {
     this.#options = options;
     this.#random = random;
+    this.#ceilingMs = Math.min(options.minMs, options.maxMs);
   }
 
   /** The next delay in ms. */
   next(): number {
-    const { minMs, maxMs } = this.#options;
-    const delayMs = Math.min(maxMs, minMs * 2 ** this.#attempts);
-    if (delayMs < maxMs) this.#attempts += 1;
-    return this.#spread(delayMs);
+    const { maxMs, jitter } = this.#options;
+    const delayMs = this.#draw(this.#ceilingMs, this.#held ? 1 : jitter);
+    this.#ceilingMs = Math.min(maxMs, this.#ceilingMs * 2);
+    this.#held = false;
+    return delayMs;
   }
 
-  /** The longest delay in ms, for a fault that an early attempt makes worse; does not count as an attempt. */
+  /**
+   * A long delay in ms, for a fault that an early attempt makes worse: at least half of the longest. It does not
+   * count as an attempt.
+   */
   longest(): number {
-    return this.#spread(this.#options.maxMs);
+    return this.#draw(this.#options.maxMs, 0.5);
   }
 
-  /** Starts over with the shortest delay. */
+  /**
+   * Starts over after something that held. The delays double from the spread on: shorter ones would have the boards
+   * that tried too early come back together with those that had not tried yet.
+   */
   reset(): void {
-    this.#attempts = 0;
+    const { minMs, maxMs, spreadMs = minMs } = this.#options;
+    this.#ceilingMs = Math.min(maxMs, Math.max(minMs, spreadMs));
+    this.#held = true;
   }
 
-  #spread(delayMs: number): number {
-    return delayMs * (1 + this.#options.jitter * this.#random());
+  #draw(longestMs: number, jitter: number): number {
+    return longestMs * (1 - jitter * this.#random());
   }
 }

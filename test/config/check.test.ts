@@ -275,7 +275,7 @@ describe("a variable of the environment", () => {
       { HUBLINK_HUB__RECONNECT__MIN_S: "2.5" },
       { hub: { reconnect: { min_s: 9, max_s: 50 } } },
     ).hub;
-    assert.deepEqual(reconnect, { minMs: 2500, maxMs: 50_000, jitter: 0.5 });
+    assert.deepEqual(reconnect, { minMs: 2500, maxMs: 50_000, spreadMs: 30_000, jitter: 1 });
   });
 
   it("becomes a value of the key's type", () => {

@@ -31,7 +31,7 @@ describe("loading the configuration", () => {
     await writeFile(path, `${IDENTITY}[hub]\nurl = "wss://hub.test"\nreconnect = { max_s = 90.5 }\n`);
     const { config, warnings } = await loadConfig({ path, env: {} });
     assert.equal(config.hub.url, "wss://hub.test");
-    assert.deepEqual(config.hub.reconnect, { minMs: 1000, maxMs: 90_500, jitter: 0.5 });
+    assert.deepEqual(config.hub.reconnect, { minMs: 1000, maxMs: 90_500, spreadMs: 30_000, jitter: 1 });
     assert.equal(config.state.controlSocket, "/run/hublink.sock");
     assert.deepEqual(warnings, []);
   });

@@ -160,7 +160,7 @@ export function createBench(): Bench {
       const link = new TestLink(
         {
           serializer: jsonSerializer,
-          reconnect: { minMs: 1000, maxMs: 60_000, jitter: 0.5 },
+          reconnect: { minMs: 1000, maxMs: 60_000, spreadMs: 30_000, jitter: 1 },
           heartbeatMs: 30_000,
           world: testWorld({ clock, random }),
           log,

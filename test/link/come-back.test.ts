@@ -53,7 +53,7 @@ describe("the link to the hub", () => {
       const randoms = [0.2, 0.9, 0.5, 0];
       const link = bench.link(server.url, { random: () => randoms.shift() ?? 0 });
       link.start();
-      assert.deepEqual(await delays(link, 4), [1100, 2900, 5000, 8000]);
+      assert.deepEqual((await delays(link, 4)).map(Math.round), [800, 200, 2000, 8000]);
     });
 
     it("when it can't make a request, for example without a key file", async () => {
@@ -95,9 +95,10 @@ describe("the link to the hub", () => {
       assert.match(link.statuses.findLast(({ lastError }) => lastError)?.lastError ?? "", /\(1012\)/);
     });
 
-    it("with the shortest delay only after a connection that held for a minute", async () => {
+    it("at a random moment of the spread after a connection that held for a minute, since a fleet may have lost it", async () => {
       const server = await bench.serve();
-      const link = bench.link(server.url, { heartbeatMs: HOUR_MS });
+      let random = 0;
+      const link = bench.link(server.url, { heartbeatMs: HOUR_MS, random: () => random });
       link.start();
       const cutAfter = async (times: number, heldMs: number): Promise<number> => {
         await bench.connected(link, times);
@@ -110,8 +111,81 @@ describe("the link to the hub", () => {
       };
       assert.equal(await cutAfter(1, 0), 1000);
       assert.equal(await cutAfter(2, 59_999), 2000);
-      assert.equal(await cutAfter(3, 60_000), 1000);
-      assert.equal(await cutAfter(4, 0), 2000);
+      assert.equal(await cutAfter(3, 60_000), 30_000);
+      assert.equal(await cutAfter(4, 0), 60_000);
+      random = 0.75;
+      assert.equal(await cutAfter(5, 60_000), 7500);
+    });
+
+    it("soon when an operator asks it to, also after a connection that held for a minute", async () => {
+      const server = await bench.serve();
+      const link = bench.link(server.url, { heartbeatMs: HOUR_MS });
+      link.start();
+      await bench.connected(link);
+      await bench.until(() => server.peers.length === 1);
+      await bench.advance(60_000);
+      server.peers[0]?.webSocket.close(1001);
+      await bench.disconnected(link);
+      assert.equal(bench.waitMs(link), 1000);
+    });
+
+    it("soon when the board's own network went away, and within the spread when the hub did after that", async () => {
+      const server = await bench.serve();
+      let attached = true;
+      const link = bench.link(server.url, { heartbeatMs: HOUR_MS, hasAddress: () => attached });
+      link.start();
+      await bench.connected(link);
+      await bench.until(() => server.peers.length === 1);
+      await bench.advance(60_000);
+      attached = false;
+      server.peers[0]?.webSocket.terminate();
+      await bench.disconnected(link);
+      assert.equal(bench.waitMs(link), 1000);
+      await server.stop();
+      await bench.advance(1000);
+      await bench.disconnected(link, 2);
+      assert.equal(bench.waitMs(link), 2000, "the network is still away");
+      attached = true;
+      await bench.advance(2000);
+      await bench.disconnected(link, 3);
+      assert.equal(bench.waitMs(link), 30_000);
+    });
+
+    it("soon while no packet leaves the board", async () => {
+      const server = await bench.serve();
+      let code = "";
+      const link = bench.link(server.url, {
+        heartbeatMs: HOUR_MS,
+        request: async () => {
+          if (code !== "") throw Object.assign(new Error("connect"), { code });
+          return Promise.resolve({
+            url: new URL(server.url),
+            headers: {},
+            tls: undefined,
+            compress: false,
+            timeoutMs: 1000,
+          });
+        },
+      });
+      link.start();
+      await bench.connected(link);
+      await bench.until(() => server.peers.length === 1);
+      await bench.advance(60_000);
+      code = "ENETUNREACH";
+      link.reconnect("test");
+      await bench.disconnected(link);
+      await bench.advance(0);
+      for (const [times, expected] of [
+        [2, 1000],
+        [3, 2000],
+      ] as const) {
+        await bench.disconnected(link, times);
+        assert.equal(bench.waitMs(link), expected);
+        if (times === 3) code = "ECONNREFUSED";
+        await bench.advance(expected);
+      }
+      await bench.disconnected(link, 4);
+      assert.equal(bench.waitMs(link), 30_000);
     });
 
     it("with growing delays when each attempt takes a minute", async () => {
@@ -197,23 +271,23 @@ describe("the link to the hub", () => {
       await bench.disconnected(link, times);
     };
 
-    it("waits the longest delay once the hub closed it three times within seconds, and says why", async () => {
+    it("waits a long time once the hub closed it three times within seconds, and says why", async () => {
       const server = await bench.serve();
       const link = bench.link(server.url, { random: () => 0.5 });
       link.channel("device", HANDLERS);
       link.start();
       await kick(link, server, 1, 0);
-      assert.equal(bench.waitMs(link), 1250);
+      assert.equal(bench.waitMs(link), 500);
       assert.match(link.status.lastError ?? "", /\(1001\)/);
-      await bench.advance(1250);
+      await bench.advance(500);
       await kick(link, server, 2, 9999);
-      assert.equal(bench.waitMs(link), 2500);
-      await bench.advance(2500);
+      assert.equal(bench.waitMs(link), 1000);
+      await bench.advance(1000);
       for (const times of [3, 4]) {
         await kick(link, server, times, 5000);
         assert.equal(link.status.lastError, "another device with this identifier is connected to the hub");
-        assert.equal(bench.waitMs(link), 75_000);
-        await bench.advance(75_000);
+        assert.equal(bench.waitMs(link), 45_000);
+        await bench.advance(45_000);
       }
       await bench.connected(link, 5);
       assert.equal(link.statuses.at(-1)?.lastError, undefined);

@@ -245,7 +245,7 @@ describe("the link to the hub", () => {
     const warnings: unknown[] = [];
     const onWarning = (warning: unknown): void => void warnings.push(warning);
     process.on("warning", onWarning);
-    const link = bench.link(server.url, { reconnect: { minMs: 1, maxMs: 1, jitter: 0 } });
+    const link = bench.link(server.url, { reconnect: { minMs: 1, maxMs: 1, spreadMs: 1, jitter: 0 } });
     link.channel("device", HANDLERS);
     link.start();
     for (let times = 1; times <= 100; times += 1) {
