@@ -94,7 +94,7 @@ export class UpdateHistory {
 
   /** How long, and why, the board leaves a firmware alone from now on; undefined when it doesn't. */
   backOff(uuid: string): BackOff | undefined {
-    const { ended, failures, hindrances, brokenOff, writingAtMs } = this.#find(uuid);
+    const { ended, failures, hindrances, brokenOff, writingAtMs } = this.#corrected(this.#find(uuid));
     if (ended === null && brokenOff >= FREE_BREAKS) {
       const breakMs = Math.min(LONGEST_BREAK_MS, HINDERED_MS * 2 ** (brokenOff - FREE_BREAKS));
       const delayMs = breakMs - this.#elapsedMs(uuid, writingAtMs);
@@ -123,6 +123,24 @@ export class UpdateHistory {
         fellBackFromMs: null,
       }
     );
+  }
+
+  /**
+   * A time that a clock far ahead has left would stay in the future for years, and a board that is never on for long
+   * would wait for ever. It counts from now.
+   */
+  #corrected(attempts: Attempts): Attempts {
+    const nowMs = this.#clock.now();
+    const isWrong = (ms: number): boolean => nowMs >= EARLIEST_TRUE_TIME_MS && ms > nowMs + LONGEST_MS;
+    const { ended, writingAtMs } = attempts;
+    if (!isWrong(writingAtMs) && (ended === null || !isWrong(ended.atMs))) return attempts;
+    const corrected = {
+      ...attempts,
+      writingAtMs: Math.min(writingAtMs, nowMs),
+      ended: ended && { ...ended, atMs: Math.min(ended.atMs, nowMs) },
+    };
+    void this.#keep(corrected); // the journal logs its own failures
+    return corrected;
   }
 
   async #keep(changed: Attempts): Promise<void> {

@@ -144,6 +144,24 @@ describe("firmware that failed", () => {
     }
   });
 
+  for (const [what, breaks] of [
+    ["it failed", false],
+    ["it brought the board down", true],
+  ] as const) {
+    it(`waits no longer on a board that is never on for long when ${what} while the clock was far ahead`, async () => {
+      const rightMs = clock.now();
+      clock.jump(10 * 365 * 24 * HOUR);
+      await history.started("u2");
+      for (let times = 0; breaks && times < 5; times += 1) await history.writing("u2");
+      if (!breaks) await history.failed("u2", "fwup error: bad signature", "firmware");
+      await start(new FakeClock(rightMs));
+      assert.ok(hours() > 0);
+      await history.started("u3"); // the journal writes one after the other
+      await start(new FakeClock(rightMs + 2 * HOUR));
+      assert.equal(history.backOff("u2"), undefined);
+    });
+  }
+
   it("waits by the wall clock too, for a board that is never on for long", async () => {
     for (let count = 0; count < 3; count += 1) {
       await history.started("u2");
