@@ -8,7 +8,7 @@ import { type Authority, createAuthority } from "../hub/certificates.ts";
 import { type Hub, startHub } from "../hub/server.ts";
 import { MovedClock } from "../platform/moved-clock.ts";
 import { hasCompiler } from "../torture/world.ts";
-import { end, type Program, startDaemon } from "./program.ts";
+import { end, hublink, type Program, startDaemon } from "./program.ts";
 
 const DAY_MS = 86_400_000;
 const NOW_MS = Math.floor(Date.now() / 1000) * 1000;
@@ -24,6 +24,7 @@ describe("a board that starts in 1970", { skip: hasCompiler() ? false : "needs c
   let clock: MovedClock;
   let hub: Hub | undefined;
   let daemon: Program | undefined;
+  let config = "";
   before(async () => {
     process.env["SOURCE_DATE_EPOCH"] = String(BUILT_MS / 1000); // for the bundle
     authority = await createAuthority("hub CA");
@@ -35,10 +36,13 @@ describe("a board that starts in 1970", { skip: hasCompiler() ? false : "needs c
   });
 
   /** @param by who signs the hub's certificate */
-  const setUp = async (kept: number | undefined, by = authority, skewMs = 0): Promise<Program> => {
+  const setUp = async (
+    kept: number | undefined,
+    { by = authority, skewMs = 0, startsAtMs = 0 } = {},
+  ): Promise<Program> => {
     board = await setUpBoard();
     clock = new MovedClock(board.dir, join(board.dir, "bin"));
-    clock.ms = 0;
+    clock.ms = startsAtMs;
     hub = await startHub({
       tls: {
         ...(await by.server(["localhost"], RENEWED)),
@@ -51,7 +55,7 @@ describe("a board that starts in 1970", { skip: hasCompiler() ? false : "needs c
     await writeFile(caFile, authority.cert);
     await mkdir(join(board.dir, "state"), { recursive: true });
     if (kept !== undefined) await writeFile(keptFile(), new Date(kept).toISOString());
-    const config = await board.writeConfig({ hub: { url: hub.url, ca_file: caFile } });
+    config = await board.writeConfig({ hub: { url: hub.url, ca_file: caFile } });
     daemon = await startDaemon(config, { env: clock.env });
     return daemon;
   };
@@ -91,7 +95,7 @@ describe("a board that starts in 1970", { skip: hasCompiler() ? false : "needs c
   });
 
   it("keeps no time of a hub that is later than the end of its certificate", async () => {
-    const running = await setUp(NOW_MS, authority, POISONED_MS - NOW_MS);
+    const running = await setUp(NOW_MS, { skewMs: POISONED_MS - NOW_MS });
     await running.logged(/the hub's time is ignored: .* is after the end of its certificate/);
     await running.logged(/joined the hub/);
     await stopped(running);
@@ -99,8 +103,20 @@ describe("a board that starts in 1970", { skip: hasCompiler() ? false : "needs c
     assert.ok(isNow(clock.ms));
   });
 
+  it("or 30 years ahead comes back, and hublink check says that its clock is wrong", async () => {
+    const startsAtMs = NOW_MS + 30 * 365 * DAY_MS;
+    const running = await setUp(undefined, { startsAtMs });
+    await running.logged(/joined the hub/);
+    assert.equal(clock.sets[0], BUILT_MS);
+    await stopped(running);
+    assert.ok(isNow(clock.ms));
+    clock.ms = startsAtMs;
+    const { stdout } = await hublink(["check", "--config", config], { env: clock.env });
+    assert.match(stdout, /clock +\S+ can't be right: it is more than 20 years after hublink was built/);
+  });
+
   it("is not moved by the certificate of a stranger in the network", async () => {
-    const running = await setUp(POISONED_MS, await createAuthority("stranger"));
+    const running = await setUp(POISONED_MS, { by: await createAuthority("stranger") });
     await running.logged(/no hub: .*CERT_HAS_EXPIRED/);
     assert.deepEqual(clock.sets, [POISONED_MS]);
   });
