@@ -6,7 +6,7 @@
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
 import { Logging } from "../extensions/logging.ts";
-import { type Log, tappedLog } from "../platform/log.ts";
+import { limitedLog, type Log, tappedLog } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { VERSION } from "../version.ts";
 import { openBoard } from "./board.ts";
@@ -37,10 +37,11 @@ const FINISH_GRACE_MS = 6000;
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { config } = options;
   const logging = config.extensions.logging ? new Logging(config.logging, options.world.clock) : undefined;
-  const log =
+  const tapped =
     logging === undefined
       ? options.log
       : tappedLog(options.log, config.log.level, (line) => logging.add(line));
+  const log = limitedLog(tapped, options.world.clock);
   const board = await openBoard({ ...options, log });
   const parts = await constructParts({ config, board, log, logging });
   wire(parts);

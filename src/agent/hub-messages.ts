@@ -8,6 +8,7 @@ import type { ExtensionsTopic } from "../extensions/extensions-topic.ts";
 import type { HubMessage } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { Log } from "../platform/log.ts";
+import type { Limiter } from "../platform/pace.ts";
 import type { Scripts } from "../remote/scripts.ts";
 import type { Archives } from "../update/archives.ts";
 import type { FreshUrl } from "../update/fresh-url.ts";
@@ -28,6 +29,8 @@ export interface HubMessageDeps {
   readonly archives: Archives | undefined;
   readonly fetching: HubOfferDeps;
   readonly freshUrl: FreshUrl;
+  /** Answers to what can't be used: the hub reads each one, and the first few say all. */
+  readonly nonsense: Limiter;
   readonly log: Log;
 }
 
@@ -44,7 +47,9 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
       break;
     case "bad-update": {
       const reason = `the update can't be used: ${message.problem}`;
-      log.error(reason);
+      const unanswered = deps.nonsense.pass();
+      if (unanswered === undefined) break;
+      log.error(reason, unanswered === 0 ? {} : { unanswered });
       device.reportStatus(message.uuid, { status: "failed", reason });
       break;
     }

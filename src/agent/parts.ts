@@ -19,6 +19,7 @@ import { HubLink } from "../hub/link.ts";
 import type { Log } from "../platform/log.ts";
 import { RemoteAccess } from "../remote/access.ts";
 import { Application } from "../update/application.ts";
+import { Limiter } from "../platform/pace.ts";
 import { Approval } from "../update/approval.ts";
 import { Archives } from "../update/archives.ts";
 import { FreshUrl } from "../update/fresh-url.ts";
@@ -39,6 +40,9 @@ export interface PartsOptions {
   /** Undefined where the log is not sent to the hub. */
   readonly logging: Logging | undefined;
 }
+
+/** Answers to updates that can't be used; NervesHub sends one at a time. */
+const NONSENSE_RATE = { perSecond: 1, burst: 10 };
 
 export type Parts = Awaited<ReturnType<typeof constructParts>>;
 
@@ -87,6 +91,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     cache: new FirmwareCache(config.update.cacheDir, clock),
   };
   const freshUrl = new FreshUrl(device, clock);
+  const nonsense = new Limiter(NONSENSE_RATE, clock);
   const application = new Application(config.app, control, log.scope("control"));
   const rebootIntoUpdate = new RebootIntoUpdate({
     config: config.app,
@@ -129,7 +134,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   return {
     ...{ world, log, guard, journal, history, firmware, fwup, control, link, losses, device },
     ...{ care, rebooter, validation, connectivity, identify, access, console, scripts },
-    ...{ keys, fetching, freshUrl, rebootIntoUpdate, updater, reschedule, archiveKeys, archives },
+    ...{ keys, fetching, freshUrl, nonsense, rebootIntoUpdate, updater, reschedule, archiveKeys, archives },
     ...{ applicationMetrics, extensions, status },
   };
 }

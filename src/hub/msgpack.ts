@@ -2,7 +2,8 @@
  * Frames as MessagePack (vsn 3.0.0). The library is loaded only on boards that use it. It makes room for as many
  * items as a message announces, so a message is counted first: forty bytes could take all the memory.
  */
-import { invalidFrame, toFrame, type Serializer } from "./serializer.ts";
+import { failedWith } from "../platform/failure.ts";
+import { invalidFrame, MAX_FRAME_ITEMS, toFrame, tooManyItems, type Serializer } from "./serializer.ts";
 
 /** vsn 3.0.0: the same five elements as MessagePack, in binary frames. Loads its library. */
 export async function loadMsgpackSerializer(): Promise<Serializer> {
@@ -33,9 +34,10 @@ export async function loadMsgpackSerializer(): Promise<Serializer> {
       if (!isBinary) throw invalidFrame(`a text frame of ${data.length} bytes`);
       let parsed: unknown;
       try {
-        if (announcedItems(data) > data.length) throw new RangeError("more items than bytes");
+        if (announcedItems(data) > MAX_FRAME_ITEMS) throw tooManyItems();
         parsed = decode(data, { extensionCodec });
-      } catch {
+      } catch (error) {
+        if (failedWith(error, "frame_invalid")) throw error;
         throw invalidFrame(`${data.length} bytes that are not MessagePack`); // the library's own words may quote the data
       }
       return toFrame(parsed);

@@ -2,7 +2,7 @@
  * Frames of a Phoenix channel, and frames as JSON. What can't be decoded fails with `frame_invalid`, in words
  * that never quote the data: a frame may hold a signed URL.
  */
-import { Failure } from "../platform/failure.ts";
+import { failedWith, Failure } from "../platform/failure.ts";
 import { decodeUtf8 } from "../platform/text.ts";
 
 /** A message of a Phoenix channel, the array `[join_ref, ref, topic, event, payload]` on the wire. */
@@ -29,6 +29,12 @@ export interface Serializer {
 /** A larger message closes the socket with 1009 before it is read into memory. */
 export const MAX_FRAME_BYTES = 1024 * 1024;
 
+/**
+ * Values in one frame, nested ones included. A million empty maps fit into a frame, and cost 146 MiB when they are built;
+ * the checksums of 32 GiB of firmware are this many.
+ */
+export const MAX_FRAME_ITEMS = 32_768;
+
 /** The failure of a decoder: these bytes are not a channel message. */
 export function invalidFrame(problem: string): Failure {
   return new Failure("frame_invalid", `not a channel message: ${problem}`);
@@ -43,13 +49,41 @@ export const jsonSerializer: Serializer = {
     if (isBinary) throw invalidFrame(`a binary frame of ${data.length} bytes`);
     let parsed: unknown;
     try {
+      if (jsonItems(data) > MAX_FRAME_ITEMS) throw tooManyItems();
       parsed = JSON.parse(decodeUtf8(data));
-    } catch {
+    } catch (error) {
+      if (failedWith(error, "frame_invalid")) throw error;
       throw invalidFrame(`${data.length} bytes that are not JSON`); // the parser's own words would quote the data
     }
     return toFrame(parsed);
   },
 };
+
+/** The failure of a decoder before it builds what would fill the memory. */
+export function tooManyItems(): Failure {
+  return invalidFrame(`more than ${MAX_FRAME_ITEMS} values`);
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const BRACKET = 0x5b;
+const BRACE = 0x7b;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+
+/** How many values JSON may have, counted by what stands before each: nothing is built for it. */
+function jsonItems(json: Uint8Array): number {
+  if (json.length <= MAX_FRAME_ITEMS) return 0; // too short for too many
+  let items = 0;
+  let inText = false;
+  for (let at = 0; at < json.length; at += 1) {
+    const byte = json[at];
+    if (byte === QUOTE) inText = !inText;
+    else if (inText) at += byte === BACKSLASH ? 1 : 0;
+    else if (byte === BRACKET || byte === BRACE || byte === COMMA || byte === COLON) items += 1;
+  }
+  return items;
+}
 
 /** @throws Failure (`frame_invalid`) that names what is wrong */
 export function toFrame(parsed: unknown): Frame {

@@ -3,6 +3,8 @@
  * signed URL or a PIN in a log is a leak that a board sends to its hub. Every line is printable: whoever reads the log
  * of a board has a terminal that obeys what the hub sent.
  */
+import type { Clock } from "./clock.ts";
+import { Limiter } from "./pace.ts";
 import { printable, printableJson } from "./text.ts";
 
 export type Level = "error" | "warn" | "info" | "debug";
@@ -111,6 +113,44 @@ export function redact(text: string): string {
 /** @param rest the URL from its `://` on */
 function redactRest(rest: string): string {
   return rest.replace(/^:\/\/[^/?#]*@/, "://…@").replace(/[?#].*/s, "?…");
+}
+
+/** Lines of one scope and level. An agent that works writes a few in a minute; a peer could cause thousands in a second. */
+const LINE_RATE = { perSecond: 1, burst: 100 };
+
+/**
+ * A log that holds back a flood: of each scope and level it writes {@link LINE_RATE}, and then the number of lines that
+ * were left out. Levels are apart, so that a flood of warnings hides no error.
+ */
+export function limitedLog(log: Log, clock: Pick<Clock, "monotonic">): Log {
+  return limitedScope(log, "hublink", clock, new Map());
+}
+
+function limitedScope(
+  log: Log,
+  scope: string,
+  clock: Pick<Clock, "monotonic">,
+  /** By scope and level: a scope that is made again is the same one. */
+  limiters: Map<string, Limiter>,
+): Log {
+  const at = (level: Level) => {
+    const name = `${scope} ${level}`;
+    const limiter = limiters.get(name) ?? new Limiter(LINE_RATE, clock);
+    limiters.set(name, limiter);
+    return (message: string, fields?: Fields): void => {
+      const leftOut = limiter.pass();
+      if (leftOut === undefined) return;
+      if (leftOut > 0) log[level](`${leftOut} lines were left out: too many at once`);
+      log[level](message, fields);
+    };
+  };
+  return {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug: at("debug"),
+    scope: (name) => limitedScope(log.scope(name), name, clock, limiters),
+  };
 }
 
 /** A line of the log, redacted and printable. */

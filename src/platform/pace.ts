@@ -51,6 +51,30 @@ export class TokenBucket {
   }
 }
 
+/**
+ * Holds back what a peer causes too often (lines of the log, answers to nonsense), and counts it. The first ones of a
+ * flood say what is wrong; the thousands after them only bury the rest.
+ */
+export class Limiter {
+  readonly #bucket: TokenBucket;
+  #heldBack = 0;
+
+  constructor(rate: TokenRate, clock: Pick<Clock, "monotonic">) {
+    this.#bucket = new TokenBucket(rate, clock);
+  }
+
+  /** @returns how many were held back since the last one that was let through; undefined when this one is held back */
+  pass(): number | undefined {
+    if (!this.#bucket.take()) {
+      this.#heldBack += 1;
+      return undefined;
+    }
+    const count = this.#heldBack;
+    this.#heldBack = 0;
+    return count;
+  }
+}
+
 export interface BackoffOptions {
   /** The first delay is at most this, ms. */
   readonly minMs: number;

@@ -10,6 +10,7 @@ import type { Config } from "../config/schema.ts";
 import type { Script, ScriptResult } from "../hub/device-messages.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { Limiter } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
 
 export interface ScriptsOptions {
@@ -30,6 +31,7 @@ const HUB_TIMEOUT_MS = 14_000;
 /** The ref of the script that the hub sends at each join. Nobody waits for it, and the hub does not forget it. */
 const CONNECTING_CODE = "connecting_code";
 const MAX_AT_ONCE = 4;
+const REFUSAL_RATE = { perSecond: 1, burst: 20 };
 const CHECK_TIMEOUT_MS = 5000;
 const COMMAND_NOT_FOUND = 127;
 
@@ -37,10 +39,12 @@ export class Scripts extends EventEmitter<ScriptsEvents> {
   readonly #options: ScriptsOptions;
   readonly #stopping = new AbortController();
   readonly #running = new Map<string, Promise<void>>();
+  readonly #refusals: Limiter;
 
   constructor(options: ScriptsOptions) {
     super();
     this.#options = options;
+    this.#refusals = new Limiter(REFUSAL_RATE, options.world.clock);
   }
 
   /** Runs a script; a second one with the same ref is the hub's repetition and is ignored. */
@@ -49,6 +53,7 @@ export class Scripts extends EventEmitter<ScriptsEvents> {
     if (this.#running.has(ref)) return;
     const refusal = this.#refusal();
     if (refusal !== undefined) {
+      if (this.#refusals.pass() === undefined) return; // a flood; the hub forgets scripts that are not answered
       this.emit("result", failed(ref, "", refusal));
       return;
     }

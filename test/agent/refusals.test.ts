@@ -225,6 +225,18 @@ describe("an update that must not be installed", () => {
     assert.match((await ended()).reason, /can't be used/);
   });
 
+  it("is answered a few times when the hub sends thousands that are malformed, and a good one then works", async () => {
+    await setUp();
+    await start();
+    for (let count = 0; count < 1500; count += 1) board.hub.send(IDENTIFIER, "device", "update", "nonsense");
+    await board.saw(/the update can't be used/);
+    board.hub.pushUpdate(IDENTIFIER, release);
+    const { statuses } = board.hub.device(IDENTIFIER);
+    await board.hub.until(() => statuses.some(({ status }) => status === "completed"));
+    const failed = statuses.filter(({ status }) => status === "failed").length;
+    assert.ok(failed > 0 && failed < 200, `${failed} answers`);
+  });
+
   it("asks 19, 23, 37: is put off while the running firmware is not validated", async () => {
     await setUp();
     const fresh = await board.firmware("1.5.0");

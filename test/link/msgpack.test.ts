@@ -87,6 +87,14 @@ describe("frames in MessagePack", () => {
     });
   }
 
+  it("with more values than memory is for are refused before they are built", () => {
+    const million = Buffer.concat([Buffer.from([0xdd, 0, 0x0f, 0x42, 0x40]), Buffer.alloc(1_000_000, 0x80)]);
+    assert.throws(() => serializer.decode(million, true), { message: /more than 32768 values$/ });
+    const parts = Array.from({ length: 15_000 }, () => "0123456789abcdef".repeat(4));
+    const bytes = Buffer.from(serializer.encode({ ...frame, payload: { parts } }));
+    assert.deepEqual(serializer.decode(bytes, true).payload, { parts });
+  });
+
   it("of any bytes are decoded or refused with frame_invalid", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (data) => {

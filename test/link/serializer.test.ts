@@ -66,6 +66,29 @@ describe("frames as JSON", () => {
     });
   }
 
+  it("with more values than memory is for are refused before they are built", () => {
+    for (const values of [
+      "{},".repeat(300_000),
+      "[".repeat(500_000),
+      '{"a":1},'.repeat(100_000),
+      "1,".repeat(40_000),
+    ]) {
+      const data = Buffer.from(`[null,null,"device","x",[${values}`); // not even JSON: it is never parsed
+      assert.throws(() => decode(data, false), { message: /more than 32768 values$/ });
+    }
+  });
+
+  it("with the checksums of a large firmware, or a long text, are decoded", () => {
+    for (const payload of [
+      { parts: Array.from({ length: 15_000 }, () => "0123456789abcdef".repeat(4)) },
+      { text: '[{,:\\"'.repeat(100_000) },
+      { text: `${",".repeat(100_000)}\\` },
+    ]) {
+      const data = Buffer.from(JSON.stringify([null, null, "device", "x", payload]));
+      assert.deepEqual(decode(data, false).payload, payload);
+    }
+  });
+
   it("of any bytes are decoded or refused with frame_invalid", () => {
     const neverElse = (data: Uint8Array, isBinary: boolean): void => {
       try {
@@ -91,8 +114,8 @@ describe("frames as JSON", () => {
     );
   });
 
-  it("may be nested as deep as a frame can hold", () => {
-    const depth = 400_000;
+  it("may be nested as deep as a frame may have values", () => {
+    const depth = 32_700;
     const { payload } = decode(
       bytes(`[null,null,"device","x",${"[".repeat(depth)}${"]".repeat(depth)}]`),
       false,

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import {
   createLog,
+  limitedLog,
   silentLog,
   tappedLog,
   type Level,
@@ -10,6 +11,8 @@ import {
   type LogFormat,
   type LogLine,
 } from "../../src/platform/log.ts";
+
+import { FakeClock } from "./fake-clock.ts";
 
 const NOW = Date.UTC(2026, 10, 22, 16, 5, 9, 7);
 
@@ -113,6 +116,27 @@ describe("a line of the log", () => {
     tap.error(hostile, { why: hostile });
     const shown = String.raw`x\x9b2Jy\u202ez\u2028\u200b\ufeff`;
     assert.deepEqual(tapped && [tapped.message, tapped.fields["why"]], [shown, shown]);
+  });
+
+  it("is left out in a flood of its scope and level, and counted", async () => {
+    const clock = new FakeClock();
+    const flooded = lines("text", () => undefined);
+    const log = limitedLog(
+      createLog({ level: "info", format: "text", now: () => NOW, write: (line) => flooded.push(line) }),
+      clock,
+    );
+    for (let count = 0; count < 12_600; count += 1) log.scope("hub").warn("malformed keys");
+    assert.equal(flooded.length, 100);
+    log.scope("hub").error("another level");
+    log.scope("update").warn("another scope");
+    log.warn("no scope");
+    assert.equal(flooded.length, 103);
+    await clock.advance(1000);
+    log.scope("hub").warn("after the flood");
+    assert.deepEqual(flooded.slice(103), [
+      "16:05:09 warn  hub: 12500 lines were left out: too many at once",
+      "16:05:09 warn  hub: after the flood",
+    ]);
   });
 
   it("is cut when a text is too long, after its secrets were removed", () => {

@@ -54,6 +54,21 @@ describe("support scripts", () => {
     return answered(ref);
   };
 
+  it("that are refused are answered, but a flood of them only in part", async () => {
+    const clock = new FakeClock();
+    setUp({ enabled: false }, clock);
+    const flood = (name: string): void => {
+      for (let count = 0; count < 1000; count += 1)
+        scripts.run({ ref: `${name}-${count}`, text: "true", timeoutMs: undefined });
+    };
+    flood("first");
+    assert.equal(answers.size, 20);
+    assert.match(answers.get("first-19")?.return ?? "", /not enabled/);
+    await clock.advance(2000);
+    flood("second");
+    assert.equal(answers.size, 22);
+  });
+
   it("are answered with both outputs in the order in which they were written", async () => {
     const { result, output, return: returned } = await run("echo one; echo two >&2; echo three");
     assert.deepEqual([result, output, returned], ["completed", "one\ntwo\nthree\n", ""]);
