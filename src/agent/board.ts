@@ -7,7 +7,7 @@ import { ClockGuard } from "../board/clock-guard.ts";
 import { missingPrivileges } from "../board/privileges.ts";
 import { type BootRecord, openBootRecord } from "../care/boot-record.ts";
 import type { Config } from "../config/schema.ts";
-import { type BoardFirmware, openBoardFirmware } from "../firmware/board-firmware.ts";
+import { type BoardFirmware, endLeftFwup, openBoardFirmware } from "../firmware/board-firmware.ts";
 import { fwupVersion, writesUnverified } from "../firmware/fwup.ts";
 import { type Journal, openJournal } from "../firmware/journal.ts";
 import { readEnvironment } from "../firmware/uboot-environment.ts";
@@ -62,13 +62,9 @@ export async function openBoard({ config, world: system, log }: BoardOptions): P
   const identity = await boardIdentity(config, world, log.scope("identity"));
   const trust = await loadTrust(config.hub.caFile, world);
   const journal = await openJournal(config.state.dir, log.scope("journal"));
-  const firmware = await openBoardFirmware({
-    config: config.firmware,
-    journal,
-    root,
-    clock,
-    log: log.scope("firmware"),
-  });
+  const onDisk = { config: config.firmware, root, clock, log: log.scope("firmware") };
+  await endLeftFwup(onDisk);
+  const firmware = await openBoardFirmware({ ...onDisk, journal });
   if (firmware.problem !== undefined) log.error(`no update can be installed: ${firmware.problem.message}`);
   if (firmware.fellBack) log.error("the board fell back from the firmware that was installed last");
   const history = new UpdateHistory(journal, clock);

@@ -6,7 +6,7 @@
 import type { Config } from "../config/schema.ts";
 import { connectToDaemon } from "../control/client.ts";
 import { ControlServer } from "../control/server.ts";
-import { type BoardFirmware, openBoardFirmware } from "../firmware/board-firmware.ts";
+import { type BoardFirmware, endLeftFwup, openBoardFirmware } from "../firmware/board-firmware.ts";
 import { openJournal } from "../firmware/journal.ts";
 import { Failure } from "../platform/failure.ts";
 import { VERSION } from "../version.ts";
@@ -100,6 +100,8 @@ export async function withSlotsLocked<T>(
   const lock = await lockForCommand(config, context);
   try {
     await server.start(Object.fromEntries(LOCKED_METHODS.map((method) => [method, busy])));
+    const { clock, root } = context.world;
+    await endLeftFwup({ config: config.firmware, root, clock, log: commandLog(config, context, "warn") });
     return await work();
   } finally {
     await server.stop();

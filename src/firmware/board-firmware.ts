@@ -6,8 +6,9 @@
 import { readBootId } from "../board/boot-id.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
-import { Failure } from "../platform/failure.ts";
+import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { DeviceClaim, otherWriter } from "./device-claim.ts";
 import type { InstalledFirmware, Journal } from "./journal.ts";
 import { readSlotSources, runningFirmware } from "./read-slots.ts";
 import { invalidation, reversion, validation } from "./slot-changes.ts";
@@ -42,8 +43,36 @@ export async function openBoardFirmware(options: BoardFirmwareOptions): Promise<
   return firmware;
 }
 
+/**
+ * Ends an fwup that an earlier hublink left at work. To be called before the slots are read: what it has not written
+ * yet would make the reading wrong.
+ */
+export async function endLeftFwup(
+  options: Pick<BoardFirmwareOptions, "config" | "root" | "clock" | "log">,
+): Promise<void> {
+  const { config, root, log } = options;
+  const devpath = await configuredDevpath(config, root);
+  try {
+    await new DeviceClaim(options).endLeft(devpath);
+  } catch (error) {
+    log.error(messageOf(error)); // updates are put off until it has ended
+  }
+}
+
+/** The device, where nothing else has to be known. */
+async function configuredDevpath(config: BoardFirmwareOptions["config"], root: string): Promise<string> {
+  if (config.devpath !== "") return config.devpath;
+  try {
+    return (await readSlotSources(config, root)).variables.get("nerves_fw_devpath") || DEFAULT_DEVPATH;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return DEFAULT_DEVPATH; // what is wrong with the environment is reported when it is read for good
+  }
+}
+
 export class BoardFirmware {
   readonly #options: BoardFirmwareOptions;
+  readonly #device: DeviceClaim;
   readonly #boot: ThisBoot;
   readonly #operations: SlotOperations;
   #running: RunningFirmware | undefined;
@@ -57,6 +86,7 @@ export class BoardFirmware {
   constructor(options: BoardFirmwareOptions, boot: ThisBoot) {
     this.#options = options;
     this.#boot = boot;
+    this.#device = new DeviceClaim(options);
     this.#operations = new SlotOperations(options, boot);
     this.#devpath = options.config.devpath || DEFAULT_DEVPATH;
   }
@@ -133,21 +163,44 @@ export class BoardFirmware {
 
   /** Marks the running slot good. @throws Failure */
   async validate(): Promise<void> {
-    const firmware = await this.#current();
-    await this.#operations.correct(firmware, this.#devpath);
-    await this.#operations.change("validate", this.#devpath, (variables) => validation(variables, firmware));
-    await this.#options.journal.update({ installed: null });
+    await this.#claimed(async () => {
+      const firmware = await this.#current();
+      await this.#operations.correct(firmware, this.#devpath);
+      await this.#operations.change("validate", this.#devpath, (variables) =>
+        validation(variables, firmware),
+      );
+      await this.#options.journal.update({ installed: null });
+    });
   }
 
   /** Makes the other slot the one to boot. @throws Failure */
   async revert(): Promise<void> {
-    const firmware = await this.#current();
-    await this.#operations.correct(firmware, this.#devpath);
-    await this.#operations.change("revert", this.#devpath, (variables) => reversion(variables, firmware));
-    await this.#options.journal.update({ installed: null });
+    await this.#claimed(async () => {
+      await this.#refuseOtherWriter();
+      const firmware = await this.#current();
+      await this.#operations.correct(firmware, this.#devpath);
+      await this.#operations.change("revert", this.#devpath, (variables) => reversion(variables, firmware));
+      await this.#options.journal.update({ installed: null });
+    });
   }
 
-  /** Makes the other slot invalid, flushed, before an update writes to it. @throws Failure */
+  /**
+   * Takes the device for an update until `release` is called, once.
+   * @throws Failure `device_busy` when somebody else writes to it
+   */
+  async claim(): Promise<{ readonly release: () => Promise<void> }> {
+    await this.#device.hold(this.#devpath);
+    const release = async (): Promise<void> => this.#device.release();
+    try {
+      await this.#refuseOtherWriter();
+    } catch (error) {
+      await release();
+      throw error;
+    }
+    return { release };
+  }
+
+  /** Makes the other slot invalid, flushed, before an update that has the claim writes to it. @throws Failure */
   async clearTarget(signal?: AbortSignal): Promise<void> {
     const firmware = await this.#current();
     const target = targetSlot(firmware);
@@ -162,13 +215,13 @@ export class BoardFirmware {
   }
 
   /**
-   * Why an update that is being written can't be finished: somebody else has switched slots since `clearTarget`, or
-   * the slots can't be read any more. Undefined when the other slot is still the one to write.
+   * Why an update that is being written can't be finished: somebody else writes to the device, or has switched slots
+   * since `clearTarget`, or the slots can't be read any more. Undefined when the other slot is still the one to write.
    */
   async contention(): Promise<Failure | undefined> {
     await this.refresh();
     if (this.#problem !== undefined) return this.#problem;
-    if (this.#running?.rebootPending !== true) return undefined;
+    if (this.#running?.rebootPending !== true) return await otherWriter(this.#devpath);
     const text = "somebody else installed firmware into the slot while this update was written to it";
     return new Failure("slot_contended", text);
   }
@@ -212,6 +265,20 @@ export class BoardFirmware {
   /** Notes that the board is being rebooted. */
   async noteReboot(): Promise<void> {
     await this.#boot.noteReboot();
+  }
+
+  async #claimed(work: () => Promise<void>): Promise<void> {
+    await this.#device.hold(this.#devpath);
+    try {
+      await work();
+    } finally {
+      await this.#device.release();
+    }
+  }
+
+  async #refuseOtherWriter(): Promise<void> {
+    const other = await otherWriter(this.#devpath);
+    if (other !== undefined) throw other;
   }
 
   async #current(): Promise<RunningFirmware> {

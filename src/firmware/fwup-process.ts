@@ -9,6 +9,7 @@ import type { Writable } from "node:stream";
 import { isRunning, signalGroup, spawnGroup } from "../platform/child.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { processOf } from "../platform/processes.ts";
 import { oneLine } from "../platform/text.ts";
 import { END_OF_INPUT, frameHeader, FrameReader, type FwupFrame } from "./framing.ts";
 
@@ -40,8 +41,26 @@ const FRAME_BYTES = 64 * 1024;
 const MAX_STDERR_CHARS = 8 * 1024;
 const MAX_REASON_CHARS = 1000;
 
+/** The variable by which an fwup says which hublink started it: `PID.START`, the start as in {@link processOf}. */
+export const STARTED_BY = "HUBLINK_FWUP";
+
+function startedByThis(): string {
+  return `${process.pid}.${processOf(process.pid)?.start ?? ""}`;
+}
+
+/** Whether the hublink that a {@link STARTED_BY} names is another one that still lives. */
+export function startedByLiveAgent(startedBy: string): boolean {
+  const [pid, start] = startedBy.split(".");
+  return startedBy !== startedByThis() && processOf(Number(pid))?.start === start;
+}
+
 /** One fwup at a time: two on one device ruin the slot, and both return 0. */
-let running = false;
+let running: FwupProcess | undefined;
+
+/** The process group of the fwup at work, if there is one. */
+export function fwupGroup(): number | undefined {
+  return running?.group;
+}
 
 /**
  * Runs one framed fwup to its end; success is its OK frame and exit status 0, and `source` at its end.
@@ -52,12 +71,14 @@ let running = false;
  */
 export async function runFwup(run: FwupRun, source?: FwupSource): Promise<void> {
   run.signal?.throwIfAborted();
-  if (running) throw new Failure("fwup_busy", "fwup is already at work; try again when it has finished");
-  running = true;
+  if (running !== undefined) {
+    throw new Failure("fwup_busy", "fwup is already at work; try again when it has finished");
+  }
+  running = new FwupProcess(run);
   try {
-    await new FwupProcess(run).supervise(source);
+    await running.supervise(source);
   } finally {
-    running = false;
+    running = undefined;
   }
 }
 
@@ -78,9 +99,14 @@ class FwupProcess {
 
   constructor(run: FwupRun) {
     this.#run = run;
-    this.#child = spawnGroup(run.fwup, ["--framing", ...run.args], { env: { ...process.env, ...run.env } });
+    const env = { ...process.env, ...run.env, [STARTED_BY]: startedByThis() };
+    this.#child = spawnGroup(run.fwup, ["--framing", ...run.args], { env });
     this.#watch = new StallWatch(run.clock, run.stallMs, () => this.#kill());
     this.#listen();
+  }
+
+  get group(): number | undefined {
+    return this.#child.pid;
   }
 
   async supervise(source: FwupSource | undefined): Promise<void> {

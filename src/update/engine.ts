@@ -71,6 +71,8 @@ export class Update {
   #state: UpdateState = "idle";
   #percent = 0;
   #lastStepMs = 0;
+  /** The device is this update's own, from the first step that writes. */
+  #claim: Awaited<ReturnType<BoardFirmware["claim"]>> | undefined;
 
   /** @param events where it reports `started` and `progress` */
   constructor(offer: Offer, options: UpdateOptions, events: EventEmitter<UpdateEvents>, stop: AbortSignal) {
@@ -135,6 +137,8 @@ export class Update {
       // fwup can't finish without the bytes withheld from it, unless more than those follow the archive's end.
       if (this.#state === "writing") await this.#keepRunning(failedWith(error, "fwup_unproven"));
       return endedBy(error);
+    } finally {
+      await this.#claim?.release();
     }
   }
 
@@ -223,6 +227,7 @@ export class Update {
     const { approval, firmware } = this.#options;
     approval.judge(this.offer, metadata);
     this.#move("matches");
+    this.#claim ??= await firmware.claim();
     await firmware.clearTarget(this.#stop);
     await firmware.noteWriting(metadata.uuid, this.offer.origin);
     await this.#remember(async (history, uuid) => history.writing(uuid));

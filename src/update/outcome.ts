@@ -52,7 +52,7 @@ export function endedBefore(error: unknown): NotInstalled {
     return { result: "ignored", reason: reasonOf(error) };
   }
   if (failedWith(error, "reboot_pending")) return { ...REBOOT_FIRST, result: "rescheduled" };
-  if (failedWith(error, "slot_contended")) {
+  if (failedWith(error, "slot_contended", "device_busy")) {
     return { result: "rescheduled", delayMs: SOON_MS, reason: reasonOf(error) };
   }
   const failure = error instanceof Failure ? error.code : "failed";
