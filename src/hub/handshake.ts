@@ -5,7 +5,13 @@
  */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { isIP, type Socket } from "node:net";
-import { type ConnectionOptions, connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
+import {
+  type ConnectionOptions,
+  connect as connectTls,
+  type PeerCertificate,
+  type SecureContext,
+  TLSSocket,
+} from "node:tls";
 import { WebSocket } from "ws";
 import { type Clock, LATEST_DATE_MS, unlessAborted, within } from "../platform/clock.ts";
 import { Failure, systemCode } from "../platform/failure.ts";
@@ -112,7 +118,7 @@ export async function openWebSocket(
     localAddress = route.localAddress() ?? response.socket.localAddress;
     const { date } = response.headers;
     dateMs = date === undefined ? undefined : Date.parse(date);
-    certificateEndsMs = certificateEnd(response.socket);
+    certificateEndsMs = certificateEnd(response.socket) ?? route.resumed?.certificateEndsMs;
   });
   try {
     const answered = unlessAborted(answer(webSocket), signal);
@@ -149,6 +155,8 @@ interface TlsRoute {
   readonly options: object;
   /** Only the helper knows it; undefined for TLS in this process. */
   readonly localAddress: () => string | undefined;
+  /** The session that is offered. If the server takes it, no certificate is shown. */
+  readonly resumed?: KeptSession;
   /** Called after a failure; true when a second attempt, at once and done differently, may succeed. */
   readonly failed: (error: unknown) => boolean;
 }
@@ -164,14 +172,14 @@ function tlsRoute({ url, tls }: HandshakeRequest, proxy: Proxy | undefined): Tls
   }
   const { secureContext, servername } = tls;
   const name = `${servername ?? ""} ${url.host}`;
-  const session = resumableSession(secureContext, name);
+  const resumed = resumableSession(secureContext, name);
   const options = {
     secureContext,
     ...(servername !== undefined && { servername }),
-    ...(session !== undefined && { session }),
+    ...(resumed !== undefined && { session: resumed.session }),
     finishRequest(request: ClientRequest) {
       request.once("socket", (socket) => {
-        if (socket instanceof TLSSocket) rememberSessions(secureContext, name, socket);
+        if (socket instanceof TLSSocket) rememberSessions(secureContext, name, socket, resumed);
       });
       request.end();
     },
@@ -179,8 +187,9 @@ function tlsRoute({ url, tls }: HandshakeRequest, proxy: Proxy | undefined): Tls
   return {
     ...PLAIN,
     options,
+    ...(resumed !== undefined && { resumed }),
     failed(error) {
-      if (session === undefined || !isTlsError(error)) {
+      if (resumed === undefined || !isTlsError(error)) {
         forgetSession(secureContext);
         return false;
       }
@@ -217,7 +226,10 @@ function isTlsError(error: unknown): boolean {
 /** When the host's certificate expires, ms since 1970; undefined where TLS is not done in this process. */
 function certificateEnd(socket: Socket): number | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
-  const endMs = Date.parse(socket.getPeerX509Certificate()?.validTo ?? "");
+  // getPeerX509Certificate() would remove the certificate from the connection (seen in Node 20). Node's types promise
+  // one, but a resumed session has none.
+  const shown: Partial<PeerCertificate> = socket.getPeerCertificate();
+  const endMs = Date.parse(shown.valid_to ?? "");
   return Number.isNaN(endMs) ? undefined : endMs;
 }
 
@@ -231,8 +243,15 @@ export function isSignable(ms: number): boolean {
   return ms > 0 && ms < LATEST_DATE_MS;
 }
 
+interface KeptSession {
+  readonly name: string;
+  readonly session: Buffer;
+  /** Of the certificate that was verified when the session began, ms since 1970. */
+  readonly certificateEndsMs: number | undefined;
+}
+
 /** The last TLS session for each context. One host for each is enough: an agent has one hub. */
-const sessions = new WeakMap<SecureContext, { readonly name: string; readonly session: Buffer }>();
+const sessions = new WeakMap<SecureContext, KeptSession>();
 /** Contexts whose host ends the handshake when a session is resumed; some servers that ask for a client certificate do. */
 const refused = new WeakSet<SecureContext>();
 
@@ -240,15 +259,24 @@ const refused = new WeakSet<SecureContext>();
  * The session to resume, which spares a Pi Zero most of the handshake; undefined without one. A session is only
  * good with the trust and the client certificate it was made with, and for the name that was checked.
  */
-function resumableSession(context: SecureContext, name: string): Buffer | undefined {
+function resumableSession(context: SecureContext, name: string): KeptSession | undefined {
   const last = sessions.get(context);
-  return last?.name === name ? last.session : undefined;
+  return last?.name === name ? last : undefined;
 }
 
-/** Keeps the host's sessions for the next connection. */
-function rememberSessions(context: SecureContext, name: string, socket: TLSSocket): void {
+/**
+ * Keeps the host's sessions for the next connection.
+ * @param resumed the session that this connection may continue
+ */
+function rememberSessions(
+  context: SecureContext,
+  name: string,
+  socket: TLSSocket,
+  resumed: KeptSession | undefined,
+): void {
   socket.on("session", (session) => {
-    if (!refused.has(context)) sessions.set(context, { name, session });
+    const certificateEndsMs = certificateEnd(socket) ?? resumed?.certificateEndsMs;
+    if (!refused.has(context)) sessions.set(context, { name, session, certificateEndsMs });
   });
 }
 

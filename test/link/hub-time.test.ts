@@ -79,6 +79,22 @@ describe("the time of a hub", () => {
     assert.equal(link.hubTimeMs(), HUB_MS);
   });
 
+  for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+    it(`is judged so also when a session is resumed, in which no certificate is shown (${maxVersion})`, async () => {
+      const { url } = await bench.serve({ tls: { ...server, maxVersion }, date });
+      const link = await connected(guarded(url, direct()));
+      for (const times of [2, 3]) {
+        assert.equal(await link.confirm(1000), true); // a new session may come until then
+        link.reconnect("test");
+        await bench.connected(link, times);
+      }
+      assert.deepEqual(
+        guard.noted,
+        [1, 2, 3].map(() => [HUB_MS, ENDS_MS]),
+      );
+    });
+  }
+
   it("is the board's for all but signing when it can't be right", async () => {
     guard.believes = false;
     const { url } = await bench.serve({ tls: server, date });
