@@ -64,8 +64,9 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
     },
     async apply(params) {
       const { success, output } = v.safeParse(ApplyParams, params);
-      if (!success) throw new Failure("unsupported", "apply needs {source: path or URL}");
-      const outcome = await updater.apply(await localOffer(output.source, deps.fetching));
+      if (!success)
+        throw new Failure("unsupported", "apply needs {source: path or URL, force?: true or false}");
+      const outcome = await updater.apply(await localOffer(output.source, deps.fetching, output.force));
       if (outcome.result !== "installed") {
         const code = outcome.result === "failed" ? outcome.failure : "failed";
         throw new ControlFailure(outcome.result, code, outcome.reason);

@@ -17,10 +17,10 @@ import { ProgressPayload } from "../control/messages.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { loadTrust } from "../identity/trust.ts";
 import { unlessAborted } from "../platform/clock.ts";
-import { Failure, messageOf } from "../platform/failure.ts";
+import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
 import { isHttpUrl, printable } from "../platform/text.ts";
-import { decide } from "../update/decide.ts";
+import { decide, whyForeign } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
 import { Updater } from "../update/updater.ts";
 import { commandLog, readConfig } from "./config.ts";
@@ -29,7 +29,8 @@ import { openSlots, withSlotsLocked } from "./slots.ts";
 import type { Arguments, CommandContext } from "./terminal.ts";
 
 /** `hublink apply SOURCE`: installs a .fw, through the daemon when one runs. */
-export async function apply(context: CommandContext, { operand: source }: Arguments): Promise<void> {
+export async function apply(context: CommandContext, { operand, has }: Arguments<"force">): Promise<void> {
+  const source = { name: operand, force: has("force") };
   const config = await readConfig(context);
   const bar = new ProgressBar(context.terminal, context.world.clock);
   const daemon = await connectToDaemon({
@@ -57,22 +58,37 @@ export async function apply(context: CommandContext, { operand: source }: Argume
   context.terminal.stdout.write(`installed ${printable(version)}; hublink reboot starts it\n`);
 }
 
+/** What is to be installed. */
+interface Source {
+  /** A file, a URL, or `-` for standard input. */
+  readonly name: string;
+  /** Also if it is for another product or board. */
+  readonly force: boolean;
+}
+
 const Applied = v.object({ firmware: v.object({ uuid: v.string(), version: v.optional(v.string()) }) });
 
 /** The daemon opens files and URLs itself. It gets standard input over a socket that is made for this. */
 async function applyThroughDaemon(
   daemon: ControlClient,
   context: CommandContext,
-  source: string,
+  { name, force }: Source,
   interrupted: AbortSignal,
 ): Promise<string> {
   const request = async (from: string): Promise<string> => {
-    const answer = daemon.request("apply", { source: from });
+    const answer = daemon.request("apply", { source: from, ...(force && { force }) });
     const { firmware } = v.parse(Applied, await unlessAborted(answer, interrupted));
     return nameOf(firmware);
   };
-  if (isHttpUrl(source)) return await request(source);
-  if (source !== "-") return await request(resolve(source));
+  if (name !== "-") {
+    try {
+      return await request(isHttpUrl(name) ? name : resolve(name));
+    } catch (error) {
+      if (!failedWith(error, "stopped") || !interrupted.aborted) throw error;
+      const text = "interrupted; the daemon goes on and installs it, as `hublink status` shows";
+      throw new Failure("stopped", text);
+    }
+  }
   const folder = await mkdtemp(join(tmpdir(), "hublink-")); // mode 0700: nobody else connects
   const path = join(folder, "firmware.sock");
   const server = createServer((socket) => {
@@ -92,7 +108,7 @@ async function applyThroughDaemon(
 async function applyDirectly(
   context: CommandContext,
   config: Config,
-  source: string,
+  source: Source,
   show: (progress: Progress) => void,
   interrupted: AbortSignal,
 ): Promise<string> {
@@ -106,7 +122,9 @@ async function applyDirectly(
   const log = commandLog(config, context, "error");
   return await withSlotsLocked(config, context, "apply", async () => {
     const offer =
-      source === "-" ? streamOffer(context.terminal.stdin) : await fileOrUrl(config, source, context);
+      source.name === "-"
+        ? streamOffer(context.terminal.stdin, source.force)
+        : await fileOrUrl(config, source, context);
     const firmware = await openSlots(config, context);
     if (firmware.problem !== undefined) throw firmware.problem;
     await checkDevpath(firmware.devpath);
@@ -125,7 +143,10 @@ async function applyDirectly(
             backOff: () => undefined,
             untilWindowMs: 0,
           }),
-        judge: () => undefined, // somebody at the board has decided
+        judge: (candidate, metadata) => {
+          const foreign = whyForeign(candidate, metadata, firmware.running);
+          if (foreign !== undefined) throw foreign;
+        },
       },
       clock: context.world.clock,
       log,
@@ -145,12 +166,12 @@ async function applyDirectly(
   });
 }
 
-async function fileOrUrl(config: Config, source: string, context: CommandContext): Promise<Offer> {
+async function fileOrUrl(config: Config, source: Source, context: CommandContext): Promise<Offer> {
   const { world } = context;
   const { ca } = await loadTrust(config.hub.caFile, world);
   const log = commandLog(config, context, "warn");
   const settings = downloadSettings(config, world.clock);
-  return await localOffer(source, { ...settings, world, log, ca });
+  return await localOffer(source.name, { ...settings, world, log, ca }, source.force);
 }
 
 /** Listens to SIGINT and SIGTERM until `end` is called. */

@@ -41,7 +41,11 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map(
     }),
     apply: command({
       operand: "SOURCE",
-      about: ["install a .fw from a file, a URL or - (standard input)"],
+      options: ["force"],
+      about: [
+        "install a .fw from a file, a URL or - (standard input);",
+        "with --force also one for another product or board",
+      ],
       load: async () => (await import("./apply.ts")).apply,
     }),
     validate: command({

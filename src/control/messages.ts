@@ -222,7 +222,11 @@ export type AgentStatus = v.InferOutput<typeof AgentStatus>;
 export const MetricsParams = v.object({ values: v.record(v.string(), v.number()) });
 
 /** `apply`'s parameters: an absolute path, an http(s) URL, or `unix:PATH` of a socket that sends the file. */
-export const ApplyParams = v.object({ source: v.pipe(v.string(), v.nonEmpty()) });
+export const ApplyParams = v.object({
+  source: v.pipe(v.string(), v.nonEmpty()),
+  /** Install firmware for another product or board too. */
+  force: v.optional(v.boolean(), false),
+});
 
 /** `upload`'s parameters: an absolute path. */
 export const UploadParams = v.object({ path: v.pipe(v.string(), v.startsWith("/")) });

@@ -231,7 +231,9 @@ class FwupProcess {
       return new Failure("fwup_refused", details === "" ? reason : `${reason} (${details})`);
     }
     const words = details || shortened(this.#lastWarning);
-    return new Failure("fwup_crashed", `fwup ${howItEnded(ending)}${words === "" ? "" : `: ${words}`}`);
+    // The agent's own SIGKILL comes with a reason of its own; anybody else's is most likely the kernel's.
+    const code = ending.signal === "SIGKILL" ? "fwup_killed" : "fwup_crashed";
+    return new Failure(code, `fwup ${howItEnded(ending)}${words === "" ? "" : `: ${words}`}`);
   }
 }
 

@@ -256,10 +256,15 @@ export const FAILURES = {
       "fwup refused the firmware and said why.",
       "A wrong signature, a damaged or unfit archive: build or sign it again.",
     ],
-    fwup_crashed: [
-      "fwup ended without a reason, or was killed.",
-      "See the log and `dmesg`; memory may have run out.",
+    wrong_target: [
+      "The firmware is for another product, platform or architecture than the one that runs.",
+      "Take the file for this board; `hublink apply SOURCE --force` installs it all the same.",
     ],
+    fwup_killed: [
+      "The system killed fwup, most likely because memory ran out.",
+      "See `dmesg`; the update is tried again.",
+    ],
+    fwup_crashed: ["fwup ended without a reason.", "See the log and `dmesg`."],
     fwup_unproven: [
       "fwup finished, but the end of the file was not as announced.",
       "The running slot stays active; publish the firmware again.",

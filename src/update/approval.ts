@@ -9,7 +9,7 @@ import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { FirmwareMetadata } from "../firmware/metadata.ts";
 import type { World } from "../platform/world.ts";
 import { type Application, updateQuestion, type UpdateQuestion } from "./application.ts";
-import { decide, type Decision, untilWindowMs, whyUnwanted } from "./decide.ts";
+import { decide, type Decision, untilWindowMs, whyForeign, whyUnwanted } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 import { SOON_MS } from "./outcome.ts";
@@ -59,14 +59,14 @@ export class Approval {
 
   /**
    * Judges the file itself, once its metadata is read: what was announced of it may be wrong.
-   * @throws Failure see {@link whyUnwanted}
+   * @throws Failure see {@link whyUnwanted} and {@link whyForeign}
    */
   judge(offer: Offer, metadata: FirmwareMetadata): void {
     const { config, firmware } = this.#options;
     const { allowDowngrade } = config.update;
-    if (offer.origin !== "hub") return;
-    const unwanted = whyUnwanted(metadata, { firmware, allowDowngrade });
-    if (unwanted !== undefined) throw unwanted;
+    const unwanted = offer.origin === "hub" ? whyUnwanted(metadata, { firmware, allowDowngrade }) : undefined;
+    const refusal = unwanted ?? whyForeign(offer, metadata, firmware.running);
+    if (refusal !== undefined) throw refusal;
   }
 
   #rule(offer: Offer): Decision {

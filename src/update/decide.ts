@@ -4,9 +4,10 @@
  * the board; the others are for the hub's offers only.
  */
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
-import type { AnnouncedMetadata } from "../firmware/metadata.ts";
+import type { AnnouncedMetadata, FirmwareMetadata } from "../firmware/metadata.ts";
 import { isDowngrade } from "../firmware/version.ts";
 import { Failure } from "../platform/failure.ts";
+import { shortened } from "../platform/text.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 import { REBOOT_FIRST, SOON_MS } from "./outcome.ts";
@@ -78,6 +79,36 @@ export function whyUnwanted(
   const text = `${offered} is older than ${running}, and update.allow_downgrade is false`;
   return new Failure("downgrade_refused", text);
 }
+
+/**
+ * Why a file is not for this board, by its metadata. Asked before the other slot is cleared: fwup would refuse the
+ * file too, but after that step, and the board would have lost the firmware that it could go back to.
+ * @returns Failure `wrong_target`
+ */
+export function whyForeign(
+  { origin, force }: Pick<Offer, "origin" | "force">,
+  metadata: FirmwareMetadata,
+  running: BoardFirmware["running"],
+): Failure | undefined {
+  if (force === true) return undefined;
+  // The hub may move a board to another product; what it announced of this file was compared with it already.
+  const keys = origin === "hub" ? (["platform", "architecture"] as const) : TARGET;
+  const differences = keys.flatMap((key) => {
+    const [here = "", there = ""] = [running?.[key], metadata[key]];
+    if (here === "" || there === "" || here === there) return [];
+    return [`${key} is ${JSON.stringify(shortened(there, MAX_SHOWN))}, the board's ${JSON.stringify(here)}`];
+  });
+  if (differences.length === 0) return undefined;
+  const remedy = origin === "hub" ? "" : "; --force installs it all the same";
+  return new Failure(
+    "wrong_target",
+    `the firmware is not for this board: ${differences.join(", ")}${remedy}`,
+  );
+}
+
+/** Characters of a value that is shown. */
+const MAX_SHOWN = 64;
+const TARGET = ["product", "platform", "architecture"] as const;
 
 /** One part of each day, in minutes since midnight, local time; it spans midnight when it ends before it starts. */
 interface Window {

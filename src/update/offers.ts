@@ -29,6 +29,8 @@ import type { FreshUrl } from "./fresh-url.ts";
 export interface Offer {
   /** The origin of the offer. The hub gets reports about its own offers only. */
   readonly origin: "hub" | "local";
+  /** Install it although it is for another product or board. */
+  readonly force?: boolean;
   /** uuid and the rest as far as they were announced; a local file announces nothing. */
   readonly announced: AnnouncedMetadata;
   /** Null when it is not known. */
@@ -126,8 +128,8 @@ const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null
  * @param source an http(s) URL, `unix:PATH` of a socket that sends the file, or the path of a file
  * @throws Failure when there is no such file
  */
-export async function localOffer(source: string, deps: OfferDeps): Promise<Offer> {
-  const offer = { origin: "local", announced: {}, deploymentId: null } as const;
+export async function localOffer(source: string, deps: OfferDeps, force = false): Promise<Offer> {
+  const offer = { origin: "local", force, announced: {}, deploymentId: null } as const;
   if (isHttpUrl(source)) {
     const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
       download({ ...downloadDeps(deps), url: source, verifier: new Verifier(UNANNOUNCED), signal });
@@ -142,9 +144,10 @@ export async function localOffer(source: string, deps: OfferDeps): Promise<Offer
 }
 
 /** The offer of a stream of this process, such as standard input. */
-export function streamOffer(stream: Readable): Offer {
+export function streamOffer(stream: Readable, force = false): Offer {
   return {
     origin: "local",
+    force,
     announced: {},
     sizeBytes: null,
     deploymentId: null,

@@ -67,15 +67,18 @@ const FWUP_FAILED = [
   "fwup_unproven",
 ] as const satisfies FailureCode[];
 
+/** fwup could not do its work. Memory that runs out says nothing about the firmware. */
+const FWUP_HINDERED = ["fwup_busy", "fwup_killed"] as const satisfies FailureCode[];
+
 /** NervesHub looks for the words "fwup error" in what fwup itself reported. */
 function reasonOf(error: unknown): string {
   const text = redact(messageOf(error));
-  return failedWith(error, ...FWUP_FAILED, "fwup_busy") ? `fwup error: ${text}` : text;
+  return failedWith(error, ...FWUP_FAILED, ...FWUP_HINDERED) ? `fwup error: ${text}` : text;
 }
 
 /** A stalled fwup counts as the firmware's fault although its kind is `io`: the same file may hang it again. */
 function blameOf(error: unknown): Blame {
   if (failedWith(error, ...FWUP_FAILED)) return "firmware";
-  if (failedWith(error, "fwup_busy")) return "circumstances";
+  if (failedWith(error, ...FWUP_HINDERED)) return "circumstances";
   return error instanceof Failure && error.kind === "other" ? "firmware" : "circumstances";
 }

@@ -161,17 +161,25 @@ describe("firmware of the hub that is not wanted", () => {
   let board: TestBoard;
   afterEach(async () => board.remove());
 
+  /** @param joins the board has joined so often by then */
   const answer = async (
     firmware: MadeFirmware,
     announced: Readonly<Record<string, string>>,
+    joins = 1,
   ): Promise<unknown> => {
-    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    const device = board.hub.device(IDENTIFIER);
+    await board.hub.until(() => device.online && device.joins.length >= joins);
+    const from = device.received.length;
     const release = await board.hub.publish(firmware.path, { ...firmware.meta, ...announced });
     board.hub.pushUpdate(IDENTIFIER, release);
-    const { payload } = await board.hub.waitFor(IDENTIFIER, ({ payload: sent }) => {
-      const { status = "" } = (sent ?? {}) as { status?: string };
-      return /^(completed|failed|ignored|rescheduled)$/.test(status);
-    });
+    const { payload } = await board.hub.waitFor(
+      IDENTIFIER,
+      ({ payload: sent }) => {
+        const { status = "" } = (sent ?? {}) as { status?: string };
+        return /^(completed|failed|ignored|rescheduled)$/.test(status);
+      },
+      from,
+    );
     const { status, reason } = payload as { status: string; reason?: string };
     return [status, reason];
   };
@@ -201,5 +209,26 @@ describe("firmware of the hub that is not wanted", () => {
       "0.9.0 is older than 1.0.0, and update.allow_downgrade is false",
     ]);
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+
+  it("because it is for another platform is refused with the way back untouched", async () => {
+    board = await setUpBoard();
+    const [v2, other] = [
+      await board.firmware("2.0.0"),
+      await board.firmware("3.0.0", { platform: "rpi4", product: "another" }),
+    ];
+    await board.start();
+    // The slot to go back to.
+    await answer(v2, {});
+    await board.setKernelCommandLine("fw_slot=b fw_validated=1");
+    await board.reboot();
+    const before = await board.environment();
+    const [status, reason] = (await answer(other, {}, 2)) as [string, string];
+    assert.equal(status, "failed");
+    assert.equal(reason, 'the firmware is not for this board: platform is "rpi4", the board\'s "rpi0"');
+    assert.deepEqual(
+      [...(await board.environment())].filter(([name]) => name.startsWith("a.")),
+      [...before].filter(([name]) => name.startsWith("a.")),
+    );
   });
 });

@@ -73,6 +73,21 @@ describe("hublink apply without a daemon", () => {
     assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
   });
 
+  it("installs firmware of another product or platform with --force only, and clears nothing before it knows", async () => {
+    const other = await board.firmware("2.0.0", { product: "another" });
+    const before = await readFile(board.disk);
+    const { code, stderr } = await hublink(["apply", other.path, "--config", config]);
+    assert.equal(code, 1);
+    assert.equal(
+      stderr,
+      'hublink: the firmware is not for this board: product is "another", the board\'s "demo-board"; --force installs it all the same\n',
+    );
+    assert.ok((await readFile(board.disk)).equals(before), "the disk has changed");
+    const forced = await hublink(["apply", other.path, "--force", "--config", config]);
+    assert.equal(forced.stderr, "");
+    assert.equal((await board.environment()).get("b.nerves_fw_product"), "another");
+  });
+
   it("shows fwup's reason for refusing an archive, before anything is written", async () => {
     const other = await board.firmware("2.0.0", { privateKey: generateSigningKey().privateKey });
     const before = await board.environment();
@@ -84,7 +99,7 @@ describe("hublink apply without a daemon", () => {
 
   it("shows fwup's reason when a task refuses, and leaves the running slot active", async () => {
     const other = await board.firmware("2.0.0", { platform: "another" });
-    const { code, stderr } = await hublink(["apply", other.path, "--config", config]);
+    const { code, stderr } = await hublink(["apply", other.path, "--force", "--config", config]);
     assert.equal(code, 1);
     assert.match(stderr, /^hublink: fwup error: .*platform.*\n$/i);
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
@@ -169,6 +184,28 @@ describe("hublink apply with a daemon", () => {
     const { code, stderr } = await hublink(["apply", "/missing.fw", "--config", config]);
     assert.equal(code, 66);
     assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
+  });
+
+  it("says on Ctrl-C that the daemon goes on with a file, and the daemon does", async () => {
+    const v2 = await board.firmware("2.0.0");
+    program = await start(["apply", v2.path, "--config", config]);
+    await daemon.logged(/event=offered/);
+    program.child.kill("SIGINT");
+    const { code, stderr } = await program.ended;
+    assert.equal(code, 1);
+    assert.equal(
+      stderr,
+      "hublink: interrupted; the daemon goes on and installs it, as `hublink status` shows\n",
+    );
+    await daemon.logged(/the update is installed/);
+  });
+
+  it("installs another product's firmware with --force only", async () => {
+    const other = await board.firmware("2.0.0", { product: "another" });
+    const refused = await hublink(["apply", other.path, "--config", config]);
+    assert.match(refused.stderr, /the firmware is not for this board: product is "another"/);
+    assert.equal(refused.code, 1);
+    assert.equal((await hublink(["apply", other.path, "--force", "--config", config])).code, 0);
   });
 
   it("refuses a second one with 69 while the first runs; a broken pipe ends the first", async () => {

@@ -110,7 +110,6 @@ describe("a run of fwup", () => {
       "fwup ended with exit status 1: busy",
     ],
     ["explains itself on stderr", ["echo a >&2; echo b >&2", "exit 2"], "fwup ended with exit status 2: b"],
-    ["is killed", ["kill -9 $$"], "fwup was killed by SIGKILL"],
     [
       "writes a frame that is too long",
       [String.raw`printf '\001\000\000\000ER'`, "exit 1"],
@@ -121,6 +120,11 @@ describe("a run of fwup", () => {
       assert.deepEqual(await failureOf(run([...lines])), { code: "fwup_crashed", message });
     });
   }
+
+  it("fails as killed when the kernel kills fwup, as it does when memory runs out", async () => {
+    const failure = await failureOf(run(["kill -9 $$"]));
+    assert.deepEqual(failure, { code: "fwup_killed", message: "fwup was killed by SIGKILL" });
+  });
 
   it("fails with advice when fwup is not installed", async () => {
     const { code, message } = await failureOf(run([], bytes(10), { fwup: join(folder, "none") }));
