@@ -38,6 +38,10 @@ export interface FwupRun {
 
 /** Frames given to fwup; small enough that a slow disk shows as slow, not as stalled. */
 const FRAME_BYTES = 64 * 1024;
+/** What may follow after fwup's OK. fwup stops at the archive's directory; a body without end must not be drawn for hours. */
+const MAX_REST_BYTES = 16 * 1024 * 1024;
+/** fwup's last words are in its pipes when it ends; they are read within this time. */
+const LAST_WORDS_MS = 2000;
 const MAX_STDERR_CHARS = 8 * 1024;
 const MAX_REASON_CHARS = 1000;
 
@@ -96,6 +100,10 @@ class FwupProcess {
   #verdict: Extract<FwupFrame, { type: "ok" | "error" }> | undefined;
   #lastWarning = "";
   #stderr = "";
+  /** Aborted when fwup has ended without success, or its input goes on and on after its OK. */
+  readonly #enough = new AbortController();
+  #endOfRest: Cancel | undefined;
+  #endless: Failure | undefined;
 
   constructor(run: FwupRun) {
     this.#run = run;
@@ -112,11 +120,10 @@ class FwupProcess {
   async supervise(source: FwupSource | undefined): Promise<void> {
     const { signal } = this.#run;
     using _listener = signal && addAbortListener(signal, () => this.#kill());
-    const failed = new AbortController();
-    const feeding = this.#feed(source?.(failed.signal)).then(
+    const feeding = this.#feed(source?.(this.#enough.signal)).then(
       () => undefined,
       (error: unknown) => {
-        if (failed.signal.aborted) return undefined; // the source was ended because fwup had ended
+        if (this.#enough.signal.aborted) return undefined; // the source was ended because fwup had ended
         this.#kill();
         return { error };
       },
@@ -124,8 +131,10 @@ class FwupProcess {
     const ending = await this.#ended();
     this.#watch.stop();
     const ok = this.#verdict?.type === "ok" && ending.exitCode === 0;
-    if (!ok) failed.abort(new Error("fwup has ended"));
+    if (!ok) this.#enough.abort(new Error("fwup has ended"));
     const fault = await feeding;
+    this.#endOfRest?.();
+    if (this.#endless !== undefined) throw this.#endless;
     if (!ok) {
       if (ending.startError !== undefined) throw notStarted(this.#run.fwup, ending.startError);
       if (fault !== undefined) throw fault.error;
@@ -146,8 +155,12 @@ class FwupProcess {
     const { stdin } = this.#child;
     stdin?.on("error", () => undefined); // EPIPE: fwup reads no further than it must; its verdict counts
     let given: Promise<void> | undefined;
+    let restBytes = 0;
     for await (const chunk of source ?? []) {
       await given;
+      if (this.#endOfRest !== undefined) restBytes += chunk.length;
+      if (restBytes > MAX_REST_BYTES) this.#endRest(`${MAX_REST_BYTES / 1024 / 1024} MiB`);
+      if (this.#endless !== undefined) break;
       given = this.#giveInFrames(stdin, chunk);
     }
     await given;
@@ -195,7 +208,20 @@ class FwupProcess {
         break;
       default:
         this.#verdict = frame;
+        if (frame.type === "ok") this.#limitRest();
     }
+  }
+
+  #limitRest(): void {
+    const { clock, stallMs } = this.#run;
+    this.#endOfRest ??= clock.after(stallMs, () => this.#endRest(`${Math.round(stallMs / 1000)} s`));
+  }
+
+  #endRest(limit: string): void {
+    const text = `fwup finished, but its input goes on for more than ${limit} after the archive's end`;
+    this.#endless = new Failure("fwup_unproven", text);
+    this.#enough.abort(this.#endless);
+    this.#kill();
   }
 
   async #ended(): Promise<Ending> {
@@ -205,10 +231,23 @@ class FwupProcess {
         if (child.pid === undefined) resolve({ exitCode: null, signal: null, startError });
       });
       // A program that an execute() left running would hold the pipes open, and `close` would not come.
-      child.once("exit", () => signalGroup(child));
+      let cancel: Cancel | undefined;
+      child.once("exit", () => {
+        signalGroup(child);
+        cancel = this.#run.clock.after(LAST_WORDS_MS, () => this.#readNoMore()); // for one that left the group
+      });
       child.once("close", (exitCode: number | null, signal: NodeJS.Signals | null) => {
+        cancel?.();
         resolve({ exitCode, signal });
       });
+    });
+  }
+
+  /** What is in the pipes is read first: after a timer come the events of files, and then the immediates. */
+  #readNoMore(): void {
+    setImmediate(() => {
+      this.#child.stdout?.destroy();
+      this.#child.stderr?.destroy();
     });
   }
 

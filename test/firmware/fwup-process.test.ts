@@ -6,6 +6,7 @@ import { mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { runFwup, type FwupRun, type FwupSource } from "../../src/firmware/fwup-process.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
@@ -220,6 +221,68 @@ describe("a run of fwup", () => {
     await run([`sleep 1000 & echo $! > ${pid}`, OK]);
     const child = Number(await readFile(pid, "utf8"));
     await eventually(() => !isAlive(child), "the child is gone");
+  });
+
+  it("ends although a daemon that left the group holds its pipes, and keeps fwup's last words", async () => {
+    const pid = join(folder, "pid");
+    const work = run([
+      `setsid sh -c 'echo $$ > ${pid}; exec sleep 1000' &`,
+      `while [ ! -s ${pid} ]; do :; done`,
+      OK,
+    ]);
+    const daemon = async (): Promise<number> => Number(await readFile(pid, "utf8"));
+    await eventually(() => heard.length > 0, "fwup finishes");
+    await eventually(async () => {
+      await clock.advance(2000);
+      return await Promise.race<boolean>([work.then(() => true), setImmediate(false)]);
+    }, "the end of the run");
+    assert.ok(isAlive(await daemon()));
+    process.kill(await daemon(), "SIGKILL");
+  });
+
+  for (const [what, lines] of [
+    ["has ended", ["head -c 100 > /dev/null", OK]],
+    ["goes on reading", ["head -c 100 > /dev/null", OK, TAKE_ALL]],
+  ] as const) {
+    it(`draws 16 MiB of a body without end when fwup said OK and ${what}`, async () => {
+      const finish = gate();
+      let drawn = 0;
+      const failure = failureOf(
+        run([...lines], async function* () {
+          yield someBytes(1000);
+          await finish.passed;
+          for (; ; drawn += 1_000_000) yield someBytes(1_000_000);
+        }),
+      );
+      await eventually(() => heard.length > 0, "fwup says OK");
+      finish.open();
+      assert.deepEqual(await failure, {
+        code: "fwup_unproven",
+        message: "fwup finished, but its input goes on for more than 16 MiB after the archive's end",
+      });
+      assert.ok(drawn < 20_000_000);
+    });
+  }
+
+  it("does not wait longer than for a stall for the rest of a body after fwup's OK", async () => {
+    let ended = false;
+    const failure = failureOf(
+      run(["head -c 100 > /dev/null", OK], async function* (signal) {
+        yield someBytes(1000);
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        ended = true;
+        signal.throwIfAborted();
+      }),
+    );
+    await eventually(() => heard.length > 0, "fwup says OK");
+    await eventually(async () => {
+      await clock.advance(STALL_MS);
+      return ended;
+    }, "the end of the input");
+    assert.deepEqual(await failure, {
+      code: "fwup_unproven",
+      message: "fwup finished, but its input goes on for more than 600 s after the archive's end",
+    });
   });
 
   it("asks 47: is ended when it reads no byte and reports no progress for too long", async () => {
