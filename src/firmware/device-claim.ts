@@ -18,6 +18,7 @@ import {
   pidWords,
   type Process,
   processes,
+  processOf,
   variableOf,
 } from "../platform/processes.ts";
 import { fwupGroup, startedByLiveAgent, STARTED_BY } from "./fwup-process.ts";
@@ -88,19 +89,23 @@ export class DeviceClaim {
    */
   async endLeft(devpath: string): Promise<void> {
     const { clock, log } = this.#options;
-    const told = new Set<number>();
+    let ending: Process[] = [];
     for (let tries = 1; ; tries += 1) {
       const { left } = await writersOf(devpath);
-      const [first] = left;
-      if (first === undefined) return;
-      if (tries > END_TRIES) {
+      for (const writer of left) {
+        if (!ending.some(({ pid }) => pid === writer.pid)) {
+          log.warn("an fwup of an earlier hublink is ended", { pid: writer.pid });
+          ending.push(writer);
+        }
+        end(writer);
+      }
+      // A killed one shows no open files any more while its last write goes on.
+      ending = ending.filter(({ pid, start }) => processOf(pid)?.start === start);
+      const [first] = ending;
+      if (first === undefined && left.length === 0) return;
+      if (tries > END_TRIES && first !== undefined) {
         const text = `${nameOf(first)} of an earlier hublink writes to the device ${devpath} and does not end`;
         throw new Failure("device_busy", `${text}; reboot the board`);
-      }
-      for (const writer of left) {
-        if (!told.has(writer.pid)) log.warn("an fwup of an earlier hublink is ended", { pid: writer.pid });
-        told.add(writer.pid);
-        end(writer);
       }
       await sleep(clock, END_PAUSE_MS);
     }

@@ -36,8 +36,9 @@ export function processOf(pid: number): Process | undefined {
   // The name stands in parentheses and may hold some itself.
   const [open, close] = [text.indexOf("("), text.lastIndexOf(")")];
   const [state = "", parent = "", group = "", ...rest] = text.slice(close + 2).split(" ");
-  const start = rest[16];
-  if (start === undefined || state === "Z" || state === "X") return undefined;
+  const [threads, start] = [Number(rest[14]), rest[16]];
+  // One whose first thread has ended may still write with another.
+  if (start === undefined || ((state === "Z" || state === "X") && threads <= 1)) return undefined;
   if (pid === KTHREADD || Number(parent) === KTHREADD) return undefined;
   return { pid, name: text.slice(open + 1, close), group: Number(group), start };
 }

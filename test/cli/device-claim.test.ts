@@ -62,7 +62,7 @@ describe("the device", () => {
       const fwup = await scriptedFwup(
         board.dir,
         `if [ ! -e ${alive} ]; then`,
-        `  case "$*" in *--apply*) kill -0 $(cat ${left}) 2> /dev/null && touch ${overlap} ;; esac`,
+        `  case "$*" in *--apply*) grep -q '^State:.[^ZX]' /proc/$(cat ${left})/status && touch ${overlap} ;; esac`,
         `  exec ${real} "$@"`,
         "fi",
         `case "$*" in *upgrade*) ;; *) exec ${real} "$@" ;; esac`,
