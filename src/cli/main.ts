@@ -12,6 +12,9 @@ import { VERSION } from "../version.ts";
 import { parseCommandLine, USAGE } from "./command-line.ts";
 import { columnsOf, type Terminal, wrap } from "./terminal.ts";
 
+/** Some init systems start programs with umask 0, and everybody could put files into the folders that are made. */
+const WRITABLE_BY_OTHERS = 0o022;
+
 /** Runs the command line. @returns the exit code */
 export async function main(
   argv: readonly string[],
@@ -19,6 +22,7 @@ export async function main(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   const verbose = argv.includes("--verbose");
+  process.umask(process.umask(WRITABLE_BY_OTHERS) | WRITABLE_BY_OTHERS);
   // The reader may go away, as in `| head`. The work goes on without one.
   for (const stream of [terminal.stdout, terminal.stderr]) stream.on("error", () => undefined);
   try {

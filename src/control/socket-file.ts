@@ -2,11 +2,11 @@
  * The control socket as a file: who may connect, and what happens to a file that is there already. Only a
  * socket that nobody answers on is replaced: anything else belongs to somebody.
  */
-import { chmod, chown, lstat, mkdir, unlink } from "node:fs/promises";
+import { chmod, chown, constants, lstat, mkdir, open, unlink } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
-import { readIfThere } from "../platform/files.ts";
+import { O_PATH, pathOf, readIfThere } from "../platform/files.ts";
 
 export interface SocketFile {
   readonly path: string;
@@ -36,11 +36,24 @@ export async function listenOn(server: Server, { path, mode, group }: SocketFile
       });
       process.umask(umask);
     });
-    if (group !== "") await chown(path, process.getuid?.() ?? 0, await groupId(group));
-    await chmod(path, mode);
+    await openTo(path, mode, group === "" ? undefined : await groupId(group));
   } catch (error) {
     server.close();
     throw error instanceof Failure ? error : fileFailure("control socket", path, error);
+  }
+}
+
+/** Gives the socket itself to the group: in a folder of others its path may lead elsewhere a moment later. */
+async function openTo(path: string, mode: number, group: number | undefined): Promise<void> {
+  const socket = await open(path, O_PATH | constants.O_NOFOLLOW);
+  try {
+    if (!(await socket.stat()).isSocket()) {
+      throw new Failure("socket_invalid", `state.control_socket: ${path} was replaced; name another path`);
+    }
+    if (group !== undefined) await chown(pathOf(socket), process.getuid?.() ?? 0, group);
+    await chmod(pathOf(socket), mode);
+  } finally {
+    await socket.close();
   }
 }
 

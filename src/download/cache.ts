@@ -113,10 +113,12 @@ async function nearestFolder(folder: string): Promise<string> {
 
 async function openOrCreate(path: string): Promise<FileHandle> {
   try {
-    return await open(path, "r+");
+    return await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
   } catch (error) {
-    if (systemCode(error) !== "ENOENT") throw error;
-    return await open(path, "w+", 0o600);
+    // ELOOP: a link, with which somebody would have the firmware written over another file.
+    if (!["ENOENT", "ELOOP"].includes(systemCode(error) ?? "")) throw error;
+    await rm(path, { force: true });
+    return await open(path, "wx+", 0o600);
   }
 }
 

@@ -1,8 +1,9 @@
 /**
  * Reading and replacing whole files. After a power cut a file holds the old or the new content, never half of
- * one: boards are switched off by pulling the plug.
+ * one: boards are switched off by pulling the plug. The agent is mostly root, and others may write to some of the
+ * folders that it uses, so no link that they put there is followed.
  */
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { systemCode } from "./failure.ts";
 
@@ -18,7 +19,11 @@ export async function writeFileAtomic(
 ): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const beside = `${path}.new`;
-  const file = await open(beside, "w", mode);
+  // A half file of a power cut, or a link that somebody put there.
+  await unlink(beside).catch((error: unknown) => {
+    if (systemCode(error) !== "ENOENT") throw error;
+  });
+  const file = await open(beside, "wx", mode);
   try {
     await file.writeFile(content);
     await file.sync();
@@ -38,6 +43,17 @@ export async function syncPath(path: string): Promise<void> {
     await handle.close();
   }
 }
+
+/**
+ * The path of an open file or folder itself: people who may rename things on the way to it can't put another in its
+ * place. It works as a part of longer paths too (proc(5)).
+ */
+export function pathOf(file: FileHandle): string {
+  return `/proc/self/fd/${file.fd}`;
+}
+
+/** From the kernel's asm-generic/fcntl.h; Node has no name for it. */
+export const O_PATH = 0o10000000;
 
 /**
  * A file's text; undefined when the system refuses it for any reason, for files that a board may lack.

@@ -1,15 +1,16 @@
 /**
  * Files that the hub sends to the board in pieces. Each is written under a reserved name, synced, and renamed
  * when it is complete: a power cut or a lost connection leaves no half file under the name that people use. Names
- * and sizes come from the network, so a name never leads out of the folder, and memory and disk are bounded.
+ * and sizes come from the network, so a name never leads out of the folder, and memory and disk are bounded. The
+ * console's user may own the folder and put links there, so root goes by what it has open, not by paths.
  */
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { chown, mkdir, open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
-import { join } from "node:path";
+import { constants, mkdir, open, readdir, readlink, rename, rm, type FileHandle } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import { syncPath } from "../platform/files.ts";
+import { pathOf } from "../platform/files.ts";
 import { printable } from "../platform/text.ts";
 import type { Account } from "./account.ts";
 
@@ -31,8 +32,10 @@ interface Transfer {
   /** The steps of this file, one after the other. */
   work: Promise<void>;
   failed: boolean;
+  folder: FileHandle | undefined;
   file: FileHandle | undefined;
-  readonly path: string;
+  /** Its present name in the folder. */
+  readonly partName: string;
   sizeBytes: number;
   unwrittenBytes: number;
   lastNumber: number;
@@ -69,13 +72,13 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
     }
     const previous = this.#transfers.get(name);
     if (previous !== undefined) this.#fail(previous, "it was sent anew");
-    const { dir } = this.#options;
     const transfer: Transfer = {
       name,
-      work: (this.#prepared ??= prepare(dir).catch(() => undefined)), // opening the file reports the error
+      work: (this.#prepared ??= this.#removeParts().catch(() => undefined)), // opening the file reports the error
       failed: false,
+      folder: undefined,
       file: undefined,
-      path: join(dir, `${PART_PREFIX}${randomBytes(8).toString("hex")}`),
+      partName: `${PART_PREFIX}${randomBytes(8).toString("hex")}`,
       sizeBytes: 0,
       unwrittenBytes: 0,
       lastNumber: -1,
@@ -84,8 +87,8 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
     this.#transfers.set(name, transfer);
     this.#restartTimeout(transfer);
     this.#addStep(transfer, async () => {
-      await mkdir(dir, { recursive: true });
-      transfer.file = await open(transfer.path, "wx", 0o600);
+      transfer.folder = await this.#openFolder();
+      transfer.file = await open(join(pathOf(transfer.folder), transfer.partName), "wx", 0o600);
     });
   }
 
@@ -136,16 +139,32 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
     while (this.#finishing.size > 0) await Promise.all(this.#finishing);
   }
 
-  async #moveIntoPlace({ file, path, name, sizeBytes }: Transfer): Promise<void> {
-    if (file === undefined) return;
-    const { dir } = this.#options;
+  async #moveIntoPlace({ folder, file, partName, name, sizeBytes }: Transfer): Promise<void> {
+    if (folder === undefined || file === undefined) return;
     const owner = this.#options.owner();
-    if (owner !== undefined) await chown(path, owner.uid, owner.gid);
+    if (owner !== undefined) await file.chown(owner.uid, owner.gid);
     await file.sync();
     await file.close();
-    await rename(path, join(dir, name));
-    await syncPath(dir);
-    this.#notice(`received ${name}, ${sizeBytes} bytes, in ${dir}`);
+    await rename(join(pathOf(folder), partName), join(pathOf(folder), name));
+    await folder.sync();
+    await folder.close();
+    this.#notice(`received ${name}, ${sizeBytes} bytes, in ${this.#options.dir}`);
+  }
+
+  async #openFolder(): Promise<FileHandle> {
+    return await openFolder(resolve(this.#options.dir), this.#options.owner() !== undefined);
+  }
+
+  /** Removes the unfinished files that a power cut has left in the folder. */
+  async #removeParts(): Promise<void> {
+    const folder = await this.#openFolder();
+    try {
+      const names = await readdir(pathOf(folder));
+      const parts = names.filter((name) => name.startsWith(PART_PREFIX));
+      await Promise.all(parts.map(async (name) => rm(join(pathOf(folder), name), { force: true })));
+    } finally {
+      await folder.close();
+    }
   }
 
   /** Adds a step; the first that throws ends the transfer. */
@@ -189,17 +208,45 @@ export class ReceivedFiles extends EventEmitter<ReceivedFilesEvents> {
   }
 }
 
-/** Makes the folder, and removes the unfinished files that a power cut has left there. */
-async function prepare(dir: string): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  const names = await readdir(dir);
-  const parts = names.filter((name) => name.startsWith(PART_PREFIX));
-  await Promise.all(parts.map(async (name) => rm(join(dir, name), { force: true })));
+/**
+ * Opens a folder, and makes it when it is missing.
+ * @param direct refuses a path with symbolic links: where the console's user can make one, it leads root to another
+ *   folder, such as /etc. The kernel says which folder was opened, so that a link that comes and goes is found too.
+ */
+async function openFolder(path: string, direct: boolean): Promise<FileHandle> {
+  const folder = await openOrMake(path, direct);
+  const real = direct ? await readlink(pathOf(folder)) : path;
+  if (real === path) return folder;
+  await folder.close();
+  throw new Failure(
+    "config",
+    `console.upload_dir: ${path} leads to ${real} by a symbolic link, which console.user does not allow; name the folder itself`,
+  );
 }
 
-async function discard({ file, path }: Transfer): Promise<void> {
+async function openOrMake(path: string, direct: boolean): Promise<FileHandle> {
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY;
+  try {
+    return await open(path, flags);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT" || dirname(path) === path) throw error;
+  }
+  const parent = await openFolder(dirname(path), direct);
+  try {
+    await mkdir(join(pathOf(parent), basename(path))).catch((error: unknown) => {
+      if (systemCode(error) !== "EEXIST") throw error; // EEXIST: another transfer was quicker
+    });
+  } finally {
+    await parent.close();
+  }
+  return await open(path, flags);
+}
+
+async function discard({ folder, file, partName }: Transfer): Promise<void> {
   await file?.close().catch(() => undefined); // moveIntoPlace may have closed it before it failed
-  await rm(path, { force: true });
+  if (folder === undefined) return;
+  await rm(join(pathOf(folder), partName), { force: true });
+  await folder.close().catch(() => undefined);
 }
 
 /** Why a name from the network can't be the name of a file in the folder. */
@@ -219,6 +266,9 @@ function diskProblem(error: unknown, dir: string): string {
       return `no space is left in ${dir}`;
     case "EROFS":
       return `${dir} is on a file system that can't be written`;
+    case "EACCES":
+    case "EPERM":
+      return `${dir}: permission denied`;
     case "EISDIR":
       return "there is a folder of that name";
     default:

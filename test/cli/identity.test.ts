@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { readFile, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setUpBoard, type TestBoard } from "../agent/board.ts";
 import { certify, missing, output } from "../identity/openssl.ts";
@@ -42,6 +42,15 @@ describe("a board without a certificate", { skip: missing("openssl") }, () => {
     assert.equal(stdout, `made key ${keyFile}\n`);
     assert.equal((await stat(keyFile)).mode & 0o777, 0o600);
     assert.equal(createPrivateKey(await readFile(keyFile)).asymmetricKeyDetails?.namedCurve, "prime256v1");
+  });
+
+  it("makes folders that others can't write to, also with umask 0", async () => {
+    const made = join(board.dir, "made/key.pem");
+    const env = { HUBLINK_IDENTITY__FILE__KEY_FILE: made };
+    const within = ["sh", "-c", 'umask 0; exec "$@"', "sh"];
+    const { code } = await hublink(["identity", "--generate", "--config", config], { env, within });
+    assert.equal(code, 0);
+    assert.equal((await stat(dirname(made))).mode & 0o777, 0o755);
   });
 
   it("does not replace a key", async () => {

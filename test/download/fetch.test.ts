@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -102,6 +102,17 @@ describe("firmware fetched through the cache", () => {
   };
   const ranges = ({ requests }: FileServer): (string | undefined)[] =>
     requests.map(({ headers }) => headers.range);
+
+  it("is not written through a link that somebody put in its place", async () => {
+    const victim = join(dir, "shadow");
+    await mkdir(folder);
+    await writeFile(victim, "root's");
+    await stopAt(await server(give(FILE)), PART_BYTES); // leaves a sidecar: without one the link is removed
+    await rm(join(folder, "u2.fw.part"));
+    await symlink(victim, join(folder, "u2.fw.part"));
+    assert.ok((await fetchFrom(await server(give(FILE)))).equals(FILE));
+    assert.equal(await readFile(victim, "utf8"), "root's");
+  });
 
   it("is complete and proven before fwup gets its first byte", async () => {
     const origin = await server(give(FILE));

@@ -1,6 +1,6 @@
 /** Atomic writes, and reading files that a board may lack. */
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -36,6 +36,15 @@ describe("a file that is replaced as a whole", () => {
     const path = join(dir, "journal.json");
     await writeFile(`${path}.new`, "half of a longer conte");
     await writeFileAtomic(path, "whole");
+    assert.equal(await readFile(path, "utf8"), "whole");
+  });
+
+  it("does not follow a link that somebody put beside it", async () => {
+    const [path, victim] = [join(dir, "journal.json"), join(dir, "shadow")];
+    await writeFile(victim, "root's");
+    await symlink(victim, `${path}.new`);
+    await writeFileAtomic(path, "whole");
+    assert.equal(await readFile(victim, "utf8"), "root's");
     assert.equal(await readFile(path, "utf8"), "whole");
   });
 

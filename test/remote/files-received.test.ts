@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { ReceivedFiles } from "../../src/remote/files-received.ts";
 import type { Account } from "../../src/remote/account.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 describe("files that are sent to the board", () => {
@@ -182,6 +183,45 @@ describe("files that are sent to the board", () => {
       assert.deepEqual([uid, gid, mode & 0o777], [65_534, 65_534, 0o600]);
     },
   );
+
+  describe("into a folder of the console's user", { skip: process.getuid?.() !== 0 && "needs root" }, () => {
+    const owner = { name: "nobody", uid: 65_534, gid: 65_534 };
+
+    it("change the owner of the file itself, not of what a link in its place leads to", async () => {
+      files = receiver({ owner });
+      const victim = join(root, "shadow");
+      await writeFile(victim, "root's");
+      files.begin("a");
+      files.add("a", 0, Buffer.from("x"));
+      await eventually(async () => (await left()).length > 0, "the unfinished file");
+      const [part = ""] = await left();
+      await rm(join(dir, part));
+      await symlink(victim, join(dir, part));
+      files.complete("a");
+      await files.settled();
+      assert.equal((await stat(victim)).uid, 0);
+    });
+
+    it("are refused when a link leads to another folder, made or missing", async () => {
+      const elsewhere = join(root, "etc");
+      await mkdir(elsewhere);
+      await symlink(elsewhere, join(root, "link"));
+      for (const at of [join(root, "link"), join(root, "link/made")]) {
+        files = receiver({ at, owner });
+        await send("a", "x");
+        assert.match(notices.pop() ?? "", /by a symbolic link, which console\.user does not allow/);
+        assert.deepEqual(await left(elsewhere), []);
+      }
+      await send("a", "x");
+      files = receiver({ at: join(root, "link") });
+      await send("a", "x");
+      assert.deepEqual(
+        await left(elsewhere),
+        ["a"],
+        "without console.user a link of the owner's is followed",
+      );
+    });
+  });
 
   it("are removed when a power cut has left them unfinished", async () => {
     await mkdir(dir);
