@@ -117,7 +117,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   // These report the agent's state.
   const sources: StatusSources = {
     ...{ config, identity, firmware, fwup, boot, link, device, updater, report, validation },
-    ...{ rebootIntoUpdate, watchdogs, console, archives, world, startedMs: clock.monotonic() },
+    ...{ rebootIntoUpdate, rebooter, watchdogs, console, archives, world, startedMs: clock.monotonic() },
   };
   const applicationMetrics = new ApplicationMetrics();
   const extensions = new ExtensionsTopic({

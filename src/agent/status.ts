@@ -4,6 +4,7 @@
  */
 import type { BootRecord } from "../care/boot-record.ts";
 import type { RebootIntoUpdate } from "../care/reboot-into-update.ts";
+import type { Rebooter } from "../care/rebooter.ts";
 import type { Validation } from "../care/validation.ts";
 import type { Watchdogs } from "../care/watchdogs.ts";
 import type { Config } from "../config/schema.ts";
@@ -33,6 +34,7 @@ export interface StatusSources {
   readonly report: UpdateReport;
   readonly validation: Validation;
   readonly rebootIntoUpdate: RebootIntoUpdate;
+  readonly rebooter: Rebooter;
   readonly watchdogs: Watchdogs;
   /** Undefined when it is not enabled. */
   readonly console: ConsoleTopic | undefined;
@@ -84,6 +86,9 @@ export function agentStatus(sources: StatusSources, attached: readonly string[])
         : null,
     },
     slot: firmware.running?.slot || null,
+    boots_next: firmware.running?.active ?? null,
+    other_firmware: otherFirmware(firmware),
+    rebooting: sources.rebooter.current,
     devpath: firmware.devpath,
     fwup_version: sources.fwup ?? null,
     auto_revert_detected: firmware.fellBack,
@@ -99,6 +104,13 @@ export function agentStatus(sources: StatusSources, attached: readonly string[])
     archive: sources.archives?.last ?? null,
     rss_mib: Math.round(process.memoryUsage.rss() / 1024 / 1024),
   };
+}
+
+/** Null also for a slot that is empty, or whose description was made invalid. */
+function otherFirmware({ running }: BoardFirmware): AgentStatus["other_firmware"] {
+  if (running?.other === undefined) return null;
+  const { uuid, version } = running.other;
+  return uuid === undefined && version === undefined ? null : summaryOf(running.other);
 }
 
 /** The protocol knows two stages; what comes before the first byte is written counts as the first. */

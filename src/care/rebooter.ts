@@ -43,6 +43,15 @@ export interface RunningAgent {
 /** More than a starving watchdog takes: the longest usual time-out is four minutes (x86 boards). */
 const STARVING_MS = 300_000;
 
+/** A reboot, and how far it is. */
+export interface RebootUnderWay {
+  readonly reason: string;
+  /** The method that was tried last; null before the first. */
+  readonly method: string | null;
+  /** Every method was tried, in vain. */
+  readonly failed: boolean;
+}
+
 export class Rebooter extends EventEmitter<RebooterEvents> {
   readonly #options: RebooterOptions;
   readonly #world: World;
@@ -51,6 +60,7 @@ export class Rebooter extends EventEmitter<RebooterEvents> {
   #agent: RunningAgent | undefined;
   #rebooting: Promise<void> | undefined;
   #failed = false;
+  #current: RebootUnderWay | null = null;
   #cancelStranded: Cancel = () => undefined;
 
   constructor(options: RebooterOptions) {
@@ -67,6 +77,11 @@ export class Rebooter extends EventEmitter<RebooterEvents> {
   /** Every method has been tried, and the board is still up. */
   get failed(): boolean {
     return this.#failed;
+  }
+
+  /** The reboot under way, or the last one that failed; null when there was none. */
+  get current(): RebootUnderWay | null {
+    return this.#current;
   }
 
   /** Names what reboots wait for and end; called once, before anything can ask for one. */
@@ -91,6 +106,7 @@ export class Rebooter extends EventEmitter<RebooterEvents> {
     const { clock } = this.#world;
     const log = this.#log;
     const { signal } = this.#stop;
+    this.#current = { reason, method: null, failed: false };
     try {
       if (this.#agent !== undefined) await awaitUpdate(this.#agent.updater, clock, log);
       await firmware.noteReboot();
@@ -109,12 +125,16 @@ export class Rebooter extends EventEmitter<RebooterEvents> {
           await hub.flush(timeoutMs);
         },
         endChildren: async () => this.#agent?.endChildren(),
-        onMethod: (method) => void boot.note(reason, method), // logs its own failures
+        onMethod: (method) => {
+          this.#current = { reason, method, failed: false };
+          void boot.note(reason, method); // logs its own failures
+        },
         ...{ world: this.#world, log, signal },
       });
     } catch (error) {
       log.error(messageOf(error));
       this.#failed = true;
+      this.#current = { reason, method: this.#current.method, failed: true };
       this.#cancelStranded();
       this.#cancelStranded = clock.after(watchdogs.armed ? STARVING_MS : 0, () => this.emit("stranded"));
     } finally {

@@ -40,6 +40,11 @@ function rowsOf(status: AgentStatus): [string, string][] {
   const validated = status.pending_validation ? "not validated yet" : "validated";
   rows.push(["slot", `${status.slot ?? "none"} of ${status.devpath}, ${validated}`]);
   if (status.auto_revert_detected) rows.push(["", "the board fell back to it"]);
+  const { other_firmware: other, boots_next: next } = status;
+  if (other !== null) rows.push(["other slot", `${other.product} ${other.version}`.trim()]);
+  if (next !== null && status.slot !== null && next !== status.slot) {
+    rows.push(["", `${next} boots next: hublink reboot starts it`]);
+  }
   rows.push(["fwup", status.fwup_version ?? "not found"]);
   const { update, last_update: last } = status;
   if (update !== null) {
@@ -69,9 +74,15 @@ function rowsOf(status: AgentStatus): [string, string][] {
   if (starving !== null) rows.push(["", `not fed: ${starving}`]);
   if (reboot !== null)
     rows.push(["last reboot", `${reboot.reason}${reboot.method === null ? "" : `, by ${reboot.method}`}`]);
+  if (status.rebooting !== null) rows.push(["reboot", rebootText(status.rebooting)]);
   if (status.pending_reboot !== null) rows.push(["reboot", pendingRebootText(status.pending_reboot)]);
   if (status.last_error !== null) rows.push(["last error", status.last_error]);
   return rows;
+}
+
+function rebootText({ reason, method, failed }: NonNullable<AgentStatus["rebooting"]>): string {
+  if (failed) return `failed in every way: ${reason}`;
+  return `under way${method === null ? "" : ` by ${method}`}: ${reason}`;
 }
 
 function pendingRebootText({ deferred_until_ms: until }: NonNullable<AgentStatus["pending_reboot"]>): string {

@@ -28,14 +28,25 @@ export interface ConfigSource {
  */
 export async function loadConfig({ path, env }: ConfigSource): Promise<Checked> {
   const table = path === undefined ? await readDefaultTable() : await readTable(path);
-  return checkConfig(table, env, `configuration ${path ?? DEFAULT_PATH}`);
+  try {
+    return checkConfig(table ?? {}, env, `configuration ${path ?? DEFAULT_PATH}`);
+  } catch (error) {
+    if (table !== undefined || hasVariables(env)) throw error;
+    const remedy = "start from config.example.toml, or set HUBLINK_HUB__URL and others in the environment";
+    throw new ConfigFailure("configuration", [`${DEFAULT_PATH} does not exist; ${remedy}`], { cause: error });
+  }
 }
 
-async function readDefaultTable(): Promise<Table> {
+function hasVariables(env: Environment): boolean {
+  return Object.keys(env).some((name) => /^HUBLINK_[A-Z]+__/.test(name));
+}
+
+/** Undefined when there is none. */
+async function readDefaultTable(): Promise<Table | undefined> {
   try {
     return await readTable(DEFAULT_PATH);
   } catch (error) {
-    if (error instanceof Error && systemCode(error.cause) === "ENOENT") return {};
+    if (error instanceof Error && systemCode(error.cause) === "ENOENT") return undefined;
     throw error;
   }
 }

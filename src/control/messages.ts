@@ -182,6 +182,15 @@ export const AgentStatus = v.object({
     ),
   }),
   slot: v.nullable(v.string()),
+  /** The slot that boots next, by the boot loader's variables; null where nothing says which. */
+  boots_next: v.optional(v.nullable(v.string()), null),
+  /** The firmware in the other slot, or that was there when it failed; null without one. */
+  other_firmware: v.optional(v.nullable(FirmwareSummary), null),
+  /** The reboot under way, and the method that is tried now; `failed` when every method was, in vain. */
+  rebooting: v.optional(
+    v.nullable(v.object({ reason: v.string(), method: v.nullable(v.string()), failed: v.boolean() })),
+    null,
+  ),
   devpath: v.string(),
   fwup_version: v.nullable(v.string()),
   auto_revert_detected: v.boolean(),

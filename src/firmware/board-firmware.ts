@@ -181,6 +181,7 @@ export class BoardFirmware {
       await this.#operations.correct(firmware, this.#devpath);
       await this.#operations.change("revert", this.#devpath, (variables) => reversion(variables, firmware));
       await this.#options.journal.update({ installed: null });
+      await this.refresh(); // the status shows which slot boots next
     });
   }
 

@@ -131,6 +131,22 @@ describe("commands with a daemon", () => {
     assert.match(stderr, /^hublink: slot b holds no valid firmware to revert to .*\n$/);
   });
 
+  it("status shows after revert which firmware is in the other slot, and that it boots next; then the reboot", async () => {
+    await board.setEnvironment({
+      "b.nerves_fw_uuid": "u0",
+      "b.nerves_fw_product": "demo-board",
+      "b.nerves_fw_version": "0.9.0",
+      "b.nerves_fw_platform": "rpi0",
+      "b.nerves_fw_architecture": "arm",
+    });
+    assert.equal((await command("revert")).code, 0);
+    const { stdout } = await command("status");
+    assert.match(stdout, /^other slot {2}demo-board 0\.9\.0\n {12}b boots next: hublink reboot starts it$/m);
+    await command("reboot");
+    await board.untilRebooted(1);
+    assert.match((await command("status")).stdout, /^reboot {6}under way by echo x .*: hublink reboot$/m);
+  });
+
   it("reboot reports to the hub and runs the configured command", async () => {
     const { code, stdout } = await command("reboot");
     assert.equal(code, 0);
