@@ -1,12 +1,15 @@
 /** The entry of the program: sets V8 up for a small memory, runs the command, and ends the process. */
 import { setFlagsFromString } from "node:v8";
 import { main } from "./cli/main.ts";
+import { VERIFY_NOTHING } from "./config/environment.ts";
 
 /** How long something may keep the process alive after the command, such as a reboot command that hangs. */
 const LINGER_MS = 1000;
 
 keepMemorySmall();
-void main(process.argv.slice(2), process, process.env).then((code) => {
+const env = { ...process.env };
+Reflect.deleteProperty(process.env, VERIFY_NOTHING); // the configuration's warnings name it
+void main(process.argv.slice(2), process, env).then((code) => {
   process.exitCode = code;
   setTimeout(() => process.exit(), LINGER_MS).unref();
 });

@@ -11,6 +11,7 @@ import { boardMetadata, Health, type HealthFacts } from "../extensions/health.ts
 import type { Logging } from "../extensions/logging.ts";
 import { NetworkIdentity } from "../extensions/network-identity.ts";
 import type { LinkStatus } from "../hub/link.ts";
+import { loadTrust } from "../identity/trust.ts";
 import type { World } from "../platform/world.ts";
 
 export interface ExtensionSources {
@@ -40,7 +41,7 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Exte
           }),
         ]
       : []),
-    ...(geo ? [new Geo(config.geo.source, clock)] : []),
+    ...(geo ? [new Geo(config.geo.source, clock, async () => (await loadTrust("", world)).ca)] : []),
     ...(logging === undefined ? [] : [logging]),
     ...(localShell === undefined ? [] : [localShell]),
     ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),

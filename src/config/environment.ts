@@ -15,6 +15,19 @@ interface Overridden {
   readonly meant: readonly string[];
 }
 
+/**
+ * One line for each variable that must not do what it does elsewhere. The program takes them out of its environment,
+ * or Node itself would warn that nothing is verified.
+ */
+export function ignoredVariables(env: Environment): string[] {
+  return env[VERIFY_NOTHING] === "0"
+    ? [`${VERIFY_NOTHING}=0 in the environment is ignored: certificates are always verified; see hub.ca_file`]
+    : [];
+}
+
+/** Set to 0, Node verifies no certificate where rejectUnauthorized is not given. */
+export const VERIFY_NOTHING = "NODE_TLS_REJECT_UNAUTHORIZED";
+
 const PREFIX = "HUBLINK_";
 
 /**

@@ -69,6 +69,8 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   const { Agent, buildConnector, request } = await import("undici");
   const connect = buildConnector({
     timeout: CONNECT_TIMEOUT_MS,
+    rejectUnauthorized: true, // the environment and NODE_OPTIONS change the defaults
+    minVersion: "TLSv1.2",
     ...(ca === undefined ? {} : { ca: [...ca] }),
   });
   const over = new AbortController();

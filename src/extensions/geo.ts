@@ -16,6 +16,9 @@ interface Location {
   readonly accuracy?: number;
 }
 
+/** PEM of CA certificates, read when they are needed: a store has some 140. */
+export type TrustedCas = () => Promise<readonly string[]>;
+
 /** The service is asked no more often than this, even for a board that moves. */
 const MAX_AGE_MS = 60_000;
 const HTTP_TIMEOUT_MS = 20_000;
@@ -26,18 +29,21 @@ export class Geo implements Extension {
   readonly version = "0.0.1";
   readonly #source: string;
   readonly #clock: Clock;
+  readonly #trusted: TrustedCas;
 
   /**
    * @param source "LATITUDE,LONGITUDE", "command:COMMAND", or the http(s) URL of a service that answers with JSON
+   * @param trusted the CAs that an https service is verified with
    */
-  constructor(source: string, clock: Clock) {
+  constructor(source: string, clock: Clock, trusted: TrustedCas) {
     this.#source = source;
     this.#clock = clock;
+    this.#trusted = trusted;
   }
 
   start({ push, signal }: ExtensionContext): RunningExtension {
     const locate = cached(this.#clock, MAX_AGE_MS, async () =>
-      findLocation(this.#source, this.#clock, signal),
+      findLocation(this.#source, this.#clock, this.#trusted, signal),
     );
     return {
       async onMessage(event) {
@@ -55,30 +61,40 @@ export class Geo implements Extension {
 async function findLocation(
   source: string,
   clock: Clock,
+  trusted: TrustedCas,
   signal: AbortSignal,
 ): Promise<Location & { readonly source: string }> {
   const command = /^command:(.*)$/s.exec(source)?.[1];
   if (command !== undefined) {
     return { source: "command", ...parseLocation(await commandOutput(command, "geo.source", clock, signal)) };
   }
-  if (isHttpUrl(source)) return { source: "geoip", ...parseLocation(await fetchText(source, signal)) };
+  if (isHttpUrl(source)) {
+    return { source: "geoip", ...parseLocation(await fetchText(source, await trusted(), signal)) };
+  }
   return { source: "fixed", ...parseLocation(source) };
 }
 
-async function fetchText(url: string, signal: AbortSignal): Promise<string> {
-  const { request } = await import("undici"); // loaded only here: it takes some MB, and most boards never use it
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(HTTP_TIMEOUT_MS)]);
-  const { statusCode, body } = await request(url, {
-    signal: deadline,
-    headers: { accept: "application/json" },
-  });
-  let text = "";
-  for await (const chunk of body) {
-    text += (chunk as Buffer).toString("utf8"); // a Buffer, because no encoding is set
-    if (text.length > MAX_ANSWER_BYTES) throw new Failure("unavailable", "geo.source answers with too much");
+async function fetchText(url: string, ca: readonly string[], signal: AbortSignal): Promise<string> {
+  const { Agent, request } = await import("undici"); // loaded only here: it takes some MB, and most boards never use it
+  // All explicit, since the environment and NODE_OPTIONS change Node's defaults.
+  const dispatcher = new Agent({ connect: { ca: [...ca], rejectUnauthorized: true, minVersion: "TLSv1.2" } });
+  try {
+    const { statusCode, body } = await request(url, {
+      dispatcher,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(HTTP_TIMEOUT_MS)]),
+      headers: { accept: "application/json" },
+    });
+    let text = "";
+    for await (const chunk of body) {
+      text += (chunk as Buffer).toString("utf8"); // a Buffer, because no encoding is set
+      if (text.length > MAX_ANSWER_BYTES)
+        throw new Failure("unavailable", "geo.source answers with too much");
+    }
+    if (statusCode !== 200) throw new Failure("unavailable", `geo.source answers with ${statusCode}`);
+    return text;
+  } finally {
+    await dispatcher.destroy();
   }
-  if (statusCode !== 200) throw new Failure("unavailable", `geo.source answers with ${statusCode}`);
-  return text;
 }
 
 const Degrees = (limit: number) =>

@@ -107,6 +107,7 @@ export async function openWebSocket(
       serverNoContextTakeover: true,
       threshold: 1024,
     },
+    rejectUnauthorized: true, // the default, but NODE_TLS_REJECT_UNAUTHORIZED=0 changes that
     ...ADDRESSES,
     ...(tunnel && throughTunnel(tunnel, request.url)),
     ...route.options,

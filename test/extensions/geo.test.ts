@@ -36,7 +36,7 @@ describe("the answer of a geo service", () => {
   const reported = async (): Promise<unknown> => {
     const sent: unknown[] = [];
     const { port } = server.address() as AddressInfo;
-    const running = new Geo(`http://127.0.0.1:${port}/`, systemClock).start({
+    const running = new Geo(`http://127.0.0.1:${port}/`, systemClock, async () => Promise.resolve([])).start({
       push: (event, payload) => sent.push([event, payload]) > 0,
       clock: systemClock,
       log: silentLog,
