@@ -1,10 +1,12 @@
 /** Two hublinks that are started at the same moment: one daemon lives, and one fwup writes. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chmod, readFile, writeFile } from "node:fs/promises";
+import { readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setUpBoard, type TestBoard } from "../agent/board.ts";
+import { scriptedFwup } from "../firmware/fwups.ts";
 import { end, hublink, start, startDaemon, type Program } from "./program.ts";
 
 const TIMES = 20;
@@ -40,17 +42,15 @@ describe("hublinks that are started at the same moment", () => {
 
   it("of two applies one installs, with one fwup at a time, and the other one says that it is at work", async () => {
     const real = board.config().firmware.fwup;
-    const fwup = join(board.dir, "watched-fwup");
     const busy = join(board.dir, "busy");
     const overlap = join(board.dir, "overlap");
     const begun = join(board.dir, "begun");
-    const lines = [
-      ...["#!/bin/sh", `case "$*" in *--apply*) ;; *) exec ${real} "$@" ;; esac`],
+    const fwup = await scriptedFwup(
+      board.dir,
+      `case "$*" in *--apply*) ;; *) exec ${real} "$@" ;; esac`,
       ...[`echo x >> ${begun}`, `mkdir ${busy} || touch ${overlap}`, `${real} "$@"`, "code=$?"],
-      ...[`rmdir ${busy}`, "exit $code", ""],
-    ];
-    await writeFile(fwup, lines.join("\n"));
-    await chmod(fwup, 0o755);
+      ...[`rmdir ${busy}`, "exit $code"],
+    );
     const keys = [board.signingKey.publicKeyBase64];
     const config = await board.writeConfig({ firmware: { fwup, public_keys: keys, ops_file: "/missing" } });
     const v2 = await board.firmware("2.0.0");
@@ -74,5 +74,38 @@ describe("hublinks that are started at the same moment", () => {
     const second = await hublink(["run", "--config", config], { env });
     assert.equal(second.code, 69);
     assert.match(second.stderr, new RegExp(`\\(pid ${programs[0]?.child.pid}\\)`));
+  });
+
+  it("two with other state folders meet at the device that they write, also by a symbolic link", async () => {
+    const go = join(board.dir, "go");
+    execFileSync("mkfifo", [go]);
+    const real = board.config().firmware.fwup;
+    const fwup = await scriptedFwup(
+      board.dir,
+      `case "$*" in *upgrade*) read -r line < ${go} ;; esac`,
+      `exec ${real} "$@"`,
+    );
+    const firmware = { fwup, public_keys: [board.signingKey.publicKeyBase64] };
+    const config = await board.writeConfig({ firmware });
+    const v2 = await board.firmware("2.0.0");
+    const first = await start(["apply", v2.path, "--config", config, "--verbose"]);
+    programs = [first];
+    await first.logged(/event=cleared/);
+    const link = join(board.dir, "by-id");
+    await symlink(board.disk, link);
+    const env = {
+      HUBLINK_STATE__DIR: join(board.dir, "other"),
+      HUBLINK_STATE__CONTROL_SOCKET: join(board.dir, "other.sock"),
+      HUBLINK_FIRMWARE__DEVPATH: link,
+    };
+    const second = await hublink(["apply", v2.path, "--config", config], { env });
+    const who = `another hublink (pid ${first.child.pid})`;
+    assert.deepEqual(
+      [second.code, second.stderr],
+      [1, `hublink: ${who} writes to the device ${link}; try again when it has ended\n`],
+    );
+    await writeFile(go, "\n");
+    assert.equal((await first.ended).code, 0);
+    assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
   });
 });
