@@ -77,7 +77,10 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const care = new BoardCare({ config, boot, firmware, journal, hub: device, world, log });
   const { rebooter, validation, watchdogs, connectivity } = care;
   const identify = new Identify({ config, control, world, log: log.scope("identify") });
-  const access = new RemoteAccess({ config, identifier: identity.identifier, firmware, link, world, log });
+  const access = new RemoteAccess({
+    ...{ config, identifier: identity.identifier, firmware, link, world, log },
+    socket: socketSettings(config),
+  });
   const { console, scripts } = access;
 
   // Updates: what decides, what does them, what follows from them

@@ -84,7 +84,8 @@ async function removeStale(path: string): Promise<void> {
   }
 }
 
-async function groupId(name: string): Promise<number> {
+/** @throws Failure `socket_invalid` when there is no such group */
+export async function groupId(name: string): Promise<number> {
   const groups = await readIfThere("/etc/group");
   const entry = (groups ?? "")
     .split("\n")

@@ -4,6 +4,8 @@
  * message of the hub can reach it.
  */
 import type { Config } from "../config/schema.ts";
+import { openForPeers } from "../control/peer-files.ts";
+import type { SocketFile } from "../control/socket-file.ts";
 import type { Extension } from "../extensions/extension.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { HubLink } from "../hub/link.ts";
@@ -19,6 +21,8 @@ export interface RemoteAccessOptions {
   readonly identifier: string;
   readonly firmware: Pick<BoardFirmware, "running">;
   readonly link: HubLink;
+  /** Decides which files may be sent to the hub: those that all of its peers may read. */
+  readonly socket: SocketFile;
   readonly world: World;
   readonly log: Log;
 }
@@ -31,11 +35,18 @@ export class RemoteAccess {
   readonly localShell: Extension | undefined;
 
   constructor(options: RemoteAccessOptions) {
-    const { config, identifier, firmware, link, world } = options;
+    const { config, identifier, firmware, link, socket, world } = options;
     const log = options.log.scope("console");
     const terminalBackend = terminalBackendFinder({ world, log });
     this.console = config.console.enabled
-      ? new ConsoleTopic({ config: config.console, link, terminalBackend, world, log })
+      ? new ConsoleTopic({
+          config: config.console,
+          link,
+          openFile: async (path) => openForPeers(path, socket),
+          terminalBackend,
+          world,
+          log,
+        })
       : undefined;
     this.scripts = new Scripts({
       config: config.scripts,

@@ -4,6 +4,7 @@
  * when nothing is typed for `console.idle_timeout_s`.
  */
 import { EventEmitter } from "node:events";
+import type { FileHandle } from "node:fs/promises";
 import type * as v from "valibot";
 import type { Config } from "../config/schema.ts";
 import type { ProgressPayload } from "../control/messages.ts";
@@ -23,6 +24,8 @@ import type { TerminalBackend } from "./terminal.ts";
 export interface ConsoleTopicOptions {
   readonly config: Config["console"];
   readonly link: Pick<HubLink, "channel">;
+  /** Opens a file that is to be sent, if the application that asks for it may have it. */
+  readonly openFile: (path: string) => Promise<FileHandle>;
   readonly terminalBackend: () => Promise<TerminalBackend>;
   readonly world: World;
   readonly log: Log;
@@ -37,6 +40,7 @@ interface ConsoleEvents {
 export class ConsoleTopic extends EventEmitter<ConsoleEvents> {
   readonly #config: Config["console"];
   readonly #maxBytes: number;
+  readonly #openFile: ConsoleTopicOptions["openFile"];
   readonly #log: Log;
   readonly #files: ReceivedFiles;
   readonly #shell: RemoteShell;
@@ -45,10 +49,11 @@ export class ConsoleTopic extends EventEmitter<ConsoleEvents> {
   #uploading = false;
   #warned = false;
 
-  constructor({ config, link, terminalBackend, world, log }: ConsoleTopicOptions) {
+  constructor({ config, link, openFile, terminalBackend, world, log }: ConsoleTopicOptions) {
     super();
     this.#config = config;
     this.#maxBytes = config.maxUploadMib * 1024 * 1024;
+    this.#openFile = openFile;
     this.#log = log;
     this.#files = new ReceivedFiles({
       dir: config.uploadDir,
@@ -105,6 +110,7 @@ export class ConsoleTopic extends EventEmitter<ConsoleEvents> {
     try {
       return await sendFile({
         path,
+        open: this.#openFile,
         maxBytes: this.#maxBytes,
         push: (event, payload) => this.#channel.push(event, payload),
         confirm: async (timeoutMs) => this.#channel.confirm(timeoutMs),

@@ -3,12 +3,14 @@
  * so every eighth waits until the hub has read the ones before: sent at full speed, a large file would keep the
  * heartbeats waiting until the link counts as dead.
  */
-import { open, type FileHandle } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { basename } from "node:path";
-import { Failure, fileFailure } from "../platform/failure.ts";
+import { Failure } from "../platform/failure.ts";
 
 export interface SendFileOptions {
   readonly path: string;
+  /** Opens the file at a path if it is one that the asking program may have. */
+  readonly open: (path: string) => Promise<FileHandle>;
   readonly maxBytes: number;
   /** False when the line did not take the message. */
   readonly push: (event: string, payload: unknown) => boolean;
@@ -31,15 +33,9 @@ const CONFIRM_TIMEOUT_MS = 60_000;
  */
 export async function sendFile(options: SendFileOptions): Promise<{ name: string; sizeBytes: number }> {
   const { path } = options;
-  let file: FileHandle;
-  try {
-    file = await open(path, "r");
-  } catch (error) {
-    throw fileFailure("file", path, error);
-  }
+  const file = await options.open(path);
   try {
     const stats = await file.stat();
-    if (!stats.isFile()) throw new Failure("no_input", `file ${path} is not a file`);
     if (stats.size > options.maxBytes) {
       throw new Failure("usage", `file ${path} is larger than console.max_upload_mib allows; raise it`);
     }

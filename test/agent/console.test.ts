@@ -1,6 +1,8 @@
 /** The hub's console of a whole agent: a real shell, and files in both directions. */
 import assert from "node:assert/strict";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Agent } from "../../src/agent/agent.ts";
@@ -258,6 +260,31 @@ describe("the hub's console", () => {
     }, "the large file is given up");
     assert.ok(fileOf("large").length < 30 * 1024 * 1024);
     assert.equal(fileOf("small").toString(), "small");
+  });
+
+  it("sends only what all may read who may use the control socket", async () => {
+    reset();
+    const folder = await mkdtemp(join(tmpdir(), "hublink-shared-"));
+    const [file, closed] = [join(folder, "notes.txt"), join(folder, "closed")];
+    try {
+      agent = await board.start({ ...enabled(), state: { control_mode: "0666" } });
+      await joined();
+      const failure = async (path: string): Promise<string | undefined> =>
+        ((await upload(path)) as { error?: { failure: string } }).error?.failure;
+      await mkdir(closed, { mode: 0o700 });
+      for (const path of [file, join(closed, "notes.txt")]) await writeFile(path, "notes", { mode: 0o644 });
+      await symlink(join(closed, "notes.txt"), join(folder, "link"));
+      await chmod(folder, 0o711);
+      assert.equal(await failure(file), undefined);
+      assert.equal(await failure(join(closed, "notes.txt")), "permission");
+      assert.equal(await failure(join(folder, "link")), "permission");
+      await chmod(file, 0o640);
+      assert.equal(await failure(file), "permission");
+      execFileSync("mkfifo", ["-m", "666", join(folder, "pipe")]);
+      assert.equal(await failure(join(folder, "pipe")), "no_input");
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("reports why a file can't be sent", async () => {
