@@ -1,7 +1,6 @@
 /** `hublink identity`: prints who the board is; makes its key, and the request for its certificate. */
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
-import { generateKey } from "../identity/provision.ts";
 import { commandLog, readConfig } from "./config.ts";
 import { type Arguments, columnsOf, type CommandContext, renderRows } from "./terminal.ts";
 
@@ -14,12 +13,12 @@ export async function identity(
   const config = await readConfig(context);
   const { stdout, stderr } = context.terminal;
   if (generate) {
+    const { generateKey } = await import("../identity/provision.ts"); // with the ASN.1 library, which is large
     const made = await generateKey(config.identity, context.world.clock);
     (csr ? stderr : stdout).write(`made ${made}\n`); // stdout is redirected into a file that must hold only the request
   }
   if (csr) {
     const deps = identityDeps(config, context.world, commandLog(config, context, "error"));
-    // Loaded here because only a request needs the ASN.1 library.
     const { certificateRequestOf } = await import("../identity/provision.ts");
     stdout.write(await certificateRequestOf(config.identity, deps));
   }
