@@ -24,9 +24,8 @@ export interface RescheduleOptions {
 
 /** The hub counts from when it read the delay, which is later than when it was sent. */
 const MARGIN_MS = 2000;
-/** Spreads the joins of a fleet that was put off to the same moment: half of the delay, within these. */
-const MIN_SPREAD_MS = 8000;
-const MAX_SPREAD_MS = 30_000;
+/** Spreads the joins of a fleet that was put off to the same moment. */
+const SPREAD_MS = 8000;
 /** While an update is under way, or waits for its reboot, a join would be of no use. */
 const BUSY_MS = 60_000;
 
@@ -56,8 +55,7 @@ export class Reschedule extends EventEmitter<RescheduleEvents> {
   /** The hub was asked to send the update again after this delay; the last one counts. */
   after(delayMs: number): void {
     const { link, world } = this.#options;
-    const spreadMs = Math.max(MIN_SPREAD_MS, Math.min(delayMs / 2, MAX_SPREAD_MS));
-    const totalMs = delayMs + MARGIN_MS + Math.floor(spreadMs * world.random());
+    const totalMs = delayMs + MARGIN_MS + Math.floor(SPREAD_MS * world.random());
     if (!this.#stopped) this.#keep({ atMs: link.hubTimeMs() + totalMs, delayMs: totalMs });
     this.#arm(totalMs);
   }
