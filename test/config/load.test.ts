@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { ConfigFailure } from "../../src/config/check.ts";
+import { ignoredVariables } from "../../src/config/environment.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Failure } from "../../src/platform/failure.ts";
 
@@ -152,5 +153,14 @@ level = "info"
       "update.retry.attempts = 0.5: expected a whole number from 1 to 10000",
       'update.window[0] = "02:00-25:00": expected a time window such as "02:00-05:00"',
     ]);
+  });
+
+  it("names the variable that would turn verification off, and only when it would", () => {
+    assert.match(
+      ignoredVariables({ NODE_TLS_REJECT_UNAUTHORIZED: "0" }).join(),
+      /certificates are always verified/,
+    );
+    assert.deepEqual(ignoredVariables({ NODE_TLS_REJECT_UNAUTHORIZED: "1" }), []);
+    assert.deepEqual(ignoredVariables({}), []);
   });
 });
