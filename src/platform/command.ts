@@ -17,6 +17,8 @@ export interface CommandOptions {
   readonly stdin?: string | Uint8Array;
   /** Added to the agent's own environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /** False for a program that gets `env` only. Default true: it is the board's own, or the configuration names it. */
+  readonly inheritEnv?: boolean;
   /** Output past this many bytes of each stream is dropped. Default 64 KiB. */
   readonly maxOutputBytes?: number;
   /** Kills the process group. */
@@ -74,7 +76,7 @@ export async function runCommand(
   try {
     const exitCode = await new Promise<number | null>((resolve, reject) => {
       const child = spawnGroup(program, args, {
-        env: { ...process.env, ...options.env },
+        env: { ...(options.inheritEnv !== false && process.env), ...options.env },
         stdio: ["pipe", "pipe", "pipe", ...(options.files ?? [])],
       });
       child.once("error", reject);

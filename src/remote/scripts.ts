@@ -12,6 +12,7 @@ import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { Limiter } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
+import { guestEnvironment } from "./guest-environment.ts";
 
 export interface ScriptsOptions {
   readonly config: Config["scripts"];
@@ -132,7 +133,8 @@ export class Scripts extends EventEmitter<ScriptsEvents> {
   ): ReturnType<World["run"]> {
     const { world, environment } = this.#options;
     const { signal } = this.#stopping;
-    return world.run(command, { ...limits, clock: world.clock, signal, env: environment() });
+    const env = { ...guestEnvironment(), ...environment() };
+    return world.run(command, { ...limits, clock: world.clock, signal, env, inheritEnv: false });
   }
 }
 

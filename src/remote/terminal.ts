@@ -15,6 +15,7 @@ import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { type Account, ownAccount } from "./account.ts";
+import { guestEnvironment } from "./guest-environment.ts";
 import { parseReport, REPORT_FD, startScript, type WindowSize } from "./start-script.ts";
 
 /** The child that holds the terminal, as its backend uses it. */
@@ -108,7 +109,8 @@ export class Terminal {
     // In a session of its own: without a terminal (pipes) that is the shell's session.
     const child = spawnGroup(program, args, {
       cwd: ownAccount().home,
-      env: shellEnvironment(shell),
+      // TERM is the terminal of the hub's page.
+      env: { ...guestEnvironment(), TERM: "xterm-256color", SHELL: shell },
       stdio: ["pipe", "pipe", "pipe", "pipe"],
     });
     this.#child = child;
@@ -222,27 +224,6 @@ export class Terminal {
 function reportStream(child: { readonly stdio?: readonly unknown[] }): Readable | undefined {
   const stream = child.stdio?.[REPORT_FD];
   return stream instanceof Readable ? stream : undefined;
-}
-
-/** The variables that a shell inherits. The agent's own settings, such as the place of a key, are not for it. */
-const INHERITED = ["PATH", "LANG", "LC_ALL", "TZ"];
-const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-function shellEnvironment(shell: string): Record<string, string> {
-  const { name, home } = ownAccount();
-  const inherited = INHERITED.flatMap((name) => {
-    const value = process.env[name];
-    return value === undefined ? [] : [[name, value]];
-  });
-  return {
-    PATH: DEFAULT_PATH,
-    ...(Object.fromEntries(inherited) as Record<string, string>),
-    TERM: "xterm-256color", // the terminal of the hub's page
-    HOME: home,
-    USER: name,
-    LOGNAME: name,
-    SHELL: shell,
-  };
 }
 
 /** Signals every process of a session (setsid(2)), in all of its process groups. */

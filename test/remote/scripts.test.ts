@@ -54,6 +54,24 @@ describe("support scripts", () => {
     return answered(ref);
   };
 
+  it("get nothing of the agent's environment that may be secret", async () => {
+    const secrets = {
+      HTTPS_PROXY: "http://u:s3cret@proxy",
+      HUBLINK_HUB__PROXY: "http://u:s3cret@proxy",
+      SOME_TOKEN: "s3cret",
+    };
+    Object.assign(process.env, secrets);
+    try {
+      const { output } = await run("env");
+      assert.doesNotMatch(output, /s3cret/);
+      const names = output.split("\n").flatMap((line) => /^(\w+)=/.exec(line)?.[1] ?? []);
+      for (const name of ["PATH", "HOME", "USER", "HUBLINK_IDENTIFIER"])
+        assert.ok(names.includes(name), `${name} is missing`);
+    } finally {
+      for (const name of Object.keys(secrets)) Reflect.deleteProperty(process.env, name);
+    }
+  });
+
   it("that are refused are answered, but a flood of them only in part", async () => {
     const clock = new FakeClock();
     setUp({ enabled: false }, clock);
