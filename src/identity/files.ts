@@ -1,7 +1,7 @@
 /**
  * Reading the files that an identity is made of, and reading them again when they change: certificates and secrets are
  * renewed while the agent runs. Keys, PINs, passphrases and shared secrets come from files that only their owner may
- * open: a copy that a package or a careless `cp` left readable is refused, since it would give the device away without
+ * open, which is root or the agent's user: a copy that a package or a careless `cp` left readable is refused, since it would give the device away without
  * anybody noticing.
  */
 import { constants, open, readFile, stat } from "node:fs/promises";
@@ -13,7 +13,8 @@ const OTHERS = 0o077;
 /**
  * The bytes of a file that only its owner may read, such as a private key in DER.
  * @param what what the file is to the user, such as `key`
- * @throws Failure `config` when others may read, write or execute it; `no-input`, `permission` or `io` when it
+ * @throws Failure `config` when others may read, write or execute it, or it belongs to a user other than root and the
+ *   agent's: that one could read and replace it; `no-input`, `permission` or `io` when it
  *   can't be read
  */
 export async function readOwnerOnlyFile(what: string, path: string): Promise<Buffer> {
@@ -28,6 +29,13 @@ export async function readOwnerOnlyFile(what: string, path: string): Promise<Buf
         throw new Failure(
           "secret_exposed",
           `${what} ${path} is open to others than its owner (mode ${mode}); chmod 600 ${path}`,
+        );
+      }
+      const own = process.geteuid?.();
+      if (stat.uid !== 0 && stat.uid !== own) {
+        throw new Failure(
+          "secret_exposed",
+          `${what} ${path} belongs to another user (uid ${stat.uid}); chown ${own ?? 0} ${path}, or run hublink as that user`,
         );
       }
       return await file.readFile();

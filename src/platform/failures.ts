@@ -79,7 +79,10 @@ export const FAILURES = {
       "The device's own certificate has expired, by the board's clock.",
       "Store a new certificate, or set the clock if it is ahead.",
     ],
-    secret_exposed: ["A file with a secret is open to others than its owner.", "`chmod 600` the file."],
+    secret_exposed: [
+      "A file with a secret is open to others than its owner, or belongs to a user other than root and the agent's.",
+      "`chmod 600` the file, and `chown` it to the user that hublink runs as.",
+    ],
     secret_missing: [
       "The shared secret is missing, empty or can't be sent.",
       "Set `identity.shared_secret`, or the U-Boot variables.",

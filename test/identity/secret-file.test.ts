@@ -1,7 +1,7 @@
 /** Secrets are read only from files that nobody but their owner can open. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -59,6 +59,26 @@ describe("a secret file", () => {
       });
     });
   }
+
+  const skip = process.getuid?.() === 0 ? false : "only root can give a file away";
+  it("is refused when it belongs to another user, who could read and replace it", { skip }, async () => {
+    await write("s3cret\n");
+    await chown(path, 4321, 4321);
+    await assert.rejects(
+      readSecretFile("secret file", path),
+      refusal(
+        "config",
+        /secret belongs to another user \(uid 4321\); chown 0 .*, or run hublink as that user$/,
+      ),
+    );
+    await chmod(folder, 0o711);
+    process.seteuid?.(4321);
+    try {
+      assert.equal(await readSecretFile("secret file", path), "s3cret");
+    } finally {
+      process.seteuid?.(0);
+    }
+  });
 
   it("is refused as a missing input when it does not exist", async () => {
     await assert.rejects(
