@@ -17,6 +17,7 @@ import { loadTrust, type Trust } from "../identity/trust.ts";
 import type { Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { removeLeftScratch } from "../platform/scratch.ts";
 import type { World } from "../platform/world.ts";
 import { UpdateHistory } from "../update/history.ts";
 import { BUILD_DATE_MS } from "../version.ts";
@@ -57,6 +58,7 @@ export async function openBoard({ config, world: system, log }: BoardOptions): P
   });
   const world: World = { ...system, clock: guard.clock };
   const { clock, root } = world;
+  await removeLeftScratch(log);
   for (const missing of missingPrivileges(config, world)) log.warn(missing);
   const boot = await openBootRecord(config.state.dir, world, log);
   const identity = await boardIdentity(config, world, log.scope("identity"));

@@ -4,9 +4,8 @@
  * update leaves the running slot as it was.
  */
 import { addAbortListener } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import * as v from "valibot";
@@ -19,6 +18,7 @@ import { loadTrust } from "../identity/trust.ts";
 import { unlessAborted } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
+import { makeScratch } from "../platform/scratch.ts";
 import { isHttpUrl, printable } from "../platform/text.ts";
 import { decide, whyForeign } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
@@ -89,7 +89,7 @@ async function applyThroughDaemon(
       throw new Failure("stopped", text);
     }
   }
-  const folder = await mkdtemp(join(tmpdir(), "hublink-")); // mode 0700: nobody else connects
+  const folder = await makeScratch(); // nobody else connects
   const path = join(folder, "firmware.sock");
   const server = createServer((socket) => {
     server.close(); // one reader only

@@ -3,14 +3,14 @@
  * did not run, within the time that NervesHub waits: without an answer the person sees only "timeout".
  */
 import { EventEmitter } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import type { Script, ScriptResult } from "../hub/device-messages.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { Limiter } from "../platform/pace.ts";
+import { makeScratch } from "../platform/scratch.ts";
 import type { World } from "../platform/world.ts";
 import { guestEnvironment } from "./guest-environment.ts";
 
@@ -83,7 +83,7 @@ export class Scripts extends EventEmitter<ScriptsEvents> {
   }
 
   async #execute({ ref, text, timeoutMs }: Script): Promise<ScriptResult> {
-    const folder = await mkdtemp(join(tmpdir(), "hublink-script-")); // mode 0700
+    const folder = await makeScratch();
     try {
       const file = join(folder, "script");
       await writeFile(file, text, { mode: 0o700 });

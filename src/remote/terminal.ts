@@ -5,14 +5,14 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { spawnGroup } from "../platform/child.ts";
 import { type Cancel, within } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { makeScratch } from "../platform/scratch.ts";
 import type { World } from "../platform/world.ts";
 import { type Account, ownAccount } from "./account.ts";
 import { guestEnvironment } from "./guest-environment.ts";
@@ -91,10 +91,17 @@ export class Terminal {
    * @throws Failure `unavailable` when its terminal can't be made
    */
   static async open(options: TerminalOptions): Promise<Terminal> {
-    const folder = await mkdtemp(join(tmpdir(), "hublink-shell-")); // mode 0700
-    const file = join(folder, "start");
-    await writeFile(file, startScript({ ...options, shellArgs: options.backend.shellArgs }), { mode: 0o700 });
-    const terminal = new Terminal(options, folder, file);
+    const folder = await makeScratch();
+    let terminal: Terminal;
+    try {
+      const file = join(folder, "start");
+      const script = startScript({ ...options, shellArgs: options.backend.shellArgs });
+      await writeFile(file, script, { mode: 0o700 });
+      terminal = new Terminal(options, folder, file);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
     await terminal.#untilStarted(options.backend);
     void terminal.#closed.then(() => options.onExit(parseReport(terminal.#report).exitCode ?? null));
     return terminal;
