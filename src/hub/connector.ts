@@ -29,6 +29,8 @@ export interface ConnectorOptions {
   readonly serializer: Serializer;
   /** Is used instead, from then on, with a hub that refuses `serializer` and accepts this one. */
   readonly fallback?: Serializer;
+  /** Opens one WebSocket. Default: over the network. */
+  readonly open?: typeof openWebSocket;
   readonly clock: Clock;
   /** The clock that TLS judges certificates by; without it, each time is believed and no clock is set. */
   readonly clockGuard?: Pick<ClockGuard, "doubt" | "isGuess" | "fit" | "noteHubTime">;
@@ -141,9 +143,9 @@ export class HubConnector {
 
   /** Tries once more when the dates of the hub's certificate corrected a clock that was only a guess. */
   async #openAtRightTime(request: HandshakeRequest, signal: AbortSignal): Promise<OpenedWebSocket> {
-    const { clock, clockGuard } = this.#options;
+    const { clock, clockGuard, open = openWebSocket } = this.#options;
     try {
-      const opened = await openWebSocket(request, clock, signal);
+      const opened = await open(request, clock, signal);
       if (opened.certificateEndsMs !== undefined || clockGuard?.isGuess !== true) return opened;
       // TLS by the helper shows no certificate; without its end, the hub's time would not set the board's clock.
       const dates = await readCertificateDates(request, clock, signal);
@@ -152,7 +154,7 @@ export class HubConnector {
       if (!isDateError(error) || clockGuard?.isGuess !== true) throw error;
       const dates = await readCertificateDates(request, clock, signal);
       if (dates === undefined || !(await clockGuard.fit(dates))) throw error;
-      return await openWebSocket(request, clock, signal);
+      return await open(request, clock, signal);
     }
   }
 
