@@ -8,6 +8,7 @@ import type { ClockGuard } from "../board/clock-guard.ts";
 import { type Clock, unlessAborted } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
+import { shortened } from "../platform/text.ts";
 import { readCertificateDates } from "./certificate-dates.ts";
 import { isDateError } from "./connect-error.ts";
 import {
@@ -39,6 +40,8 @@ export interface ConnectorOptions {
 
 /** nerves_hub_link follows as many. */
 const MAX_REDIRECTS = 2;
+/** Characters of a server's name in a message; names in DNS are shorter. */
+const MAX_ORIGIN = 256;
 /** A signature this far off the server's clock may be why it refused; less is rounding of its `date`. */
 const CLOCK_DOUBT_MS = 1000;
 
@@ -135,6 +138,12 @@ export class HubConnector {
           throw new Failure("hub_refused", `more than ${MAX_REDIRECTS} redirects; check hub.url`, {
             cause: error,
           });
+        if (Object.keys(request.headers).length > 0 && !mayBringSignature(request.url, next))
+          throw new Failure(
+            "hub_refused",
+            `redirected to another server, ${shortened(next.origin, MAX_ORIGIN)}, which must not get this board's signed headers; if it is the hub, set hub.url to it`,
+            { cause: error },
+          );
         log.info("redirected", { to: next.href });
         request = { ...request, url: next };
       }
@@ -183,5 +192,17 @@ function redirectTarget(refused: HandshakeRefused, from: URL): URL | undefined {
   if (target.protocol !== "wss:" && target.protocol !== "ws:") return undefined;
   if (from.protocol === "wss:" && target.protocol === "ws:") return undefined;
   target.hash = ""; // WebSocket URLs have none
+  target.username = ""; // ws would send them as credentials, which are nobody's but the configuration's to choose
+  target.password = "";
   return target;
+}
+
+/**
+ * Whether a redirected request may keep its signed headers. They do not name the server that they are for, so that
+ * another one could be this board at the hub, for as long as they are good. A client certificate is not in question:
+ * TLS proves it to one server, which can't use the proof.
+ */
+function mayBringSignature(from: URL, to: URL): boolean {
+  const toTls = from.protocol === "ws:" && to.protocol === "wss:" && from.port === "" && to.port === "";
+  return to.hostname === from.hostname && (to.origin === from.origin || toTls);
 }

@@ -655,6 +655,14 @@ describe("a download", () => {
       );
     });
 
+    it("sends no user and password of a location", async () => {
+      const elsewhere = await server(give(FILE));
+      const location = `${elsewhere.origin.replace("//", "//user:password@")}/there`;
+      const origin = await server(status(302, { location }));
+      assert.ok((await fetchFrom(origin)).equals(FILE));
+      assert.equal(elsewhere.requests[0]?.headers.authorization, undefined);
+    });
+
     it("starts from the first URL again after a fault, since a redirect may expire", async () => {
       const elsewhere = await server(give(FILE, { stopAfter: 100_000, stop: "end" }), give(FILE));
       const origin = await server(status(302, { location: `${elsewhere.origin}/there` }));

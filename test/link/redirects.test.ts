@@ -1,9 +1,14 @@
-/** HTTP redirects of a connection attempt: the link follows two, and never out of TLS. */
+/**
+ * HTTP redirects of a connection attempt: the link follows two, never out of TLS, and signed headers stay at the
+ * server that they were made for.
+ */
 import assert from "node:assert/strict";
 import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
 import type { HandshakeRequest } from "../../src/hub/handshake.ts";
+import { chooseProxy } from "../../src/platform/proxy.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
+import { startHttpProxy } from "../platform/http-proxy.ts";
 import { createBench, refuse, type Bench, type TinyServer } from "./bench.ts";
 
 /** A certificate with its key, PEM. */
@@ -24,33 +29,115 @@ describe("a redirect of the hub", () => {
 
   const trusting = (): Partial<HandshakeRequest> => ({
     tls: { kind: "direct", secureContext: createSecureContext({ ca: authority.cert }) },
-    headers: { "x-nh-key": "nhp_1" },
   });
+  const signed = { "x-nh-key": "nhp_1" };
   const redirecting = async (location: () => string, tls = false, status = 302): Promise<TinyServer> =>
     bench.serve({
       ...(tls && { tls: server }),
       onUpgrade: (_request, socket) => refuse(socket, status, { location: location() }),
     });
-  const failure = async (url: string): Promise<string | undefined> => {
-    const link = bench.link(url, { http: trusting() });
+  const failure = async (
+    url: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<string | undefined> => {
+    const link = bench.link(url, { http: { ...trusting(), headers } });
     link.start();
     await bench.disconnected(link);
     return link.status.lastError;
   };
 
   for (const status of [301, 302, 303, 307, 308]) {
-    it(`is followed, with the same headers (${status})`, async () => {
-      const last = await bench.serve();
-      const first = await redirecting(() => `${last.url}elsewhere?vsn=2.0.0`, false, status);
-      const link = bench.link(first.url, { http: trusting() });
+    it(`is followed on the same server, with the same headers (${status})`, async () => {
+      const server = await bench.serve({
+        onUpgrade: (request, socket) =>
+          request.url === "/" && refuse(socket, status, { location: `${server.url}elsewhere?vsn=2.0.0` }),
+      });
+      const link = bench.link(server.url, { http: { ...trusting(), headers: signed } });
       link.start();
       await bench.connected(link);
-      const [request] = last.requests;
+      const request = server.requests[1];
       assert.equal(request?.url, "/elsewhere?vsn=2.0.0");
       assert.equal(request.headers["x-nh-key"], "nhp_1");
       assert.equal(link.signed.length, 1);
     });
   }
+
+  it("is followed to another server without signed headers, as with a client certificate", async () => {
+    const last = await bench.serve({ tls: server });
+    const first = await redirecting(() => last.url, true);
+    const link = bench.link(first.url, { http: trusting() });
+    link.start();
+    await bench.connected(link);
+    assert.equal(last.peers.length, 1);
+  });
+
+  it("does not bring signed headers to another port, host or scheme", async () => {
+    const other = await bench.serve({ tls: server });
+    const plain = await bench.serve();
+    const name = new URL(other.url).host;
+    for (const [tls, location] of [
+      [true, other.url],
+      [true, other.url.replace("localhost", "127.0.0.1")],
+      [true, other.url.replace("wss://", "https://user:password@")],
+      [true, `//${name}/`],
+      [false, plain.url],
+      [false, plain.url.replace("127.0.0.1", "localhost")],
+      [false, other.url],
+    ] as const) {
+      const first = await redirecting(() => location, tls);
+      const reported = (await failure(first.url, signed)) ?? "";
+      const { origin } = new URL(location.replace("https:", "wss:"), first.url);
+      assert.equal(
+        reported,
+        `redirected to another server, ${origin}, which must not get this board's signed headers; if it is the hub, set hub.url to it`,
+      );
+    }
+    assert.equal(other.requests.length + plain.requests.length, 0);
+  });
+
+  it("brings signed headers from port 80 to TLS on port 443 of the same host, and no other", async () => {
+    const last = await bench.serve({ tls: server });
+    const locations = ["https://localhost/a", "https://other.test/a", "https://localhost:4443/a"];
+    const first = await bench.serve({
+      onUpgrade: (_request, socket) => refuse(socket, 301, { location: locations[0] ?? "" }),
+    });
+    const defaultPorts = new Map([
+      [80, first.port],
+      [443, last.port],
+    ]);
+    const proxy = await startHttpProxy({ ports: defaultPorts });
+    try {
+      const http = { ...trusting(), headers: signed, proxyFor: chooseProxy(proxy.url, {}) };
+      const link = bench.link("ws://localhost/", { http });
+      link.start();
+      await bench.connected(link);
+      assert.equal(last.requests[0]?.headers["x-nh-key"], "nhp_1");
+      for (const refused of locations.slice(1)) {
+        locations[0] = refused;
+        const link = bench.link("ws://localhost/", { http });
+        link.start();
+        await bench.disconnected(link);
+        assert.match(link.status.lastError ?? "", /^redirected to another server/);
+      }
+      assert.equal(last.requests.length, 1);
+    } finally {
+      await proxy.stop();
+    }
+  });
+
+  it("does not choose the user and password that are sent", async () => {
+    const server = await bench.serve({
+      onUpgrade: (request, socket) =>
+        request.url === "/" &&
+        refuse(socket, 302, { location: `${server.url.replace("//", "//user:password@")}next` }),
+    });
+    const link = bench.link(server.url, { http: { headers: signed } });
+    link.start();
+    await bench.connected(link);
+    assert.equal(server.requests[1]?.url, "/next");
+    assert.equal(server.requests[1].headers.authorization, undefined);
+    assert.doesNotMatch(bench.lines.join(), /password/);
+  });
 
   it("is followed twice, also from plain HTTP to TLS and to https:// for wss://", async () => {
     const last = await bench.serve({ tls: server });

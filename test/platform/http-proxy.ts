@@ -10,6 +10,8 @@ export interface HttpProxyOptions {
   readonly credentials?: string;
   /** The status of every answer; with 0 it never answers. */
   readonly status?: number;
+  /** Ports to connect to in place of those that clients ask for, such as 443. */
+  readonly ports?: ReadonlyMap<number, number>;
 }
 
 /** An HTTP proxy that knows CONNECT and connects to loopback for every name. */
@@ -47,7 +49,10 @@ export async function startHttpProxy(options: HttpProxyOptions = {}): Promise<Ht
     if (status !== undefined) client.end(`HTTP/1.1 ${status} No\r\n\r\n`);
     else if (credentials !== undefined && sent?.replace(/^basic /i, "") !== credentials)
       client.end("HTTP/1.1 407 Who\r\n\r\n");
-    else join(client, head, Number(/:(\d+)$/.exec(request.url ?? "")?.[1]));
+    else {
+      const port = Number(/:(\d+)$/.exec(request.url ?? "")?.[1]);
+      join(client, head, options.ports?.get(port) ?? port);
+    }
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
