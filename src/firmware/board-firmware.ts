@@ -14,7 +14,7 @@ import { readSlotSources, runningFirmware } from "./read-slots.ts";
 import { invalidation, reversion, validation } from "./slot-changes.ts";
 import { isFile, SlotOperations } from "./slot-operations.ts";
 import { type RunningFirmware, targetSlot } from "./slots.ts";
-import { ThisBoot } from "./this-boot.ts";
+import { noteUnnoticed, ThisBoot } from "./this-boot.ts";
 import { readEnvironment, writeVariables } from "./uboot-environment.ts";
 
 export interface BoardFirmwareOptions {
@@ -296,25 +296,5 @@ export class BoardFirmware {
       rebootAsked: origin === "local",
       atMs: this.#options.clock.now(),
     };
-  }
-}
-
-/**
- * Notes an installation that fwup had finished when the agent or the power went away. Without it an agent
- * started in the same boot would take the active slot for the one that runs, or for one fallen back from.
- */
-async function noteUnnoticed({ config, journal, log }: BoardFirmwareOptions): Promise<void> {
-  const { writing } = journal;
-  if (writing === null || config.metadata !== "uboot-env") return;
-  try {
-    const variables = await readEnvironment(config.ubootEnvConfig);
-    const active = variables.get("nerves_fw_active");
-    const finished =
-      active !== writing.fromSlot && variables.get(`${active ?? ""}.nerves_fw_uuid`) === writing.uuid;
-    if (!finished) return;
-    log.info("the update had been installed when the agent ended", { uuid: writing.uuid });
-    await journal.update({ writing: null, installed: writing });
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error; // what is wrong with the environment is reported by `read`
   }
 }

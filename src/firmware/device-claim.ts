@@ -21,7 +21,8 @@ import {
   processOf,
   variableOf,
 } from "../platform/processes.ts";
-import { fwupGroup, startedByLiveAgent, STARTED_BY } from "./fwup-process.ts";
+import { fwupGroup } from "./fwup-process.ts";
+import { startedByLiveAgent, STARTED_BY } from "./fwup-starter.ts";
 
 /** udev locks a disk for a moment when somebody has written to it. */
 const LOCK_TRIES = 20;

@@ -9,9 +9,10 @@ import type { Writable } from "node:stream";
 import { isRunning, signalGroup, spawnGroup } from "../platform/child.ts";
 import type { Cancel, Clock } from "../platform/clock.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
-import { processOf } from "../platform/processes.ts";
 import { oneLine } from "../platform/text.ts";
 import { END_OF_INPUT, frameHeader, FrameReader, type FwupFrame } from "./framing.ts";
+import { STARTED_BY, startedByThis } from "./fwup-starter.ts";
+import { StallWatch } from "./stall-watch.ts";
 
 /**
  * Bytes of an archive for fwup's stdin. A chunk need only stay valid until the next but one is asked for.
@@ -44,19 +45,6 @@ const MAX_REST_BYTES = 16 * 1024 * 1024;
 const LAST_WORDS_MS = 2000;
 const MAX_STDERR_CHARS = 8 * 1024;
 const MAX_REASON_CHARS = 1000;
-
-/** The variable by which an fwup says which hublink started it: `PID.START`, the start as in {@link processOf}. */
-export const STARTED_BY = "HUBLINK_FWUP";
-
-function startedByThis(): string {
-  return `${process.pid}.${processOf(process.pid)?.start ?? ""}`;
-}
-
-/** Whether the hublink that a {@link STARTED_BY} names is another one that still lives. */
-export function startedByLiveAgent(startedBy: string): boolean {
-  const [pid, start] = startedBy.split(".");
-  return startedBy !== startedByThis() && processOf(Number(pid))?.start === start;
-}
 
 /** One fwup at a time: two on one device ruin the slot, and both return 0. */
 let running: FwupProcess | undefined;
@@ -285,53 +273,6 @@ async function give(stdin: Writable | null, payload: Uint8Array): Promise<boolea
     stdin.write(payload, () => resolve(stdin.writable));
     stdin.uncork();
   });
-}
-
-/** Tells a fwup that hangs from one that is slow. */
-class StallWatch {
-  readonly #clock: Clock;
-  readonly #stallMs: number;
-  readonly #onStall: () => void;
-  #cancel: Cancel | undefined;
-  #over = false;
-  #stalled = false;
-
-  constructor(clock: Clock, stallMs: number, onStall: () => void) {
-    this.#clock = clock;
-    this.#stallMs = stallMs;
-    this.#onStall = onStall;
-  }
-
-  get stalled(): boolean {
-    return this.#stalled;
-  }
-
-  /** fwup has work from now on. */
-  start(): void {
-    this.pause();
-    if (this.#over) return;
-    this.#cancel = this.#clock.after(this.#stallMs, () => {
-      this.#stalled = true;
-      this.#onStall();
-    });
-  }
-
-  /** fwup reported something. */
-  progressed(): void {
-    if (this.#cancel !== undefined) this.start();
-  }
-
-  /** fwup waits for input. */
-  pause(): void {
-    this.#cancel?.();
-    this.#cancel = undefined;
-  }
-
-  /** fwup has ended. */
-  stop(): void {
-    this.#over = true;
-    this.pause();
-  }
 }
 
 function notStarted(fwup: string, error: Error): Failure {

@@ -3,8 +3,12 @@
  * the journal by the kernel's boot id. An agent that was restarted once took firmware that somebody had
  * installed by hand for the one that ran, and marked it good before it had ever booted.
  */
+import type { Config } from "../config/schema.ts";
+import { Failure } from "../platform/failure.ts";
+import type { Log } from "../platform/log.ts";
 import type { BootEntry, InstalledFirmware, Journal } from "./journal.ts";
 import type { RunningFirmware, SlotsAtBoot } from "./slots.ts";
+import { readEnvironment } from "./uboot-environment.ts";
 
 export class ThisBoot {
   readonly #journal: Journal;
@@ -69,5 +73,33 @@ export class ThisBoot {
 
   #isThis(boot: BootEntry, commandLine: string): boolean {
     return boot.id === this.#id && boot.commandLine === commandLine && (this.#idTells || !boot.rebootAsked);
+  }
+}
+
+/**
+ * Notes an installation that fwup had finished when the agent or the power went away. Without it an agent
+ * started in the same boot would take the active slot for the one that runs, or for one fallen back from.
+ */
+export async function noteUnnoticed({
+  config,
+  journal,
+  log,
+}: {
+  readonly config: Pick<Config["firmware"], "metadata" | "ubootEnvConfig">;
+  readonly journal: Journal;
+  readonly log: Log;
+}): Promise<void> {
+  const { writing } = journal;
+  if (writing === null || config.metadata !== "uboot-env") return;
+  try {
+    const variables = await readEnvironment(config.ubootEnvConfig);
+    const active = variables.get("nerves_fw_active");
+    const finished =
+      active !== writing.fromSlot && variables.get(`${active ?? ""}.nerves_fw_uuid`) === writing.uuid;
+    if (!finished) return;
+    log.info("the update had been installed when the agent ended", { uuid: writing.uuid });
+    await journal.update({ writing: null, installed: writing });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error; // what is wrong with the environment is reported when the slots are read
   }
 }

@@ -119,8 +119,8 @@ describe("an application on the control socket", () => {
     const { event, payload } = await next();
     assert.equal(event, "update_failed");
     const { reason, failure } = payload as Message;
-    assert.match(String(reason), /^fwup error: /);
-    assert.equal(failure, "fwup_refused");
+    assert.match(String(reason), /^the firmware is not for this board: platform is "another"/);
+    assert.equal(failure, "wrong_target");
     const status = (await request("status"))["result"] as Message;
     assert.deepEqual(status["last_update"], { uuid: v2.uuid, status: "failed", reason, failure });
   });
