@@ -1,4 +1,5 @@
 import { defineConfig } from "eslint/config";
+import regexp from "eslint-plugin-regexp";
 import tseslint from "typescript-eslint";
 
 /**
@@ -66,6 +67,18 @@ export default defineConfig(
     },
   },
   ...importOnlyDownwards,
+  {
+    // A regular expression that backtracks lets whoever writes the text decide how long the agent reads it.
+    files: ["src/**"],
+    plugins: { regexp },
+    rules: {
+      "regexp/no-super-linear-backtracking": ["error", { report: "potential" }],
+      "regexp/no-super-linear-move": [
+        "error",
+        { report: "potential", ignorePartial: false, ignoreSticky: false },
+      ],
+    },
+  },
   {
     // node:test's describe/it return promises that the runner itself awaits.
     files: ["test/**"],
