@@ -25,7 +25,7 @@ export interface Scenario {
   readonly topicsOnly?: boolean;
 }
 
-export const SCENARIOS: readonly Scenario[] = [
+const SCENARIOS: readonly Scenario[] = [
   { name: "restart", awayS: 0 },
   { name: "30 s away", awayS: 30 },
   { name: "2 min away", awayS: 120 },
