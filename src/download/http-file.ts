@@ -4,6 +4,7 @@ import type { Clock } from "../platform/clock.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
 import { Failure } from "../platform/failure.ts";
+import { VERSION } from "../version.ts";
 import { LineFault } from "./retries.ts";
 
 export interface HttpOptions {
@@ -61,6 +62,14 @@ export interface OpenRequest {
 }
 
 const CONNECT_TIMEOUT_MS = 30_000;
+/** For one of a name's addresses. Node's 250 ms let no connection come about over a satellite. */
+const ADDRESS_TIMEOUT_MS = 5000;
+/** Firewalls refuse requests that do not say what sends them. */
+const USER_AGENT = `hublink/${VERSION}`;
+/** Content codings that encode nothing, as proxies and S3 write them. The bytes are proven in any case. */
+const NOT_ENCODED: ReadonlySet<string> = new Set(["", "identity", "none", "aws-chunked"]);
+/** More than an error of S3 takes. */
+const ERROR_BYTES = 4096;
 const MAX_REDIRECTS = 5;
 
 /** undici takes some MB, so it is loaded only when there is something to fetch. */
@@ -69,6 +78,7 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
   const { Agent, buildConnector, request } = await import("undici");
   const connect = buildConnector({
     timeout: CONNECT_TIMEOUT_MS,
+    autoSelectFamilyAttemptTimeout: ADDRESS_TIMEOUT_MS,
     rejectUnauthorized: true, // the environment and NODE_OPTIONS change the defaults
     minVersion: "TLSv1.2",
     ...(ca === undefined ? {} : { ca: [...ca] }),
@@ -116,7 +126,7 @@ export async function openFile(http: Http, request: OpenRequest): Promise<OpenFi
     const answer = await http.get(url, requestHeaders(request, url), request.signal);
     try {
       const next = redirectOf(answer, url);
-      if (next === undefined) return accept(answer, request, url);
+      if (next === undefined) return await accept(answer, request, url);
       discard(answer.body);
       url = next;
     } catch (error) {
@@ -141,6 +151,7 @@ function requestHeaders(
   const partial = offset > 0 || end !== null;
   return {
     ...(url.origin === first.origin ? headers : {}),
+    "user-agent": USER_AGENT,
     "accept-encoding": "identity",
     ...(partial ? { range: `bytes=${offset}-${end === null ? "" : end - 1}` } : {}),
     // RFC 9110 §13.1.5: a weak validator must not be sent here; it is compared on arrival instead.
@@ -160,36 +171,53 @@ function redirectOf({ statusCode, headers }: HttpAnswer, from: URL): URL | undef
   throw new Failure("download_refused", `${from.host} redirects from ${from.protocol} to ${url.protocol}`);
 }
 
-function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): OpenFile {
+async function accept(answer: HttpAnswer, request: OpenRequest, { host }: URL): Promise<OpenFile> {
   const { statusCode, headers, body } = answer;
-  if (statusCode !== 200 && statusCode !== 206) throw faultOf(answer, request, host);
-  const encoding = single(headers["content-encoding"]) ?? "identity";
-  if (encoding !== "identity") {
+  // 203 is 200 through a proxy that may have changed something; what counts is that the bytes are proven.
+  if (![200, 203, 206].includes(statusCode)) throw await faultOf(answer, request, host);
+  const encoding = single(headers["content-encoding"]) ?? "";
+  if (!encoding.split(",").every((coding) => NOT_ENCODED.has(coding.trim().toLowerCase()))) {
     throw new Failure("download_refused", `${host} sends the file with content-encoding ${encoding}`);
   }
   const etag = single(headers["etag"]) ?? null;
   const length = wholeNumber(single(headers["content-length"]));
-  if (statusCode === 200) return { start: 0, version: { etag, totalBytes: length }, body };
+  if (statusCode !== 206) return { start: 0, version: { etag, totalBytes: length }, body };
 
   const range = /^bytes (\d+)-\d+\/(\d+|\*)$/i.exec(single(headers["content-range"]) ?? "");
   const start = wholeNumber(range?.[1]);
-  const asked = request.offset > 0 || request.end !== null;
-  if (!asked || start !== request.offset) {
+  // Some servers give the range from 0 also when none was asked for.
+  if (start !== request.offset) {
     throw new LineFault(`${host} sends another range than it was asked for`);
   }
   return { start, version: { etag, totalBytes: wholeNumber(range?.[2]) }, body };
 }
 
-function faultOf({ statusCode, headers }: HttpAnswer, request: OpenRequest, host: string): Error {
+async function faultOf(
+  { statusCode, headers, body }: HttpAnswer,
+  request: OpenRequest,
+  host: string,
+): Promise<Error> {
   const text = `${host} answers HTTP ${statusCode}`;
-  if ([401, 403, 404, 410].includes(statusCode)) {
+  // S3 answers so when a URL was signed with credentials that have expired since.
+  const expired = statusCode === 400 && /<Code>ExpiredToken<\/Code>/.test(await headOf(body));
+  if (expired || [401, 403, 404, 410].includes(statusCode)) {
     return new Failure("url_expired", `${text}: the firmware's URL has expired or its file is gone`);
   }
-  if (statusCode >= 500 || [408, 416, 425, 429].includes(statusCode)) {
+  if (statusCode >= 500 || [408, 416, 421, 425, 429].includes(statusCode)) {
     const pastEnd = statusCode === 416 && request.offset > 0;
     return new LineFault(text, { retryAfterMs: retryAfterMs(headers, request.nowMs), pastEnd });
   }
   return new Failure("download_refused", text);
+}
+
+/** The first bytes of an answer that is not the file. */
+async function headOf(body: Body): Promise<string> {
+  let head = Buffer.alloc(0);
+  for await (const chunk of body) {
+    head = Buffer.concat([head, chunk as Buffer]);
+    if (head.length >= ERROR_BYTES) break;
+  }
+  return head.toString("latin1", 0, ERROR_BYTES);
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date, which is taken relative to the server's own. */

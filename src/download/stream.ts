@@ -8,7 +8,7 @@ import type { TokenBucket } from "../platform/pace.ts";
 import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
 import { LineFault, Retries, type RetryOptions } from "./retries.ts";
-import type { Verifier } from "./verify.ts";
+import type { ExpectedFile, Verifier } from "./verify.ts";
 
 export interface DownloadOptions extends RetryOptions {
   readonly url: string;
@@ -96,6 +96,7 @@ async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Arr
 /** The position from which the bytes to come are wanted, so that they continue those that came. */
 function goOnWith(fetching: Fetching, start: number, version: FileVersion): number {
   const { verifier } = fetching;
+  requireLength(version, verifier.expected);
   const changed = fetching.version !== null && isAnother(version, fetching.version);
   if (changed) startOverWithin(fetching);
   if (start > verifier.offset || (changed && start < verifier.offset)) {
@@ -103,6 +104,15 @@ function goOnWith(fetching: Fetching, start: number, version: FileVersion): numb
   }
   fetching.version ??= version;
   return verifier.offset;
+}
+
+/**
+ * An answer that is shorter than announced is not the file but, for example, the login page of a network. That is
+ * no fault of the firmware's, and another attempt may get through.
+ */
+function requireLength({ totalBytes }: FileVersion, { sizeBytes }: ExpectedFile): void {
+  if (totalBytes === null || sizeBytes === null || totalBytes >= sizeBytes) return;
+  throw new LineFault(`the server sends ${totalBytes} bytes, announced were ${sizeBytes}`);
 }
 
 /** The file is not the one that the bytes so far are of: keeps those that are proven. */

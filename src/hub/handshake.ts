@@ -18,6 +18,7 @@ import { Failure, systemCode } from "../platform/failure.ts";
 import { ADDRESSES, openTunnel } from "../platform/proxy-tunnel.ts";
 import { hostOf, type Proxy, type ProxyChoice } from "../platform/proxy.ts";
 import { shortened } from "../platform/text.ts";
+import { VERSION } from "../version.ts";
 import { MAX_FRAME_BYTES } from "./serializer.ts";
 import { type HelperTls, startTlsHelper } from "./tls-helper.ts";
 
@@ -99,7 +100,7 @@ export async function openWebSocket(
       openTunnel(proxy, request.url, { clock, timeoutMs: request.timeoutMs, signal: over.signal }));
   const route = tlsRoute(request, proxy);
   const webSocket = new WebSocket(request.url, {
-    headers: { ...request.headers },
+    headers: { "user-agent": `hublink/${VERSION}`, ...request.headers },
     maxPayload: MAX_FRAME_BYTES,
     // No context takeover: a kept window costs some 300 KiB for each direction, much for a Pi Zero.
     perMessageDeflate: request.compress && {

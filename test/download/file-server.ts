@@ -102,6 +102,10 @@ function reset(socket: Socket | null): void {
 }
 
 /** An answer without a file. */
-export function status(code: number, headers: Readonly<Record<string, string>> = {}): Answer {
-  return (response) => response.writeHead(code, headers).end("secret details");
+export function status(
+  code: number,
+  headers: Readonly<Record<string, string>> = {},
+  body = "secret details",
+): Answer {
+  return (response) => response.writeHead(code, headers).end(body);
 }
