@@ -134,7 +134,7 @@ export function resetAfter(sizeBytes: number): Fault {
   return {
     name: `reset-after ${sizeBytes}`,
     download(exchange) {
-      exchange.body = thenStop(head(exchange.body, sizeBytes), exchange.closed, () => exchange.reset());
+      exchange.body = stopAfter(exchange.body, sizeBytes, exchange.closed, () => exchange.reset());
     },
   };
 }
@@ -144,7 +144,7 @@ export function breakTlsAfter(sizeBytes: number): Fault {
   return {
     name: `break-tls-after ${sizeBytes}`,
     download(exchange) {
-      exchange.body = thenStop(head(exchange.body, sizeBytes), exchange.closed, () => exchange.garble());
+      exchange.body = stopAfter(exchange.body, sizeBytes, exchange.closed, () => exchange.garble());
     },
   };
 }
@@ -154,7 +154,7 @@ export function stallAfter(sizeBytes: number): Fault {
   return {
     name: `stall-after ${sizeBytes}`,
     download(exchange) {
-      exchange.body = thenStop(head(exchange.body, sizeBytes), exchange.closed, () => undefined);
+      exchange.body = stopAfter(exchange.body, sizeBytes, exchange.closed, () => undefined);
     },
   };
 }
@@ -312,18 +312,31 @@ async function* head(body: AsyncIterable<Buffer>, sizeBytes: number): AsyncGener
   }
 }
 
-/** Sends the body, calls `stop`, then sends nothing until the connection is gone. */
-async function* thenStop(
+/**
+ * Sends `sizeBytes` of the body, calls `stop`, then sends nothing until the connection is gone. A shorter body is sent
+ * whole: a reset right behind its last byte takes that byte away from a client that is slow to read, each time again.
+ */
+async function* stopAfter(
   body: AsyncIterable<Buffer>,
+  sizeBytes: number,
   closed: AbortSignal,
   stop: () => void,
 ): AsyncGenerator<Buffer> {
-  yield* body;
-  stop();
-  if (closed.aborted) return;
-  await new Promise<void>((resolve) => {
-    closed.addEventListener("abort", () => resolve(), { once: true });
-  });
+  let left = sizeBytes;
+  for await (const chunk of body) {
+    if (chunk.length <= left) {
+      yield chunk;
+      left -= chunk.length;
+      continue;
+    }
+    if (left > 0) yield chunk.subarray(0, left);
+    stop();
+    if (closed.aborted) return;
+    await new Promise<void>((resolve) => {
+      closed.addEventListener("abort", () => resolve(), { once: true });
+    });
+    return;
+  }
 }
 
 async function* mapBody(
