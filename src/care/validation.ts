@@ -5,7 +5,7 @@
  */
 import { EventEmitter } from "node:events";
 import type { Config } from "../config/schema.ts";
-import { type Cancel, sleep } from "../platform/clock.ts";
+import { type Cancel, sleep, unlessAborted, within } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
@@ -31,6 +31,8 @@ export interface FirmwareOnTrial {
 /** Time between two runs of a command that has not succeeded. */
 const RETRY_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 60_000;
+/** A disk that hangs must not hold up the reboot out of bad firmware. */
+const LOOK_TIMEOUT_MS = 10_000;
 
 export class Validation extends EventEmitter<ValidationEvents> {
   readonly #config: Config["validation"];
@@ -126,12 +128,14 @@ export class Validation extends EventEmitter<ValidationEvents> {
 
   /** Reads the slots again, and goes on with `then` unless the trial has ended. */
   async #look(then: () => void): Promise<void> {
+    const { signal } = this.#end;
     try {
-      await this.refresh();
+      await within(this.#world.clock, LOOK_TIMEOUT_MS, unlessAborted(this.refresh(), signal), undefined);
     } catch (error) {
+      if (signal.aborted) return;
       this.#log.error(`the slots can't be read: ${messageOf(error)}`);
     }
-    if (!this.#end.signal.aborted) then();
+    if (!signal.aborted) then();
   }
 
   /** Undefined when it is not known which firmware runs. */

@@ -118,15 +118,15 @@ describe("firmware that somebody else installs", () => {
     assert.equal(slots["a.nerves_fw_uuid"], board.v1.uuid);
   });
 
-  it("and what others mark good is good: no reboot at the deadline, and the hub hears it", async () => {
+  it("and what others mark good is good, and the hub hears it", async () => {
     board = await setUpBoard();
     await board.setEnvironment({ nerves_fw_validated: "0" });
-    await board.start({ validation: { mode: "manual", deadline_s: 0.5 } });
+    await board.start({ validation: { mode: "manual" } });
     await joined(1);
     await board.setEnvironment({ nerves_fw_validated: "1" });
-    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
+    board.hub.terminate(IDENTIFIER); // the next join reads the slots again; validation.test.ts has the deadline
     await board.saw(/somebody else marked the running firmware good/);
-    assert.ok(!board.logged.some((line) => line.includes("not marked good in time")));
+    await board.hub.until(() => board.hub.device(IDENTIFIER).validated === "validated");
   });
 
   it("on a disk that comes late is found at the next update", async () => {

@@ -24,25 +24,26 @@ function onTrial(config: Partial<Config["validation"]> = {}, exits: number[] = [
     return Promise.resolve(result);
   };
   const slot = { validated: !pending, rebootPending: false };
+  const firmware = {
+    running: slot,
+    rebootOwed: false,
+    refresh: async () => Promise.resolve(),
+    async validate() {
+      if (seen.failures === 0) return Promise.resolve();
+      seen.failures -= 1;
+      return Promise.reject(new Error("the disk is busy"));
+    },
+  };
   const validation = new Validation(
     { mode: "auto", command: "", deadlineMs: 600_000, ...config },
-    {
-      running: slot,
-      rebootOwed: false,
-      refresh: async () => Promise.resolve(),
-      async validate() {
-        if (seen.failures === 0) return Promise.resolve();
-        seen.failures -= 1;
-        return Promise.reject(new Error("the disk is busy"));
-      },
-    },
+    firmware,
     testWorld({ clock, run }),
     silentLog,
   );
   validation.on("validated", () => (seen.validated += 1));
   validation.on("expired", () => (seen.deadline += 1));
   validation.start();
-  return { clock, seen, slot, validation };
+  return { clock, firmware, seen, slot, validation };
 }
 
 describe("firmware on trial", () => {
@@ -108,6 +109,7 @@ describe("firmware on trial", () => {
   it("is not on trial when its slot is validated already", async () => {
     const { clock, seen, validation } = onTrial({}, [], false);
     validation.joined();
+    await clock.advance(0);
     await validation.markValid();
     assert.deepEqual([clock.pending, seen.validated], [0, 0]);
   });
@@ -117,6 +119,14 @@ describe("firmware on trial", () => {
     slot.validated = true;
     await clock.advance(600_000);
     assert.deepEqual([validation.pending, seen.validated, seen.deadline], [false, 1, 0]);
+  });
+
+  it("is given up at the deadline also when the disk hangs, and the slots can't be read", async () => {
+    const { clock, seen, firmware } = onTrial({ mode: "manual" });
+    firmware.refresh = async () => new Promise<void>(() => undefined);
+    await clock.advance(600_000);
+    await clock.advance(10_000);
+    assert.equal(seen.deadline, 1);
   });
 
   it("is good when somebody else has marked it good: seen at a join, without a command of the agent's", async () => {
