@@ -1,6 +1,6 @@
 /** The documents against the code: names, links, tables and commands that they mention must exist. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,12 +11,14 @@ import { nameOf } from "../scripts/package/bases.ts";
 import { baseOf, TARGETS } from "../scripts/package/manifest.ts";
 import { billOfMaterials } from "../scripts/package/sbom.ts";
 import { parseCommandLine } from "../src/cli/command-line.ts";
+import { COMMANDS } from "../src/cli/commands.ts";
 import { checkConfig } from "../src/config/check.ts";
 import { systemWorld } from "../src/platform/world.ts";
 import type { UpdateQuestion } from "../src/update/application.ts";
 import { askPolicyCommand } from "../src/update/approval.ts";
 import type { Decision } from "../src/update/decide.ts";
 import { TRANSITIONS } from "../src/update/states.ts";
+import { missing } from "./identity/openssl.ts";
 
 const root = join(import.meta.dirname, "..");
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -150,6 +152,16 @@ describe("the documentation", () => {
     for (const [, script = ""] of text.matchAll(/^ {4}(scripts\/\S+)/gm))
       assert.ok(existsSync(join(root, script)));
     for (const [, name = ""] of text.matchAll(/npm run (\w+)/g)) assert.ok(manifest.scripts[name], name);
+  });
+
+  it("docs/hublink.1: groff shows it without a warning", { skip: missing("groff") }, () => {
+    const page = join(root, "docs/hublink.1");
+    const { status, stdout, stderr } = spawnSync("groff", ["-ww", "-man", "-Tascii", "-P-cbou", page], {
+      encoding: "utf8",
+    });
+    assert.equal(stderr, "");
+    assert.equal(status, 0);
+    for (const name of COMMANDS.keys()) assert.match(stdout, new RegExp(`hublink ${name}`));
   });
 
   it("docs/architecture.md: its table is the update machine's", () => {

@@ -9,7 +9,7 @@ import { redact } from "../platform/log.ts";
 import { printable } from "../platform/text.ts";
 import { systemWorld } from "../platform/world.ts";
 import { VERSION } from "../version.ts";
-import { parseCommandLine, USAGE } from "./command-line.ts";
+import { parseCommandLine } from "./command-line.ts";
 import { columnsOf, type Terminal, wrap } from "./terminal.ts";
 
 /** Some init systems start programs with umask 0, and everybody could put files into the folders that are made. */
@@ -27,8 +27,8 @@ export async function main(
   for (const stream of [terminal.stdout, terminal.stderr]) stream.on("error", () => undefined);
   try {
     const request = parseCommandLine(argv);
-    if (request === "help") terminal.stdout.write(USAGE);
-    else if (request === "version") terminal.stdout.write(`hublink ${VERSION}\n`);
+    if (request === "version") terminal.stdout.write(`hublink ${VERSION}\n`);
+    else if ("help" in request) terminal.stdout.write(request.help);
     else await request.run({ terminal, env, config: request.config, verbose, world: systemWorld });
     return 0;
   } catch (error) {

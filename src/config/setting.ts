@@ -5,6 +5,7 @@
  * one that is.
  */
 import type * as v from "valibot";
+import { editDistance } from "../platform/text.ts";
 
 /** The values that a setting takes: how they are checked, and the words for them. */
 export interface Kind<T> {
@@ -147,18 +148,4 @@ export function nearestKey(root: Section, home: string, unknown: string): string
   };
   visit(root, "");
   return nearest;
-}
-
-/** The Levenshtein distance: how many letters must be added, removed or changed. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const change = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] ?? 0;
 }

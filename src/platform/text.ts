@@ -76,6 +76,35 @@ export function shortened(text: string, maxLength: number): string {
   return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
 }
 
+/** Only this much of a word that nobody knows is compared: the time grows with its length. */
+const MAX_COMPARED = 60;
+
+/** The known word that was probably meant; undefined when none is like it. */
+export function nearestOf(word: string, known: Iterable<string>): string | undefined {
+  const meant = word.slice(0, MAX_COMPARED).toLowerCase();
+  let nearest: string | undefined;
+  let least = Math.max(2, Math.floor(meant.length / 2));
+  for (const candidate of known) {
+    const cost = candidate.startsWith(meant) ? 1 : editDistance(meant, candidate);
+    if (cost < least) [nearest, least] = [candidate, cost];
+  }
+  return nearest;
+}
+
+/** The Levenshtein distance: how many letters must be added, removed or changed. */
+export function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j++) {
+      const change = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}
+
 /** Cuts a byte stream into lines. Empty lines are skipped. */
 export class LineSplitter {
   readonly #maxBytes: number;

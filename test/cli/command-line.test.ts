@@ -1,6 +1,7 @@
 /** The words of the command line: help, mistakes, and exit codes. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { COMMANDS } from "../../src/cli/commands.ts";
 import { VERSION } from "../../src/version.ts";
 import { hublink } from "./program.ts";
 
@@ -14,7 +15,7 @@ describe("the command line", () => {
     });
   });
 
-  for (const args of [["--help"], ["-h"], ["help"], ["help", "run"], ["run", "--help"]]) {
+  for (const args of [["--help"], ["-h"], ["help"], ["help", "me"], ["reboto", "--help"]]) {
     it(`prints its help for ${args.join(" ")}, in 80 columns`, async () => {
       const { code, stdout, stderr } = await hublink(args);
       assert.equal(code, 0);
@@ -25,16 +26,35 @@ describe("the command line", () => {
     });
   }
 
+  for (const [name, { options = {} }] of COMMANDS) {
+    it(`prints the options and exit codes of ${name} for ${name} --help, in 80 columns`, async () => {
+      const { code, stdout, stderr } = await hublink([name, "--help"]);
+      assert.equal(code, 0);
+      assert.equal(stderr, "");
+      assert.match(stdout, new RegExp(`^Usage: hublink ${name} `));
+      for (const option of [...Object.keys(options), "config", "verbose"])
+        assert.match(stdout, new RegExp(`^  --${option}\\b`, "m"));
+      for (const exit of [0, 64, 66, 77, 78, 1])
+        assert.match(stdout, new RegExp(`^ *${exit}  [a-z]`, "m"), String(exit));
+      assert.ok(stdout.split("\n").every((line) => line.length <= 80));
+      assert.equal((await hublink(["help", name])).stdout, stdout);
+    });
+  }
+
   const mistakes: [args: string[], words: RegExp][] = [
     [[], /name a command/],
-    [["reboto"], /there is no command reboto/],
+    [["reboto"], /there is no command reboto; did you mean reboot\?/],
+    [["valid"], /there is no command valid; did you mean validate\?/],
+    [["brew"], /there is no command brew \(/],
     [["status", "now"], /status takes nothing after it/],
     [["apply"], /apply takes SOURCE after it/],
     [["metadata", "a.fw", "b.fw"], /metadata takes FILE after it/],
     [["check", "--json"], /check has no --json/],
     [["run", "--csr"], /run has no --csr/],
     [["identity", "--connect"], /identity has no --connect/],
-    [["run", "--colour"], /Unknown option '--colour'/],
+    [["run", "--colour"], /Unknown option '--colour' \(/],
+    [["check", "--conect"], /Unknown option '--conect'; did you mean --connect\?/],
+    [["run", "--conf", "a.toml"], /Unknown option '--conf'; did you mean --config\?/],
     [["run", "--config"], /--config.*missing/],
   ];
   for (const [args, words] of mistakes) {
