@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { Failure } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
+import { proxyWarnings } from "../platform/proxy.ts";
 import { type Environment, ignoredVariables, overrideByEnvironment } from "./environment.ts";
 import { brokenRules, warningsFor } from "./rules.ts";
 import { type Config, schema } from "./schema.ts";
@@ -38,7 +39,10 @@ export function checkConfig(file: Table, env: Environment, source: string): Chec
   const config = readConfig(table, findings);
   findings.problems.push(...brokenRules(config, findings.wrong));
   if (findings.problems.length > 0) throw new ConfigFailure(source, findings.problems);
-  return { config, warnings: [...ignoredVariables(env), ...warningsFor(config)] };
+  return {
+    config,
+    warnings: [...ignoredVariables(env), ...proxyWarnings(config.hub.proxy, env), ...warningsFor(config)],
+  };
 }
 
 /** The configuration in which nothing is set. It is not a valid one, because it has no hub. */

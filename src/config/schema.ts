@@ -73,7 +73,7 @@ export const schema = section("", {
     proxy: setting(
       proxyAddress,
       "",
-      "HTTP proxy for the socket and for downloads; it must allow CONNECT, for unencrypted URLs too. Default: HTTPS_PROXY and HTTP_PROXY of the environment, which are not used for addresses of this machine itself. Hosts in NO_PROXY are reached without a proxy in either case.",
+      "HTTP proxy for the socket and for downloads; it must allow CONNECT, for unencrypted URLs too. Default: HTTPS_PROXY and HTTP_PROXY of the environment, which are not used for addresses of this machine itself. Hosts in NO_PROXY are reached without a proxy in either case; docs/network.md says what it may hold.",
       { secret: true },
     ),
     status_dialect: setting(

@@ -185,11 +185,11 @@ function targetOf(devpath: string): Target | undefined {
     };
   }
   if (!stats.isBlockDevice()) return undefined;
-  const numbers = diskNumbers(numberOf(stats.rdev));
+  const numbers = diskNumbers(deviceNumber(stats.rdev));
   return ({ path, link }) => {
     if (!path.startsWith("/dev/") && dirname(path) !== dirname(real)) return false;
     const opened = statOf(link);
-    return opened?.isBlockDevice() === true && numbers.has(numberOf(opened.rdev));
+    return opened?.isBlockDevice() === true && numbers.has(deviceNumber(opened.rdev));
   };
 }
 
@@ -215,7 +215,7 @@ function mountedNumbers(): ReadonlySet<string> {
 }
 
 /** As the kernel writes device numbers; makedev(3) says which bits of `rdev` are which. */
-function numberOf(rdev: number): string {
+export function deviceNumber(rdev: number): string {
   const wide = BigInt(rdev);
   const major = ((wide >> 8n) & 0xfffn) | ((wide >> 32n) & ~0xfffn);
   const minor = (wide & 0xffn) | ((wide >> 12n) & 0xffff_ff00n);

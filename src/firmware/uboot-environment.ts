@@ -5,6 +5,7 @@
  */
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { Failure, fileFailure } from "../platform/failure.ts";
+import { deviceNumber } from "./device-claim.ts";
 import {
   decodeEnvironment,
   encodeEnvironment,
@@ -97,6 +98,7 @@ async function readStored(configPath: string, locations: EnvironmentLocations): 
 async function readCopy(location: EnvironmentLocation): Promise<Uint8Array> {
   const { device, offsetBytes, sizeBytes } = location;
   return await withDevice(device, "r", async (handle) => {
+    const startBytes = await startOf(location, handle);
     const bytes = Buffer.alloc(sizeBytes);
     let filledBytes = 0;
     while (filledBytes < sizeBytes) {
@@ -104,7 +106,7 @@ async function readCopy(location: EnvironmentLocation): Promise<Uint8Array> {
         bytes,
         filledBytes,
         sizeBytes - filledBytes,
-        offsetBytes + filledBytes,
+        startBytes + filledBytes,
       );
       if (bytesRead === 0) {
         throw new Failure(
@@ -118,9 +120,11 @@ async function readCopy(location: EnvironmentLocation): Promise<Uint8Array> {
   });
 }
 
-async function writeCopy({ device, offsetBytes }: EnvironmentLocation, bytes: Uint8Array): Promise<void> {
+async function writeCopy(location: EnvironmentLocation, bytes: Uint8Array): Promise<void> {
+  const { device, offsetBytes } = location;
   await withDevice(device, "r+", async (handle) => {
-    const { bytesWritten } = await handle.write(bytes, 0, bytes.length, offsetBytes);
+    const startBytes = await startOf(location, handle);
+    const { bytesWritten } = await handle.write(bytes, 0, bytes.length, startBytes);
     if (bytesWritten !== bytes.length) {
       throw new Failure(
         "io",
@@ -129,6 +133,28 @@ async function writeCopy({ device, offsetBytes }: EnvironmentLocation, bytes: Ui
     }
     await handle.sync();
   });
+}
+
+/**
+ * The position of a copy. i.MX boards keep theirs at the end of an eMMC's boot partition, so that U-Boot's fw_env.c and
+ * libubootenv (0.3.3 and later) count a negative offset from there.
+ */
+async function startOf({ device, offsetBytes }: EnvironmentLocation, handle: FileHandle): Promise<number> {
+  if (offsetBytes >= 0) return offsetBytes;
+  const startBytes = (await sizeOf(handle)) + offsetBytes;
+  if (startBytes >= 0) return startBytes;
+  throw new Failure(
+    "environment_damaged",
+    `U-Boot environment device ${device} is shorter than its offset ${hex(offsetBytes)} from the end; correct fw_env.config`,
+  );
+}
+
+/** Of a file or block device; the file system says 0 for the latter. */
+async function sizeOf(handle: FileHandle): Promise<number> {
+  const status = await handle.stat();
+  if (!status.isBlockDevice()) return status.size;
+  const sectors = await readFile(`/sys/dev/block/${deviceNumber(status.rdev)}/size`, "utf8");
+  return Number(sectors) * 512; // the kernel's sectors, whatever the disk's are
 }
 
 async function withDevice<T>(
@@ -174,7 +200,7 @@ function nameOf({ device, offsetBytes }: EnvironmentLocation): string {
 }
 
 function hex(value: number): string {
-  return `0x${value.toString(16)}`;
+  return `${value < 0 ? "-" : ""}0x${Math.abs(value).toString(16)}`;
 }
 
 /** Text as the byte string that its UTF-8 is; see uboot-format.ts. */

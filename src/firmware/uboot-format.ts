@@ -135,6 +135,7 @@ function isBlank(bytes: Uint8Array): boolean {
 export interface EnvironmentLocation {
   /** A block device or an image file; a relative path starts at the working folder. */
   readonly device: string;
+  /** From the start of the device; from its end when negative. */
   readonly offsetBytes: number;
   readonly sizeBytes: number;
 }
@@ -152,8 +153,8 @@ const MAX_SIZE_BYTES = 4 * 1024 * 1024;
  * Parses `fw_env.config`: `device offset size [sector size] [sectors]`, one line for each copy.
  *
  * Numbers are those of the U-Boot tools, which share the file (libubootenv's `uboot_env.c`, U-Boot's
- * `fw_env.c`): an offset is written as in C, a size is hexadecimal with or without its `0x`. Sectors
- * matter to raw flash only and are ignored.
+ * `fw_env.c`): an offset is written as in C and counts from the end of the device when negative, a size is
+ * hexadecimal with or without its `0x`. Sectors matter to raw flash only and are ignored.
  * @throws Failure `config` naming `path` and the line
  */
 export function parseEnvironmentConfig(text: string, path: string): EnvironmentLocations {
@@ -173,7 +174,9 @@ export function parseEnvironmentConfig(text: string, path: string): EnvironmentL
   if (first.sizeBytes !== second.sizeBytes) {
     throw new Failure("config", `${path}: the two copies differ in size; give both lines the same`);
   }
-  if (first.device === second.device && Math.abs(first.offsetBytes - second.offsetBytes) < first.sizeBytes) {
+  const fromSameEnd = first.offsetBytes < 0 === second.offsetBytes < 0;
+  const apart = Math.abs(first.offsetBytes - second.offsetBytes);
+  if (first.device === second.device && fromSameEnd && apart < first.sizeBytes) {
     throw new Failure("config", `${path}: the two copies overlap; correct their offsets or size`);
   }
   return [first, second];
@@ -207,11 +210,13 @@ function parseLine(fields: readonly string[], where: string): EnvironmentLocatio
   return { device, offsetBytes, sizeBytes };
 }
 
-/** As C's `%lli`: hexadecimal after `0x`, octal after `0`, else decimal. Not negative, not unsafe. */
+/** As C's `%lli`: hexadecimal after `0x`, octal after `0`, else decimal; with a sign or without. Not unsafe. */
 function parseOffset(text: string): number | undefined {
+  const [, sign, digits = ""] = /^([-+]?)(.*)$/s.exec(text) ?? [];
   let value: number | undefined;
-  if (/^0x[0-9a-f]+$/i.test(text)) value = Number.parseInt(text, 16);
-  else if (/^0[0-7]*$/.test(text)) value = Number.parseInt(text, 8);
-  else if (/^[1-9][0-9]*$/.test(text)) value = Number.parseInt(text, 10);
-  return value !== undefined && value <= Number.MAX_SAFE_INTEGER - MAX_SIZE_BYTES ? value : undefined;
+  if (/^0x[0-9a-f]+$/i.test(digits)) value = Number.parseInt(digits, 16);
+  else if (/^0[0-7]*$/.test(digits)) value = Number.parseInt(digits, 8);
+  else if (/^[1-9][0-9]*$/.test(digits)) value = Number.parseInt(digits, 10);
+  if (value === undefined || value > Number.MAX_SAFE_INTEGER - MAX_SIZE_BYTES) return undefined;
+  return sign === "-" && value > 0 ? -value : value;
 }

@@ -3,6 +3,7 @@
  * stays in {@link Proxy.credentials}; no message shows it.
  */
 import { Failure } from "./failure.ts";
+import { type NoProxy, parseNoProxy } from "./no-proxy.ts";
 
 /** An HTTP proxy, which connects to others by CONNECT. */
 export interface Proxy {
@@ -18,8 +19,8 @@ export type ProxyChoice = (url: URL) => Proxy | undefined;
 
 /**
  * Reads the proxy settings. `hub.proxy` holds for all hosts. Without it, HTTPS_PROXY holds for https and wss
- * and HTTP_PROXY for http and ws, but not for this machine itself. NO_PROXY excepts hosts from all of them, as
- * in curl: a name and every name below it, an address, or `*`. As in curl, a variable in small letters wins.
+ * and HTTP_PROXY for http and ws, but not for this machine itself. NO_PROXY excepts hosts from all of them (see
+ * no-proxy.ts). As in curl, a variable in small letters wins.
  * @param setting `hub.proxy`; empty when not set
  * @throws Failure `config` when a setting or variable is not the URL of an HTTP proxy
  */
@@ -27,17 +28,26 @@ export function chooseProxy(setting: string, env: Readonly<Record<string, string
   const fixed = setting === "" ? undefined : parseProxy("hub.proxy", setting);
   const secure = fixed ?? proxyOf("HTTPS_PROXY", env);
   const plain = fixed ?? proxyOf("HTTP_PROXY", env);
-  const excepted = variable("NO_PROXY", env)
-    .split(/[\s,]+/)
-    .filter((entry) => entry !== "")
-    .map((entry) => hostOf(entry.toLowerCase()).replace(/^\./, ""));
+  const { excepts } = noProxy(env);
   return (url) => {
-    const host = hostOf(url.hostname.toLowerCase()).replace(/\.$/, "");
-    if (fixed === undefined && isLoopback(url)) return undefined;
-    if (excepted.some((entry) => entry === "*" || host === entry || host.endsWith(`.${entry}`)))
-      return undefined;
+    if ((fixed === undefined && isLoopback(url)) || excepts(url)) return undefined;
     return url.protocol === "https:" || url.protocol === "wss:" ? secure : plain;
   };
+}
+
+/** One line for each entry of NO_PROXY that can never match; none where no proxy is set. */
+export function proxyWarnings(
+  setting: string,
+  env: Readonly<Record<string, string | undefined>>,
+): readonly string[] {
+  const isSet = [setting, variable("HTTPS_PROXY", env), variable("HTTP_PROXY", env)].some(
+    (text) => text !== "",
+  );
+  return isSet ? noProxy(env).warnings : [];
+}
+
+function noProxy(env: Readonly<Record<string, string | undefined>>): NoProxy {
+  return parseNoProxy(variable("NO_PROXY", env));
 }
 
 /** A host as `connect` takes it: an IPv6 address without its brackets. */
@@ -51,7 +61,7 @@ function proxyOf(name: string, env: Readonly<Record<string, string | undefined>>
 }
 
 function variable(name: string, env: Readonly<Record<string, string | undefined>>): string {
-  return env[name.toLowerCase()] ?? env[name] ?? "";
+  return (env[name.toLowerCase()] ?? "") || (env[name] ?? ""); // to curl, an empty variable is not set
 }
 
 /** The message does not show the text, which may hold a password. */

@@ -120,7 +120,12 @@ describe("hublink check", () => {
   });
 
   it("shows the proxy on the way to the hub, without user and password", async () => {
-    const { stdout } = await check({ HUBLINK_HUB__PROXY: "http://me:secret@proxy.test:3128" });
+    const HUBLINK_HUB__PROXY = "http://me:secret@proxy.test:3128";
+    const { stdout } = await check({ HUBLINK_HUB__PROXY, NO_PROXY: "*.inside.test" });
+    assert.match(
+      stdout,
+      /^warn configuration {2}NO_PROXY: "\*\.inside\.test" matches no host; write inside\.test/m,
+    );
     assert.match(stdout, /^ok {3}proxy {10}proxy\.test:3128, to the hub$/m);
     assert.doesNotMatch(stdout, /secret/);
   });

@@ -27,6 +27,13 @@ describe("fw_env.config", () => {
     ]);
   });
 
+  it("counts a negative offset from the end of the device", () => {
+    assert.deepEqual(parse("d 0 0x2000\nd -0x1000 0x2000"), [
+      { device: "d", offsetBytes: 0, sizeBytes: 0x2000 },
+      { device: "d", offsetBytes: -0x1000, sizeBytes: 0x2000 },
+    ]);
+  });
+
   const refusals: readonly (readonly [what: string, text: string, message: RegExp])[] = [
     ["nothing but comments", "# nothing\n", /fw_env\.config names no device/],
     ["a line that is too short", "# x\n/dev/mmcblk0 0x2000\n", /line 2: expected `device offset size`/],
@@ -35,7 +42,7 @@ describe("fw_env.config", () => {
       "/dev/mmcblk0 0x20g0 0x4000",
       /line 1: the offset 0x20g0 is not a number/,
     ],
-    ["a negative offset", "/dev/mmcblk0 -0x2000 0x4000", /line 1: the offset -0x2000/],
+    ["an offset that is no more than a sign", "/dev/mmcblk0 - 0x4000", /line 1: the offset - is not/],
     ["an offset that is too large", "/dev/mmcblk0 0xfffffffffffffff 0x4000", /line 1: the offset/],
     [
       "a size that is not a number",
@@ -47,6 +54,7 @@ describe("fw_env.config", () => {
     ["three copies", "d 0 0x100\nd 0x100 0x100\nd 0x200 0x100", /more than two devices/],
     ["copies of different sizes", "d 0 0x100\nd 0x200 0x200", /differ in size/],
     ["copies that overlap", "d 0 0x100\nd 0xff 0x100", /overlap/],
+    ["copies that overlap at the end", "d -0x200 0x100\nd -0x1ff 0x100", /overlap/],
     [
       "libubootenv's YAML form",
       "uboot:\n  size : 0x4000\n  devices:\n    - path : /dev/mmcblk0\n",

@@ -52,6 +52,18 @@ for (const kind of KINDS) {
       assert.ok((await readFile(disk.image)).includes(Buffer.from("raw=\xff\xfe\x80\0", "latin1")));
     });
 
+    it("is found at the end of a disk, where a negative offset counts from", async (t) => {
+      const disk = await makeDisk(t, kind, { a: "1" });
+      const ends = kind === "single" ? [FIRST] : [FIRST, SECOND];
+      const lines = ends.map((offset) => `${disk.image} -0x${(0x10000 - offset).toString(16)} 0x1000\n`);
+      await writeFile(disk.config, lines.join(""));
+      await writeVariables(disk.config, mapOf({ b: "2" }));
+      assert.deepEqual(await readEnvironment(disk.config), mapOf({ a: "1", b: "2" }));
+      assert.equal((await readFile(disk.image)).length, 0x10000);
+      await writeFile(disk.config, `${disk.image} -0x10001 0x1000\n`);
+      await assert.rejects(readEnvironment(disk.config), /shorter than its offset -0x10001 from the end/);
+    });
+
     it("is not written when nothing would change", async (t) => {
       const disk = await makeDisk(t, kind, { a: "1" });
       const before = await readFile(disk.image);
