@@ -12,7 +12,8 @@ import type { Model } from "./world.ts";
  * - `waiting`: the hub got no end of an update
  * - `misled`: the hub got a report that is not true
  */
-export type Wrong = "bad boot" | "wrong bytes" | "not done" | "waiting" | "misled";
+export const WRONGS = ["bad boot", "wrong bytes", "not done", "waiting", "misled"] as const;
+export type Wrong = (typeof WRONGS)[number];
 
 export interface Problem {
   readonly wrong: Wrong;

@@ -1,12 +1,13 @@
 /**
  * Updates boards while their power, network and disk fail, round after round, and counts what must never
- * happen. `npm run torture -- --rounds N --seed S [--only KIND] [--jobs N]`; to repeat one round:
- * `npm run torture -- --replay SEED --only KIND`.
+ * happen. `npm run torture -- --rounds N --seed S [--only KIND] [--jobs N] [--record FILE]`; to repeat one
+ * round: `npm run torture -- --replay SEED --only KIND`. What `--record` adds to FILE is told in results.ts.
  */
 import { parseArgs } from "node:util";
-import { realFwup } from "../fwup/run.ts";
 import { KINDS, type Kind } from "./plan.ts";
-import { renderReport, type Played } from "./report.ts";
+import { renderReport } from "./report.ts";
+import { recordRun } from "./results.ts";
+import type { Played } from "./round.ts";
 import { playSeed, torture } from "./torture.ts";
 import { hasCompiler, setUpWorld } from "./world.ts";
 
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     only: { type: "string" },
     jobs: { type: "string", default: "2" },
+    record: { type: "string" },
     replay: { type: "string" },
   },
 });
@@ -28,7 +30,11 @@ if (values.only !== undefined && only === undefined)
 if (!hasCompiler()) fail("a C compiler (cc) on Linux is needed: what cuts the power is compiled");
 
 const world = await setUpWorld();
-const interrupt = (): void => void world.remove().finally(() => process.exit(130));
+let record = (): void => undefined;
+const interrupt = (): void => {
+  record(); // what was played counts
+  void world.remove().finally(() => process.exit(130));
+};
 process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
 try {
   const replayed =
@@ -42,21 +48,26 @@ try {
 async function run(kind: Kind | undefined): Promise<readonly Played[]> {
   const seed = number("seed", values.seed);
   const rounds = number("rounds", values.rounds);
-  say(
-    `${rounds} rounds, seed ${seed}, ${realFwup() === undefined ? "the stand-in for fwup" : "the real fwup"}`,
-  );
-  const soFar: Played[] = [];
-  const played = await torture(world, {
+  const startedMs = Date.now();
+  say(`${rounds} rounds, seed ${seed}, fwup: ${world.fwupVersion}`);
+  const played: Played[] = [];
+  record = () => {
+    const { record: path } = values;
+    if (path === undefined) return;
+    recordRun(path, played, { fwup: world.fwupVersion, seed, only: kind !== undefined, startedMs });
+  };
+  await torture(world, {
     rounds,
     seed,
     only: kind,
     jobs: number("jobs", values.jobs),
     onRound(round) {
-      soFar.push(round);
+      played.push(round);
       tell(round);
-      if (soFar.length % TELL_EACH === 0 && soFar.length < rounds) say(`\n${renderReport(soFar)}`);
+      if (played.length % TELL_EACH === 0 && played.length < rounds) say(`\n${renderReport(played)}`);
     },
   });
+  record();
   say(`\n${renderReport(played)}`);
   return played;
 }

@@ -1,19 +1,7 @@
 /** The tables that a run prints. */
-import type { Kind } from "./plan.ts";
-import type { Wrong } from "./checks.ts";
-import type { Outcome } from "./round.ts";
-
-/** A round that was played. */
-export interface Played {
-  readonly kind: Kind;
-  readonly seed: number;
-  readonly plan: string;
-  /** The names of what failed in it. */
-  readonly faults: readonly string[];
-  readonly outcome: Outcome;
-}
-
-const WRONGS: readonly Wrong[] = ["bad boot", "wrong bytes", "not done", "waiting", "misled"];
+import { WRONGS } from "./checks.ts";
+import { counted } from "./results.ts";
+import type { Outcome, Played } from "./round.ts";
 
 /** The table at the end of a run, at most 80 columns wide. */
 export function renderReport(played: readonly Played[]): string {
@@ -29,11 +17,19 @@ export function renderReport(played: readonly Played[]): string {
     summaryOf("all", played),
     ["goal", "", "", "0", ...WRONGS.map(() => "0")],
   ];
-  const faults = new Map<string, number>();
-  for (const name of played.flatMap((round) => [...new Set(round.faults)]))
-    faults.set(name, (faults.get(name) ?? 0) + 1);
-  const counts = [...faults].sort((a, b) => b[1] - a[1]).map(([name, count]) => [String(count), name]);
-  return `${columns(rows)}\n${paidOf(played)}\n${columns([["rounds", "with"], ...counts])}\n`;
+  const faults = counts(played.flatMap((round) => [...new Set(round.faults)]));
+  const explained = counts(played.flatMap(({ outcome }) => [...new Set(outcome.explained)]));
+  return [
+    columns(rows),
+    paidOf(played),
+    columns([["rounds", "with"], ...faults]),
+    ...(explained.length === 0 ? [] : ["", columns([["rounds", "explained"], ...explained])]),
+    "",
+  ].join("\n");
+}
+
+function counts(names: readonly string[]): string[][] {
+  return Object.entries(counted(names)).map(([name, count]) => [String(count), name]);
 }
 
 function summaryOf(name: string, played: readonly Played[]): string[] {

@@ -8,13 +8,15 @@ import { boot, DeadBoard, type Boot } from "./boot-loader.ts";
 import { checkEnd, checkJoins, checkPromise, checkRunningSlot, type Problem, type Wrong } from "./checks.ts";
 import { startLife, type Ending, type Life, type LifeOptions } from "./life.ts";
 import { DISK, type Medium } from "./medium.ts";
-import type { CutMoment, Plan } from "./plan.ts";
+import type { CutMoment, Kind, Plan } from "./plan.ts";
 import type { Random } from "./random.ts";
 import { tryRevert } from "./revert.ts";
 import type { Model, World } from "./world.ts";
 
 export interface Outcome {
   readonly problems: readonly Problem[];
+  /** Why something went wrong that the agent can't prevent. */
+  readonly explained: readonly string[];
   readonly cuts: number;
   /** The threads of each agent that hung until the watchdog reset its board. */
   readonly hung: readonly string[];
@@ -23,6 +25,16 @@ export interface Outcome {
   readonly neededBytes: number;
   /** The agent's log of the last life. */
   readonly log: string;
+}
+
+/** A round that was played. */
+export interface Played {
+  readonly kind: Kind;
+  readonly seed: number;
+  readonly plan: string;
+  /** The names of what failed in it. */
+  readonly faults: readonly string[];
+  readonly outcome: Outcome;
 }
 
 export interface RoundOptions {
@@ -91,6 +103,7 @@ class Round {
   get outcome(): Outcome {
     return {
       problems: this.#problems,
+      explained: [],
       cuts: this.#cuts,
       hung: this.#hung,
       sentBytes: this.#hub.downloads.reduce((sum, { sentBytes }) => sum + sentBytes, 0),

@@ -3,8 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describePlan, drawPlan, type Kind } from "./plan.ts";
 import { createRandom, roundSeed } from "./random.ts";
-import type { Played } from "./report.ts";
-import { playRound } from "./round.ts";
+import { playRound, type Played } from "./round.ts";
 import type { World } from "./world.ts";
 
 export interface TortureOptions {

@@ -41,6 +41,8 @@ export interface World {
   /** The bundle that `npm run build` makes. */
   readonly agent: string;
   readonly fwup: string;
+  /** Such as "1.16.0", or "stand-in". */
+  readonly fwupVersion: string;
   /** The library of preload/. */
   readonly preload: string;
   /** A folder that comes first on an agent's PATH: its programs keep the agent from rebooting this machine. */
@@ -64,7 +66,10 @@ export async function setUpWorld(): Promise<World> {
   for (const name of ["reboot", "sync"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
   const agent = join(dir, "hublink.cjs");
   await bundle(agent);
-  const fwup = realFwup() ?? STAND_IN;
+  const real = realFwup();
+  const fwup = real ?? STAND_IN;
+  const fwupVersion =
+    real === undefined ? "stand-in" : execFileSync(real, ["--version"], { encoding: "utf8" }).trim();
   const models = new Map<ModelName, Promise<Model>>();
   return {
     dir,
@@ -75,6 +80,7 @@ export async function setUpWorld(): Promise<World> {
     },
     agent,
     fwup,
+    fwupVersion,
     preload: compilePreload(join(dir, "preload.so")),
     bin,
     remove: async () => rm(dir, { recursive: true, force: true }),
