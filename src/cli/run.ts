@@ -5,6 +5,7 @@
 import { type Agent, startAgent } from "../agent/agent.ts";
 import type { Checked } from "../config/check.ts";
 import { messageOf } from "../platform/failure.ts";
+import { collectGarbage, Garbage, usedBytes } from "../platform/garbage.ts";
 import { checkedConfig, commandLog } from "./config.ts";
 import { StateLocks } from "./state-lock.ts";
 import type { CommandContext } from "./terminal.ts";
@@ -13,8 +14,10 @@ import type { CommandContext } from "./terminal.ts";
 export async function run(context: CommandContext): Promise<void> {
   const signals = new Signals();
   const locks = new StateLocks(context);
+  const garbage = new Garbage({ clock: context.world.clock, usedBytes, collect: collectGarbage });
   let agent: Agent | undefined;
   try {
+    garbage.start();
     let checked = await checkedConfig(context);
     agent = await start(checked, context, locks);
     for (;;) {
@@ -31,6 +34,7 @@ export async function run(context: CommandContext): Promise<void> {
   } finally {
     await agent?.stop();
     await locks.release();
+    garbage.stop();
     signals.end();
   }
 }
