@@ -189,6 +189,10 @@ export const FAILURES = {
       "Somebody else installed firmware into the slot that an update was being written to.",
       "Install once more; the slot that runs was kept, and the other one was made invalid.",
     ],
+    failed_lately: [
+      "The firmware failed a short time ago, so the board leaves it alone for now.",
+      "Wait, mend the firmware, or install it by `hublink apply SOURCE`.",
+    ],
     already_running: ["The firmware that was offered is the one that runs.", "Nothing is to be done."],
     downgrade_refused: [
       "The firmware that was offered is older than the one that runs.",

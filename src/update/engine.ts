@@ -15,7 +15,7 @@ import type { Log } from "../platform/log.ts";
 import type { Decision } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
-import { endedBefore, endedBy, type Outcome } from "./outcome.ts";
+import { endedBefore, endedBy, type Outcome, PutOff } from "./outcome.ts";
 import { type Progress, throttleProgress } from "./progress.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
 
@@ -71,12 +71,15 @@ export class Update {
   #state: UpdateState = "idle";
   #percent = 0;
   #lastStepMs = 0;
+  /** By which the history knows the firmware: announced at first, then what the file says. */
+  #uuid: string | null | undefined;
   /** The device is this update's own, from the first step that writes. */
   #claim: Awaited<ReturnType<BoardFirmware["claim"]>> | undefined;
 
   /** @param events where it reports `started` and `progress` */
   constructor(offer: Offer, options: UpdateOptions, events: EventEmitter<UpdateEvents>, stop: AbortSignal) {
     this.offer = offer;
+    this.#uuid = offer.announced.uuid;
     this.#options = options;
     this.#events = events;
     this.#stop = stop;
@@ -219,6 +222,7 @@ export class Update {
 
   /** Makes the other slot ready for a file whose metadata is known, in an order that a power cut can't spoil. */
   async #clearFor(metadata: FirmwareMetadata): Promise<void> {
+    await this.#rememberAs(metadata.uuid);
     const differences = compareWithAnnounced(metadata, this.offer.announced);
     if (differences.length > 0) {
       const text = `this is not the firmware that was announced: ${differences.join(", ")}`;
@@ -273,11 +277,23 @@ export class Update {
     });
   }
 
+  /** @throws PutOff when the firmware that the file says it is failed not long ago */
+  async #rememberAs(uuid: string): Promise<void> {
+    if (uuid === this.#uuid) return;
+    await this.#remember(async (history) => {
+      await history.unstarted();
+      this.#uuid = undefined;
+      const backOff = history.backOff(uuid);
+      if (backOff !== undefined) throw new PutOff(backOff);
+      this.#uuid = uuid;
+      await history.started(uuid);
+    });
+  }
+
   async #remember(note: (history: UpdateHistory, uuid: string) => Promise<void>): Promise<void> {
     const { history } = this.#options;
-    const { origin, announced } = this.offer;
-    const { uuid } = announced;
-    if (history !== undefined && origin === "hub" && typeof uuid === "string") await note(history, uuid);
+    if (history === undefined || this.offer.origin !== "hub" || typeof this.#uuid !== "string") return;
+    await note(history, this.#uuid);
   }
 
   #noteStep(): void {

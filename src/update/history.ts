@@ -2,7 +2,9 @@
  * The board's memory of failed updates, which survives restarts, so that the board does not try in
  * vain for ever: firmware that fails by its own fault waits an hour, then twice as long each time, up to a day;
  * firmware during whose installation the board goes down again and again waits a little. Time is counted so that a
- * board without a battery-backed clock neither waits for ever nor not at all.
+ * board without a battery-backed clock neither waits for ever nor not at all. Firmware is known by the uuid in the file
+ * as soon as that is read: an announcement could name any, so a bad file would come again under another name, and a good
+ * one would wait for what was done in its name.
  */
 import type { FallBack } from "../firmware/board-firmware.ts";
 import type { Attempts, Journal } from "../firmware/journal.ts";
@@ -39,6 +41,8 @@ export class UpdateHistory {
   readonly #endedMs = new Map<string, number>();
   readonly #startedMs: number;
   #fallBackNoted = false;
+  /** What the journal had before the attempt under way. */
+  #before: readonly Attempts[] = [];
 
   constructor(journal: Pick<Journal, "attempts" | "update">, clock: Clock) {
     this.#journal = journal;
@@ -48,8 +52,14 @@ export class UpdateHistory {
   }
 
   async started(uuid: string): Promise<void> {
+    this.#before = this.#journal.attempts;
     const attempts = this.#find(uuid);
     await this.#keep({ ...attempts, times: attempts.times + 1, ended: null });
+  }
+
+  /** The attempt under way is of other firmware than was announced: as if it had not been started. */
+  async unstarted(): Promise<void> {
+    await this.#journal.update({ attempts: [...this.#before] });
   }
 
   /** The slot is about to be written: an attempt that breaks off from here on may be the firmware's doing. */

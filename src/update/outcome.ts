@@ -37,6 +37,16 @@ export const REBOOT_FIRST = {
   reason: REBOOT_PENDING,
 };
 
+/** Thrown where an update is put off, by who knows for how long. */
+export class PutOff extends Failure {
+  readonly delayMs: number;
+
+  constructor({ delayMs, reason }: { readonly delayMs: number; readonly reason: string }) {
+    super("failed_lately", reason);
+    this.delayMs = delayMs;
+  }
+}
+
 /** An update that did not come to be installed. */
 export type NotInstalled = Exclude<Outcome, { readonly result: "installed" }>;
 
@@ -50,6 +60,9 @@ export function endedBy(error: unknown): NotInstalled {
 export function endedBefore(error: unknown): NotInstalled {
   if (failedWith(error, "already_running", "downgrade_refused")) {
     return { result: "ignored", reason: reasonOf(error) };
+  }
+  if (error instanceof PutOff) {
+    return { result: "rescheduled", delayMs: error.delayMs, reason: reasonOf(error) };
   }
   if (failedWith(error, "reboot_pending")) return { ...REBOOT_FIRST, result: "rescheduled" };
   if (failedWith(error, "slot_contended", "device_busy")) {

@@ -38,7 +38,10 @@ export const TRANSITIONS: {
 } = {
   idle: { offered: "deciding" },
   deciding: { accepted: "checking", ignored: "idle", rescheduled: "idle", failed: "idle" },
-  checking: { matches: "clearing", restarted: "checking", ignored: "idle", failed: "idle" },
+  checking: {
+    ...{ matches: "clearing", restarted: "checking" },
+    ...{ ignored: "idle", rescheduled: "idle", failed: "idle" },
+  },
   clearing: { cleared: "writing", rescheduled: "idle", failed: "idle" },
   writing: { proven: "finishing", restarted: "checking", rescheduled: "idle", failed: "idle" },
   finishing: { installed: "installed", failed: "idle" },

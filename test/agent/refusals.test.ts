@@ -98,6 +98,52 @@ describe("an update that must not be installed", () => {
     }
   });
 
+  describe("is left alone by the uuid in the file, not by the announced one:", () => {
+    /** Pushes the release under a uuid. @returns the answer */
+    const announcedAs = async (uuid: string): Promise<Record<string, unknown>> => {
+      const from = board.hub.device(IDENTIFIER).received.length;
+      board.hub.pushUpdate(IDENTIFIER, release, { firmware_meta: { ...release.meta, uuid } });
+      const isEnd = (status: unknown): boolean =>
+        ["failed", "completed", "ignored", "rescheduled"].includes(String(status));
+      const { payload } = await board.hub.waitFor(
+        IDENTIFIER,
+        (message) => isEnd((message.payload as { status?: unknown }).status),
+        from,
+      );
+      return payload as Record<string, unknown>;
+    };
+
+    it("a bad file waits under each name, also with the next agent", async () => {
+      await setUp();
+      await start();
+      assert.equal((await announcedAs("name-1"))["status"], "failed");
+      for (const uuid of ["name-2", release.meta.uuid, "name-1"]) {
+        const { status, reason, delay_for: delay } = await announcedAs(uuid);
+        assert.equal(status, "rescheduled", uuid);
+        assert.match(String(reason), /the last try failed: this is not the firmware that was announced/);
+        assert.ok(Number(delay) > 3_000_000 && Number(delay) <= 3_600_000);
+        await board.restart();
+        await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+      }
+    });
+
+    it("good firmware does not wait because another file was announced in its name", async () => {
+      await setUp();
+      const [bad, v3] = [release, await board.firmware("3.0.0")];
+      await start();
+      assert.equal((await announcedAs(v3.meta.uuid))["status"], "failed");
+      release = await board.hub.publish(v3.path, v3.meta);
+      assert.equal((await announcedAs(v3.meta.uuid))["status"], "completed");
+      const journal = JSON.parse(await readFile(join(board.dir, "state/journal.json"), "utf8")) as {
+        attempts: { uuid: string; times: number }[];
+      };
+      assert.deepEqual(
+        journal.attempts.map(({ uuid, times }) => [uuid, times]),
+        [bad.meta.uuid, v3.meta.uuid].map((uuid) => [uuid, 1]),
+      );
+    });
+  });
+
   it("is refused when it is not signed", async () => {
     await setUp();
     const unsigned = await makeFirmware({
