@@ -13,7 +13,7 @@ import { type Journal, openJournal } from "../firmware/journal.ts";
 import { readEnvironment } from "../firmware/uboot-environment.ts";
 import type { Identity, IdentityDeps } from "../identity/identity.ts";
 import { loadIdentity } from "../identity/load.ts";
-import { loadTrust, type Trust } from "../identity/trust.ts";
+import { loadDownloadTrust, loadTrust, type Trust } from "../identity/trust.ts";
 import type { Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
@@ -63,6 +63,7 @@ export async function openBoard({ config, world: system, log }: BoardOptions): P
   const boot = await openBootRecord(config.state.dir, world, log);
   const identity = await boardIdentity(config, world, log.scope("identity"));
   const trust = await loadTrust(config.hub.caFile, world);
+  await checkDownloadTrust(config, world, log);
   const journal = await openJournal(config.state.dir, log.scope("journal"));
   const onDisk = { config: config.firmware, root, clock, log: log.scope("firmware") };
   await endLeftFwup(onDisk);
@@ -80,6 +81,16 @@ export async function openBoard({ config, world: system, log }: BoardOptions): P
   const unverified = config.update.verifyWritten && fwup !== undefined ? writesUnverified(fwup) : undefined;
   if (unverified !== undefined) log.error(`no update can be installed: ${unverified}`);
   return { guard, world, boot, identity, trust, journal, firmware, history, fwup };
+}
+
+/** Read at each download, so that a mended file counts at once; here it is only for the log. */
+async function checkDownloadTrust({ firmware, hub }: Config, world: World, log: Log): Promise<void> {
+  if (firmware.caFile === "") return;
+  try {
+    await loadDownloadTrust(firmware.caFile, hub.caFile, world);
+  } catch (error) {
+    log.error(`no update can be downloaded: ${messageOf(error)}; see firmware.ca_file`);
+  }
 }
 
 /** Without fwup the board still connects, and says what is missing. */

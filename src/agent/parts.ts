@@ -87,8 +87,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const keys = new PublicKeys(config.firmware);
   const fetching: HubOfferDeps = {
     ...{ world, log: log.scope("download") },
-    ...downloadSettings(config, clock),
-    ca: trust.ca,
+    ...downloadSettings(config, world),
     mode: config.update.mode,
     connections: config.update.connections,
     cache: new FirmwareCache(config.update.cacheDir, clock),

@@ -6,9 +6,10 @@ import type { ControlServerOptions } from "../control/server.ts";
 import type { LinkOptions } from "../hub/link.ts";
 import { loadMsgpackSerializer } from "../hub/msgpack.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
-import type { Clock } from "../platform/clock.ts";
+import { loadDownloadTrust } from "../identity/trust.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { TokenBucket } from "../platform/pace.ts";
+import type { World } from "../platform/world.ts";
 import type { FwupSettings } from "../update/engine.ts";
 import type { OfferDeps } from "../update/offers.ts";
 
@@ -20,14 +21,18 @@ const BURST_S = 0.1;
  * @throws Failure when the environment's proxy can't be used
  */
 export function downloadSettings(
-  { hub, update }: Config,
-  clock: Clock,
-): Pick<OfferDeps, "retry" | "rateLimit" | "proxyFor"> {
+  { firmware, hub, update }: Config,
+  world: World,
+): Pick<OfferDeps, "retry" | "rateLimit" | "proxyFor" | "trusted"> {
   const { retry, rateLimitKibS: kibPerSecond } = update;
-  const settings = { retry, proxyFor: chooseProxy(hub.proxy, process.env) };
+  const settings = {
+    retry,
+    proxyFor: chooseProxy(hub.proxy, process.env),
+    trusted: async () => (await loadDownloadTrust(firmware.caFile, hub.caFile, world)).ca,
+  };
   if (kibPerSecond === 0) return settings;
   const perSecond = kibPerSecond * 1024;
-  return { ...settings, rateLimit: new TokenBucket({ perSecond, burst: perSecond * BURST_S }, clock) };
+  return { ...settings, rateLimit: new TokenBucket({ perSecond, burst: perSecond * BURST_S }, world.clock) };
 }
 
 /** How the configuration has the control socket made. */

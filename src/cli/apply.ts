@@ -14,7 +14,6 @@ import type { Config } from "../config/schema.ts";
 import { connectToDaemon, type ControlClient } from "../control/client.ts";
 import { ProgressPayload } from "../control/messages.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
-import { loadTrust } from "../identity/trust.ts";
 import { unlessAborted } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
@@ -168,10 +167,9 @@ async function applyDirectly(
 
 async function fileOrUrl(config: Config, source: Source, context: CommandContext): Promise<Offer> {
   const { world } = context;
-  const { ca } = await loadTrust(config.hub.caFile, world);
   const log = commandLog(config, context, "warn");
-  const settings = downloadSettings(config, world.clock);
-  return await localOffer(source.name, { ...settings, world, log, ca }, source.force);
+  const settings = downloadSettings(config, world);
+  return await localOffer(source.name, { ...settings, world, log }, source.force);
 }
 
 /** Listens to SIGINT and SIGTERM until `end` is called. */

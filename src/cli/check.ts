@@ -12,7 +12,7 @@ import {
   usablePublicKeys,
   writesUnverified,
 } from "../firmware/fwup.ts";
-import { loadTrust } from "../identity/trust.ts";
+import { loadDownloadTrust, loadTrust } from "../identity/trust.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { silentLog } from "../platform/log.ts";
 import { chooseProxy } from "../platform/proxy.ts";
@@ -70,6 +70,13 @@ async function checkTrust(config: Config, world: World, report: CheckReport): Pr
     report.add("ok", "CA", `${ca.length} from ${source}`);
   } catch (error) {
     report.fail("CA", "hub.ca_file", error);
+    return;
+  }
+  try {
+    const { source, ca } = await loadDownloadTrust(config.firmware.caFile, config.hub.caFile, world);
+    report.add("ok", "CA, downloads", `${ca.length} from ${source}`);
+  } catch (error) {
+    report.fail("CA, downloads", "firmware.ca_file", error);
   }
 }
 

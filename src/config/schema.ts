@@ -221,6 +221,11 @@ export const schema = section("", {
     fwup_env: setting(variables, {}, "Environment variables for fwup, as its configuration file uses them.", {
       secret: true,
     }),
+    ca_file: setting(
+      path,
+      "",
+      "PEM file with the CA certificates to trust for servers of firmware and archives, instead of all others. Default: the system's store, then the built-in one, and hub.ca_file.",
+    ),
     public_keys: setting(
       arrayOf(publicKey),
       [],

@@ -9,11 +9,11 @@ import type { Clock } from "../platform/clock.ts";
 import { Failure, systemCode } from "../platform/failure.ts";
 import { type CachedFile, onDisk, openCachedFile } from "./cached-file.ts";
 import { type CacheableFile, type CachePaths, readSidecar, removeCached } from "./sidecar.ts";
-import { type ExpectedFile, sha256 } from "./verify.ts";
+import { type ExpectedFile, provesItself, sha256 } from "./verify.ts";
 
 /** Whether its size is known and something was announced to prove it by. */
 export function isCacheable(expected: ExpectedFile): expected is CacheableFile {
-  return expected.sizeBytes !== null && (expected.parts !== null || expected.checksum !== null);
+  return expected.sizeBytes !== null && provesItself(expected);
 }
 
 /** Left free for others. */

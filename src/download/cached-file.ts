@@ -1,8 +1,8 @@
 /**
  * A firmware file on the disk while it is fetched. It remembers which bytes of each part are there, and
  * after a restart believes only what it can prove: where parts are announced, by their checksums; else the
- * first bytes that were flushed, of a file whose ETag is strong. The size of a file on the disk proves
- * nothing: a power cut can leave zeros where bytes should be.
+ * first bytes that were flushed, of a file that has a checksum as a whole, or else a strong ETag. The size of a
+ * file on the disk proves nothing: a power cut can leave zeros where bytes should be.
  */
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
@@ -19,7 +19,7 @@ import {
   removeCached,
   writeSidecar,
 } from "./sidecar.ts";
-import { PART_BYTES, sha256, wrongChecksum, wrongPart } from "./verify.ts";
+import { PART_BYTES, provesItself, sha256, wrongChecksum, wrongPart } from "./verify.ts";
 
 /** The fault of a connection whose bytes can't be joined to those that are there. */
 export const CHANGED = "the file on the server has changed; what is not proven is fetched anew";
@@ -97,7 +97,7 @@ export class CachedFile {
    */
   async takeStock(syncedBytes: number): Promise<void> {
     const { parts, sizeBytes } = this.expected;
-    const sameFile = isStrong(this.#version);
+    const sameFile = provesItself(this.expected) || isStrong(this.#version);
     const buffer = Buffer.allocUnsafe(Math.min(PART_BYTES, sizeBytes));
     for (let part = 0; part < this.#there.count; part += 1) {
       const length = this.#there.lengthOf(part);

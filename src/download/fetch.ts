@@ -11,9 +11,7 @@ import { download, type DownloadOptions } from "./stream.ts";
 import { type ExpectedFile, VerificationFailure, Verifier } from "./verify.ts";
 
 export interface FetchOptions
-  extends
-    Omit<DownloadOptions, "url" | "verifier" | "version" | "end">,
-    Pick<Config["update"], "mode" | "connections"> {
+  extends Omit<DownloadOptions, "url" | "verifier" | "end">, Pick<Config["update"], "mode" | "connections"> {
   /** The URL to begin with; asked again for each part of the work, since it may have been renewed. */
   readonly url: () => string;
   readonly uuid: string;
@@ -106,7 +104,6 @@ async function* throughCache(
         ...options,
         url: options.url(),
         verifier,
-        version: file.version,
         ...(end < sizeBytes && { end }),
       });
       if (end === sizeBytes) return;

@@ -3,13 +3,18 @@ import type { Dispatcher } from "undici";
 import type { Clock } from "../platform/clock.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
-import { Failure } from "../platform/failure.ts";
+import { Failure, messageOf, systemCode } from "../platform/failure.ts";
+import { locationUrl } from "../platform/text.ts";
 import { VERSION } from "../version.ts";
 import { LineFault } from "./retries.ts";
+import type { ExpectedFile } from "./verify.ts";
+
+/** Reads the CA certificates to trust, PEM; at each download, since the files may change. */
+export type Trusted = () => Promise<readonly string[]>;
 
 export interface HttpOptions {
-  /** PEM; whom to trust instead of Node's built-in list. */
-  readonly ca?: readonly string[] | undefined;
+  /** Reads whom to trust instead of Node's built-in list, PEM. */
+  readonly trusted?: Trusted | undefined;
   readonly clock: Clock;
   readonly proxyFor?: ProxyChoice | undefined;
   /** How many at once to one server. Default: 1. */
@@ -38,6 +43,16 @@ export function isAnother(now: FileVersion, before: FileVersion): boolean {
   const differ = <T>(a: T | null, b: T | null): boolean => a !== null && b !== null && a !== b;
   const opaque = (etag: string | null): string | null => etag?.replace(/^W\//, "") ?? null;
   return differ(opaque(now.etag), opaque(before.etag)) || differ(now.totalBytes, before.totalBytes);
+}
+
+/**
+ * An answer that is shorter than announced is not the file but, for example, the login page of a network. That is
+ * no fault of the firmware's, and another attempt may get through.
+ * @throws LineFault
+ */
+export function requireLength({ totalBytes }: FileVersion, { sizeBytes }: ExpectedFile): void {
+  if (totalBytes === null || sizeBytes === null || totalBytes >= sizeBytes) return;
+  throw new LineFault(`the server sends ${totalBytes} bytes, announced were ${sizeBytes}`);
 }
 
 export interface OpenFile {
@@ -74,7 +89,8 @@ const MAX_REDIRECTS = 5;
 
 /** undici takes some MB, so it is loaded only when there is something to fetch. */
 export async function openHttp(options: HttpOptions): Promise<Http> {
-  const { ca, clock, proxyFor, connections = 1 } = options;
+  const { trusted, clock, proxyFor, connections = 1 } = options;
+  const ca = await trusted?.();
   const { Agent, buildConnector, request } = await import("undici");
   const connect = buildConnector({
     timeout: CONNECT_TIMEOUT_MS,
@@ -123,7 +139,12 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
 export async function openFile(http: Http, request: OpenRequest): Promise<OpenFile> {
   let { url } = request;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-    const answer = await http.get(url, requestHeaders(request, url), request.signal);
+    const answer = await http
+      .get(url, requestHeaders(request, url), request.signal)
+      .catch((error: unknown) => {
+        request.signal.throwIfAborted();
+        throw faultOnTheWay(error, url);
+      });
     try {
       const next = redirectOf(answer, url);
       if (next === undefined) return await accept(answer, request, url);
@@ -135,6 +156,43 @@ export async function openFile(http: Http, request: OpenRequest): Promise<OpenFi
     }
   }
   throw new Failure("download_refused", `${request.url.host} redirects more than ${MAX_REDIRECTS} times`);
+}
+
+/** The meaning of errors of DNS, TCP and TLS, for the person who reads why a download waits. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  ENOTFOUND: "the name does not resolve",
+  EAI_AGAIN: "no answer from DNS",
+  ECONNREFUSED: "nothing listens there",
+  ECONNRESET: "the connection was reset",
+  UND_ERR_SOCKET: "the connection was closed",
+  ETIMEDOUT: "no answer",
+  UND_ERR_CONNECT_TIMEOUT: "no answer",
+  EHOSTUNREACH: "no route to the host",
+  ENETUNREACH: "no network",
+  EPROTO: "no TLS connection comes about",
+  CERT_HAS_EXPIRED: "its certificate has expired, or the board's clock is ahead",
+  CERT_NOT_YET_VALID: "its certificate is not yet valid, or the board's clock is behind",
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",
+};
+/** Node's codes for a certificate whose CA is not trusted. */
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+]);
+
+/** What ended a request before its answer, as a fault that names the server. */
+function faultOnTheWay(error: unknown, { host }: URL): unknown {
+  // When a name has several addresses, Node puts the errors of all into one; the first stands for them.
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  const code = systemCode(first) ?? systemCode(error);
+  if (code === undefined) return error;
+  const meaning = UNTRUSTED.has(code)
+    ? "its certificate is not signed by a CA this board trusts; see firmware.ca_file"
+    : (MEANINGS[code] ?? messageOf(first));
+  return new LineFault(`${host}: ${meaning} (${code})`, { cause: error });
 }
 
 /** Ends a body that is not to be read (on). */
@@ -162,10 +220,8 @@ function requestHeaders(
 function redirectOf({ statusCode, headers }: HttpAnswer, from: URL): URL | undefined {
   if (![301, 302, 303, 307, 308].includes(statusCode)) return undefined;
   const location = single(headers["location"]);
-  if (location === undefined || !URL.canParse(location, from.href)) {
-    throw new Failure("download_refused", `${from.host} redirects to nowhere`);
-  }
-  const url = new URL(location, from);
+  const url = location === undefined ? undefined : locationUrl(location, from);
+  if (url === undefined) throw new Failure("download_refused", `${from.host} redirects to nowhere`);
   const allowed = from.protocol === "https:" ? ["https:"] : ["https:", "http:"];
   if (allowed.includes(url.protocol)) return url;
   throw new Failure("download_refused", `${from.host} redirects from ${from.protocol} to ${url.protocol}`);

@@ -6,13 +6,13 @@ import { addAbortListener } from "node:events";
 import { Failure } from "../platform/failure.ts";
 import { type CachedFile, CHANGED } from "./cached-file.ts";
 import type { Stretch } from "./coverage.ts";
-import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
+import { type FileVersion, isAnother, openHttp, requireLength } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
 import { LineFault, Retries } from "./retries.ts";
 import type { DownloadOptions } from "./stream.ts";
-import { PART_BYTES, tooLong, VerificationFailure } from "./verify.ts";
+import { PART_BYTES, provesItself, tooLong, VerificationFailure } from "./verify.ts";
 
-export interface PartsDownloadOptions extends Omit<DownloadOptions, "verifier" | "version" | "end"> {
+export interface PartsDownloadOptions extends Omit<DownloadOptions, "verifier" | "end"> {
   readonly file: CachedFile;
   /** How many requests may be under way at once; without announced parts there is one. */
   readonly connections: number;
@@ -124,9 +124,12 @@ async function fetchStretch(line: Line, options: PartsDownloadOptions, stretch: 
 /** One request for one gap. */
 async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap: Stretch): Promise<void> {
   const { file, connections } = options;
-  const joins = file.isUnproven(gap.offset);
+  const { expected } = file;
+  const proves = provesItself(expected);
+  const joins = !proves && file.isUnproven(gap.offset);
   const accept = async (version: FileVersion, start: number): Promise<number> => {
-    const changed = file.version !== null && isAnother(version, file.version);
+    requireLength(version, expected);
+    const changed = !proves && file.version !== null && isAnother(version, file.version);
     if (changed) file.forgetUnproven();
     await file.adopt(version);
     if (changed && joins) throw new LineFault(CHANGED);
@@ -135,7 +138,7 @@ async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap
   };
   let at = gap.offset;
   // A whole file is asked for as such: not every server gives ranges.
-  const end = gap.offset === 0 && gap.end === file.expected.sizeBytes ? null : gap.end;
+  const end = gap.offset === 0 && gap.end === expected.sizeBytes ? null : gap.end;
   try {
     const request = { url, offset: gap.offset, end, version: joins ? file.version : null, accept };
     for await (const chunk of requestBytes(line, request)) {
@@ -147,7 +150,7 @@ async function fetchGap(line: Line, options: PartsDownloadOptions, url: URL, gap
       options.onBytes?.(file.bytes);
     }
   } catch (error) {
-    if (error instanceof LineFault && error.pastEnd) file.forgetUnproven();
+    if (!proves && error instanceof LineFault && error.pastEnd) file.forgetUnproven();
     throw error;
   }
   if (at < gap.end) throw new LineFault("the connection ended too early");

@@ -2,27 +2,25 @@
  * A file over HTTP, straight to its consumer. It goes on where it was after a fault; bytes that were handed out
  * can't be taken back, so a file that changes on the server after that fails with `file_changed`.
  */
-import { Failure } from "../platform/failure.ts";
+import { failedWith, Failure } from "../platform/failure.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/pace.ts";
-import { type FileVersion, isAnother, openHttp } from "./http-file.ts";
+import { type FileVersion, isAnother, openHttp, requireLength, type Trusted } from "./http-file.ts";
 import { type Line, requestBytes } from "./request.ts";
 import { LineFault, Retries, type RetryOptions } from "./retries.ts";
-import type { ExpectedFile, Verifier } from "./verify.ts";
+import { provesItself, type Verifier } from "./verify.ts";
 
 export interface DownloadOptions extends RetryOptions {
   readonly url: string;
   /** Where the bytes go through; the download starts, and after a fault goes on, at its `offset`. */
   readonly verifier: Verifier;
-  /** PEM; whom to trust instead of Node's built-in list. */
-  readonly ca?: readonly string[];
+  /** Reads whom to trust instead of Node's built-in list. */
+  readonly trusted?: Trusted;
   /** Bytes; shared by all that the limit is for. */
   readonly rateLimit?: TokenBucket;
   readonly proxyFor?: ProxyChoice;
   /** Sent to the URL's own origin only, not to where it redirects. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** The state of the file that the bytes before the verifier's offset are of. */
-  readonly version?: FileVersion | null;
   /** The position to stop at. Default: the file's end, and then the file is proven as a whole. */
   readonly end?: number;
 }
@@ -38,13 +36,13 @@ export async function* download(options: DownloadOptions): AsyncGenerator<Uint8A
   signal?.throwIfAborted();
   const retries = new Retries(options, options.url, verifier.offset);
   const http = await openHttp(options);
-  const fetching: Fetching = { ...options, retries, http, version: options.version ?? null };
+  const fetching: Fetching = { ...options, retries, http, version: null, mixed: false };
   try {
     for (;;) {
       const { url } = retries;
       try {
         if (!isComplete(fetching)) yield* fetchRest(fetching, url);
-        if (options.end === undefined) yield* verifier.end();
+        if (options.end === undefined) yield* proven(fetching);
         return;
       } catch (error) {
         await retries.next(error, url, verifier.offset);
@@ -59,6 +57,21 @@ interface Fetching extends Line, Pick<DownloadOptions, "end"> {
   readonly verifier: Verifier;
   /** The state of the file that the bytes so far are of; null before the first answer. */
   version: FileVersion | null;
+  /** The bytes came from servers that call the file by different ETags. */
+  mixed: boolean;
+}
+
+/** The end of the file, once the whole is proven. */
+function* proven(fetching: Fetching): Generator<Uint8Array, void> {
+  try {
+    yield* fetching.verifier.end();
+  } catch (error) {
+    const mixedUp = fetching.mixed && fetching.verifier.expected.parts === null;
+    if (!mixedUp || !failedWith(error, "checksum_wrong")) throw error;
+    fetching.mixed = false;
+    startOverWithin(fetching);
+    throw new LineFault("the file was put together from two that differ; fetching it anew", { cause: error });
+  }
 }
 
 function isComplete({ verifier, version, end }: Fetching): boolean {
@@ -70,20 +83,19 @@ function isComplete({ verifier, version, end }: Fetching): boolean {
 async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Array, void> {
   const { verifier } = fetching;
   const { offset } = verifier;
-  // Proven bytes are those announced, even if the file on the server has changed.
-  const allProven = verifier.expected.parts !== null && offset === verifier.verifiedBytes;
-  if (allProven) fetching.version = null;
+  const proves = provesItself(verifier.expected);
   const request = {
     url,
     offset,
     end: fetching.end ?? null,
-    version: fetching.version,
+    version: proves ? null : fetching.version,
     accept: (version: FileVersion, start: number) => goOnWith(fetching, start, version),
   };
   try {
     for await (const chunk of requestBytes(fetching, request)) yield* verifier.push(chunk);
   } catch (error) {
-    if (error instanceof LineFault && error.pastEnd) startOverWithin(fetching);
+    const keeps = proves && verifier.expected.sizeBytes !== null;
+    if (error instanceof LineFault && error.pastEnd && !keeps) startOverWithin(fetching);
     throw error;
   }
   const { sizeBytes } = verifier.expected;
@@ -97,22 +109,15 @@ async function* fetchRest(fetching: Fetching, url: URL): AsyncGenerator<Uint8Arr
 function goOnWith(fetching: Fetching, start: number, version: FileVersion): number {
   const { verifier } = fetching;
   requireLength(version, verifier.expected);
-  const changed = fetching.version !== null && isAnother(version, fetching.version);
+  const differs = fetching.version !== null && isAnother(version, fetching.version);
+  const changed = differs && !provesItself(verifier.expected);
   if (changed) startOverWithin(fetching);
+  else fetching.mixed ||= differs;
   if (start > verifier.offset || (changed && start < verifier.offset)) {
     throw new LineFault("the file on the server has changed; going on after the last proven part");
   }
   fetching.version ??= version;
   return verifier.offset;
-}
-
-/**
- * An answer that is shorter than announced is not the file but, for example, the login page of a network. That is
- * no fault of the firmware's, and another attempt may get through.
- */
-function requireLength({ totalBytes }: FileVersion, { sizeBytes }: ExpectedFile): void {
-  if (totalBytes === null || sizeBytes === null || totalBytes >= sizeBytes) return;
-  throw new LineFault(`the server sends ${totalBytes} bytes, announced were ${sizeBytes}`);
 }
 
 /** The file is not the one that the bytes so far are of: keeps those that are proven. */

@@ -14,6 +14,14 @@ export interface ExpectedFile {
   readonly parts: readonly string[] | null;
 }
 
+/**
+ * Whether its bytes prove themselves in the end, wherever they came from. Then an ETag decides nothing: servers behind
+ * one name give the same file under ETags of their own, and each change of the server would cost what is there.
+ */
+export function provesItself({ checksum, parts }: ExpectedFile): boolean {
+  return checksum !== null || parts !== null;
+}
+
 /** The hub's unit: a checksum for each MiB. */
 export const PART_BYTES = 1024 * 1024;
 

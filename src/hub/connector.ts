@@ -8,7 +8,7 @@ import type { ClockGuard } from "../board/clock-guard.ts";
 import { type Clock, unlessAborted } from "../platform/clock.ts";
 import { Failure } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import { shortened } from "../platform/text.ts";
+import { locationUrl, shortened } from "../platform/text.ts";
 import { readCertificateDates } from "./certificate-dates.ts";
 import { isDateError } from "./connect-error.ts";
 import {
@@ -185,8 +185,8 @@ interface ServerTime {
 function redirectTarget(refused: HandshakeRefused, from: URL): URL | undefined {
   const { location } = refused.headers;
   if (refused.status < 300 || refused.status > 399 || location === undefined) return undefined;
-  if (!URL.canParse(location, from.href)) return undefined;
-  const target = new URL(location, from.href);
+  const target = locationUrl(location, from);
+  if (target === undefined) return undefined;
   if (target.protocol === "https:") target.protocol = "wss:";
   if (target.protocol === "http:") target.protocol = "ws:";
   if (target.protocol !== "wss:" && target.protocol !== "ws:") return undefined;

@@ -1,6 +1,7 @@
 /**
- * Which hubs the board trusts: the configured CA file alone, else the system's store, else the one built into Node.
- * A configured file that can't be read never falls back to the others: that would trust strangers.
+ * Which servers the board trusts: the configured CA file alone, else the system's store, else the one built into Node.
+ * A configured file that can't be read never falls back to the others: that would trust strangers. A CA of one's own
+ * for the hub says nothing about the object store that the hub's URLs lead to, so downloads trust the system as well.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,7 +11,7 @@ import type { World } from "../platform/world.ts";
 import { parseCertificates, pemBlocks } from "./certificate.ts";
 import { readPublicFile } from "./files.ts";
 
-/** The CA certificates that the hub's certificate is verified with. */
+/** The CA certificates that a server's certificate is verified with. */
 export interface Trust {
   /** PEM. */
   readonly ca: readonly string[];
@@ -43,6 +44,19 @@ export async function loadTrust(caFile: string, { root }: World): Promise<Trust>
     if (ca.length > 0) return { ca, source: path };
   }
   return { ca: rootCertificates, source: "built-in" };
+}
+
+/**
+ * Whom to trust as a server of firmware.
+ * @param caFile `firmware.ca_file`; empty for all that {@link loadTrust} trusts by default, and `hubCaFile`
+ * @param hubCaFile `hub.ca_file`
+ * @throws Failure when a file that is configured can't be read or holds no certificate
+ */
+export async function loadDownloadTrust(caFile: string, hubCaFile: string, world: World): Promise<Trust> {
+  const trust = await loadTrust(caFile, world);
+  if (caFile !== "" || hubCaFile === "") return trust;
+  const own = await loadTrust(hubCaFile, world);
+  return { ca: [...own.ca, ...trust.ca], source: `${own.source} and ${trust.source}` };
 }
 
 /** Not parsed here: a Pi Zero needs seconds for it, and OpenSSL parses them again anyway. */

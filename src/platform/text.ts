@@ -28,6 +28,15 @@ export function isHttpUrl(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
 
+/**
+ * Where a Location header leads; undefined when it is not a URL. Node gives each byte of a header as one character.
+ * Servers write UTF-8 there without escaping it, and a byte that is escaped here stays the byte it was.
+ */
+export function locationUrl(header: string, base: URL): URL | undefined {
+  const escaped = header.replace(/[\u0080-\u00ff]/g, (byte) => `%${hex(byte, 2).toUpperCase()}`);
+  return URL.canParse(escaped, base.href) ? new URL(escaped, base) : undefined;
+}
+
 /** Joins the lines of a text by semicolons; empty ones are left out. */
 export function oneLine(text: string): string {
   // Not by one regular expression for a line end and the blanks around it: each blank of a long row would be tried

@@ -12,6 +12,7 @@ import { interfaceTowards } from "../board/network-interface.ts";
 import type { Config } from "../config/schema.ts";
 import type { FirmwareCache } from "../download/cache.ts";
 import { fetchFirmware } from "../download/fetch.ts";
+import type { Trusted } from "../download/http-file.ts";
 import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
@@ -55,8 +56,8 @@ export interface OfferDeps {
   /** In bytes. */
   readonly rateLimit?: TokenBucket;
   readonly proxyFor: ProxyChoice;
-  /** PEM; the authorities that firmware servers may be certified by. */
-  readonly ca: readonly string[];
+  /** Reads the authorities that firmware servers may be certified by. */
+  readonly trusted: Trusted;
 }
 
 /** The same for the hub's firmware, which can be cached because the hub announces its size and checksums. */

@@ -29,6 +29,7 @@ describe("hublink check", () => {
       /^ok {3}certificate {4}CN=board-1, valid until \d{4}-\d\d-\d\d$/,
       `ok   hub            ${board.hub.url}`,
       `ok   CA             1 from ${board.certificates.caFile}`,
+      /^ok {3}CA, downloads {2}\d+ from /,
       /^ok {3}fwup {11}.*\d+\.\d+\.\d+$/,
       /^ok {3}ops file {7}.*ops\.fw: .*validate/,
       "ok   slots          slot a: demo-board 1.0.0 (rpi0/arm), validated",
@@ -266,6 +267,10 @@ describe("hublink check", () => {
   fails("a shell that does not exist", console("SHELL", "/missing/sh"), {
     code: 66,
     line: /^FAIL console {8}shell \/missing\/sh does not exist \(see console\)$/m,
+  });
+  fails("a CA file for downloads that is missing", setting("FIRMWARE__CA_FILE", "/missing/ca.pem"), {
+    code: 66,
+    line: /^FAIL CA, downloads {2}CA \/missing\/ca\.pem does not exist \(see firmware\.ca_file\)/m,
   });
   fails("a CA file that holds no certificate", setting("HUB__CA_FILE", "/etc/passwd"), {
     code: 66,

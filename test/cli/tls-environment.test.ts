@@ -99,7 +99,11 @@ describe(`with ${VARIABLE}=0 in this process, a stranger's certificate is refuse
     });
 
     it(`of a download server, ${way}`, async () => {
-      const http = await openHttp({ ca: [ca], clock: systemClock, proxyFor });
+      const http = await openHttp({
+        trusted: async () => Promise.resolve([ca]),
+        clock: systemClock,
+        proxyFor,
+      });
       const url = new URL(`https://localhost:${port}/1.fw`);
       try {
         await assert.rejects(http.get(url, {}, AbortSignal.timeout(PATIENCE_MS)), untrusted);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { createSecureContext, rootCertificates } from "node:tls";
-import { loadTrust } from "../../src/identity/trust.ts";
+import { loadDownloadTrust, loadTrust } from "../../src/identity/trust.ts";
 import { testWorld } from "../platform/world.ts";
 import { createAuthority } from "./authority.ts";
 import { failure } from "./failure.ts";
@@ -45,6 +45,21 @@ describe("the authorities that may sign a hub's certificate", () => {
     await write("etc/ssl/certs/ca-certificates.crt", "");
     const path = await write("etc/ssl/cert.pem", authority.pem);
     assert.deepEqual(await loadTrust("", testWorld({ root })), { ca: [authority.pem], source: path });
+  });
+
+  it("are for downloads those of the system and of the hub, or those of a file of their own alone", async () => {
+    const [system, hub, own] = [await createAuthority(), await createAuthority(), await createAuthority()];
+    const store = await write("etc/ssl/certs/ca-certificates.crt", system.pem);
+    const [hubFile, ownFile] = [await write("hub.pem", hub.pem), await write("own.pem", own.pem)];
+    const world = testWorld({ root });
+    assert.deepEqual(await loadDownloadTrust("", hubFile, world), {
+      ca: [hub.pem, system.pem],
+      source: `${hubFile} and ${store}`,
+    });
+    assert.deepEqual(await loadDownloadTrust("", "", world), { ca: [system.pem], source: store });
+    assert.deepEqual(await loadDownloadTrust(ownFile, hubFile, world), { ca: [own.pem], source: ownFile });
+    const missing = join(root, "missing.pem");
+    await assert.rejects(loadDownloadTrust(missing, hubFile, world), failure("no-input", missing));
   });
 
   it("are Node's own when the system has no store", async () => {

@@ -46,6 +46,17 @@ describe("a redirect of the hub", () => {
     return link.status.lastError;
   };
 
+  it("is followed to the bytes of a location that is not escaped", async () => {
+    const server = await bench.serve({
+      onUpgrade: (request, socket) =>
+        request.url === "/" && refuse(socket, 302, { location: "/größe?vsn=2.0.0" }), // written as UTF-8
+    });
+    const link = bench.link(server.url, { http: trusting() });
+    link.start();
+    await bench.connected(link);
+    assert.equal(server.requests[1]?.url, "/gr%C3%B6%C3%9Fe?vsn=2.0.0");
+  });
+
   for (const status of [301, 302, 303, 307, 308]) {
     it(`is followed on the same server, with the same headers (${status})`, async () => {
       const server = await bench.serve({
