@@ -100,7 +100,7 @@ async function applyThroughDaemon(
   } finally {
     server.close();
     context.terminal.stdin.destroy();
-    await rm(folder, { recursive: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -115,16 +115,43 @@ export async function checkCommands(config: Config, world: World, report: CheckR
     const program = programOf(line);
     try {
       if (program !== undefined) await checkProgram(program, world);
-      report.add("ok", "command", `${setting}: ${program ?? line}`);
+      report.add("ok", "command", `${setting}: ${program ?? withoutArguments(line)}`);
     } catch (error) {
       report.fail("command", setting, error);
     }
   }
 }
 
-/** The program that a command line begins with; undefined for lines that only a shell understands. */
+/** Words that the shell itself obeys, and variables by their names. */
+const SHELL_WORD =
+  /^(?:[[\](){};&|<>!]+|if|then|elif|else|fi|while|until|for|do|done|case|esac|in|"?\$\w+"?)$/;
+/** Behind these words stands a program. */
+const BEFORE_PROGRAM = /^(?:[({;&|!]+|if|then|elif|else|while|until|do)$/;
+/** A variable that is set for a program: `TOKEN=… program`. */
+const ASSIGNMENT = /^\w+=/;
+
+/**
+ * The program that a command line begins with, behind variables that are set for it; undefined for lines that only a
+ * shell understands.
+ */
 function programOf(line: string): string | undefined {
-  return /^\s*([\w./+:-]+)(?=\s|$)/.exec(line)?.[1];
+  const words = line.trim().split(/\s+/);
+  const first = words.find((word) => !ASSIGNMENT.test(word) || /["'`$\\;&|<>()]/.test(word)) ?? "";
+  return /^[\w./+:-]+$/.test(first) && !SHELL_WORD.test(first) ? first : undefined;
+}
+
+/** A line for the shell as people may see it: programs and the shell's own words. Arguments may hold passwords. */
+function withoutArguments(line: string): string {
+  const shown: string[] = [];
+  let before = ";";
+  for (const word of line.trim().split(/\s+/)) {
+    const isProgram = BEFORE_PROGRAM.test(before) && /^[\w./+:-]+;?$/.test(word);
+    const piece = isProgram || SHELL_WORD.test(word) ? word : "…";
+    if (piece !== "…" || shown.at(-1) !== "…") shown.push(piece);
+    if (piece === "…" && /["'`\\]/.test(word)) break; // where its text ends is for a shell to say
+    if (!ASSIGNMENT.test(word)) before = word.endsWith(";") ? ";" : word;
+  }
+  return shown.join(" ");
 }
 
 /**

@@ -48,9 +48,7 @@ function reportCertificate(facts: IdentityFacts, report: CheckReport): void {
   if (certificate !== undefined) {
     const until = certificate.notAfter.toISOString().slice(0, 10);
     report.add("ok", "certificate", `${certificate.subject}, valid until ${until}`);
-    // On one line it would be wider than a terminal.
-    report.add("ok", "sha-256", certificate.sha256.slice(0, 48));
-    report.add("ok", "", certificate.sha256.slice(48));
+    report.add("ok", "sha-256", certificate.sha256.slice(0, 48), certificate.sha256.slice(48));
     report.add("ok", "sha-1", certificate.sha1);
   }
   for (const warning of warnings) {

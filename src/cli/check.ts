@@ -31,10 +31,13 @@ import type { Arguments, CommandContext } from "./terminal.ts";
  * `hublink check`: prints what it found.
  * @throws Failure with the code of the first finding that is wrong, after all findings are printed
  */
-export async function check(context: CommandContext, { has }: Arguments<"connect">): Promise<void> {
+export async function check(context: CommandContext, { has }: Arguments<"connect" | "json">): Promise<void> {
   const { world } = context;
-  const report = new CheckReport(context);
-  const { config, warnings } = await checkedConfig(context);
+  const report = new CheckReport(context, has("json"));
+  const { config, warnings } = await checkedConfig(context).catch((error: unknown) => {
+    if (error instanceof Failure) report.unusable(error);
+    throw error;
+  });
   report.add("ok", "configuration", context.config ?? "/etc/hublink/config.toml");
   for (const warning of warnings) report.add("warn", "configuration", warning);
   const identity = await checkIdentity(config, world, report);

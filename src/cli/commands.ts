@@ -59,6 +59,7 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map(
     check: command({
       options: {
         connect: "also ask the hub whether it takes this board; nothing else is sent",
+        json: "all findings as one JSON value, for programs",
       },
       about: [
         "say what is wrong with configuration, key, fwup or slots;",
@@ -128,6 +129,7 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map(
     }),
     metadata: command({
       operand: "FILE",
+      options: { json: "one JSON value, for programs" },
       about: ["print a .fw's metadata"],
       details: ["Prints what a firmware file says about itself. It needs no configuration, but fwup."],
       endings: {
@@ -141,12 +143,15 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map(
       options: {
         generate: "make the device's key where the configuration says; one that exists is never replaced",
         csr: "print a request for the device's certificate, signed with its own key",
+        json: "who the board is as one JSON value, for programs",
       },
       about: [
         "print identifier, key source, certificate and fingerprints;",
         "make the device's key; print a request for its certificate",
       ],
-      details: ["Prints who this board is for the hub, and which certificate shows it."],
+      details: [
+        "Prints who this board is for the hub, and which certificate shows it. Of a board without a certificate it prints the identifier, and ends with 66.",
+      ],
       endings: {
         "no-input": "the key, the certificate or the file named with --config does not exist",
         unavailable: "a program is missing that the key needs",

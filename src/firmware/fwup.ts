@@ -7,7 +7,7 @@ import { access, constants, stat } from "node:fs/promises";
 import { syncPath } from "../platform/files.ts";
 import type { Clock } from "../platform/clock.ts";
 import { runCommand } from "../platform/command.ts";
-import { Failure, fileFailure } from "../platform/failure.ts";
+import { failedWith, Failure, fileFailure } from "../platform/failure.ts";
 import { runFwup, type FwupRun, type FwupSource } from "./fwup-process.ts";
 import { isDowngrade } from "./version.ts";
 
@@ -153,6 +153,9 @@ export async function queryFwup(
     timeoutMs,
     ...(signal === undefined ? {} : { signal }),
     ...(stdin === undefined ? {} : { stdin }),
+  }).catch((error: unknown) => {
+    if (!failedWith(error, "command_failed")) throw error;
+    throw new Failure("fwup_missing", `${error.message} (see firmware.fwup)`, { cause: error });
   });
   signal?.throwIfAborted();
   if (result.exitCode === 0) return result.stdout;

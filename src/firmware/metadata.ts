@@ -3,23 +3,24 @@
  * announced one is refused before the slot is cleared.
  */
 import * as v from "valibot";
-import { Failure, messageOf } from "../platform/failure.ts";
+import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { shortened } from "../platform/text.ts";
+import { flawOfFile } from "./archive-shape.ts";
 import { checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts";
+
+/** What a board compares and keeps in its state. The limits are those of what a hub announces. */
+function name(key: string, max = 256) {
+  return v.pipe(v.string(), v.maxLength(max, `a meta-${key} of more than ${max} characters`));
+}
 
 const Text = v.optional(v.string());
 
 const Metadata = v.object({
-  // The journal keeps it, also of a file that somebody applies at the board.
-  uuid: v.pipe(
-    v.optional(v.string(), ""),
-    v.nonEmpty("no meta-uuid"),
-    v.maxLength(64, "a meta-uuid of more than 64 characters"),
-  ),
-  product: Text,
-  version: Text,
-  platform: Text,
-  architecture: Text,
+  uuid: v.pipe(v.optional(name("uuid", 64), ""), v.nonEmpty("no meta-uuid")),
+  product: v.optional(name("product")),
+  version: v.optional(name("version")),
+  platform: v.optional(name("platform")),
+  architecture: v.optional(name("architecture")),
   author: Text,
   description: Text,
   vcsIdentifier: Text,
@@ -66,13 +67,21 @@ export interface MetadataOptions extends QueryOptions {
 
 /**
  * The metadata of an archive on disk.
- * @throws Failure with fwup's words, such as a signature by none of the keys
+ * @throws Failure with fwup's words, such as a signature by none of the keys; for a file that is no whole archive it
+ *   says which one, and what is wrong with it
  */
 export async function readMetadata(
   options: MetadataOptions & { readonly file: string },
 ): Promise<FirmwareMetadata> {
-  await checkFile("firmware", options.file);
-  return parseMetadata(await queryFwup(options, ["-m", ...keysOf(options), "-i", options.file]));
+  const { file } = options;
+  await checkFile("firmware", file);
+  try {
+    return parseMetadata(await queryFwup(options, ["-m", ...keysOf(options), "-i", file]));
+  } catch (error) {
+    const flaw = failedWith(error, "failed", "metadata_invalid") ? await flawOfFile(file) : undefined;
+    if (flaw === undefined) throw error;
+    throw new Failure("metadata_invalid", `${messageOf(error)}; firmware ${file} ${flaw}`, { cause: error });
+  }
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 import type { Config } from "../config/schema.ts";
 import { Failure } from "../platform/failure.ts";
-import { parseCertificates, PEM_BLOCK, readCertificateFile } from "./certificate.ts";
+import { commonName, parseCertificates, PEM_BLOCK, readCertificateFile } from "./certificate.ts";
 import type { CredentialSource, IdentityDeps } from "./identity.ts";
 import { otpSource } from "./otp-source.ts";
 import { pkcs11Source } from "./pkcs11.ts";
@@ -24,7 +24,10 @@ function variableSource(
 ): CredentialSource {
   const stored = async (what: "certificate" | "key", name: string): Promise<Buffer> => {
     const value = (await read(name)) ?? "";
-    if (value === "") throw new Failure("key_missing", `${what}: the ${kind} variable ${name} is not set`);
+    if (value === "") {
+      const madeBy = what === "certificate" ? "; hublink identity --csr requests one" : "";
+      throw new Failure("key_missing", `${what}: the ${kind} variable ${name} is not set${madeBy}`);
+    }
     return decodeStored(value, `${what}: the ${kind} variable ${name}`);
   };
   return {
@@ -121,5 +124,19 @@ export function credentialSource(
       return otpSource(config.rpiOtp, deps.world);
     case "shared-secret":
       return undefined;
+  }
+}
+
+/**
+ * The name in the certificate, if there is one.
+ * @throws Failure when it can't be read for another reason
+ */
+export async function presentName(source: CredentialSource): Promise<string | undefined> {
+  try {
+    const { chain } = await source.certificate();
+    return commonName(chain[0]);
+  } catch (error) {
+    if (error instanceof Failure && error.kind === "no-input") return undefined;
+    throw error;
   }
 }

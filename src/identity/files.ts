@@ -62,14 +62,25 @@ export async function readPublicFile(what: string, path: string): Promise<Buffer
   return named(what, path, async () => readFile(path));
 }
 
+/** How a new board comes by what is missing. */
+const MADE_BY: ReadonlyMap<string, string> = new Map([
+  ["certificate", "hublink identity --csr requests one, after --generate has made the key"],
+  ["key", "hublink identity --generate makes one"],
+]);
+
 async function named(what: string, path: string, read: () => Promise<Buffer>): Promise<Buffer> {
   try {
     return await read();
   } catch (error) {
-    throw error instanceof Failure ? error : fileFailure(what, path, error);
+    if (error instanceof Failure) throw error;
+    const failure = fileFailure(what, path, error);
+    const madeBy = systemCode(error) === "ENOENT" ? MADE_BY.get(what) : undefined;
+    if (madeBy === undefined) throw failure;
+    throw new Failure("key_missing", `${failure.message}; ${madeBy}`, { cause: error });
   }
 }
 
+/** A value made of files, read again when one of them has changed. */
 export class Reloaded<T> {
   readonly #paths: readonly string[];
   readonly #read: () => Promise<T>;

@@ -20,10 +20,9 @@ import type { Config } from "../config/schema.ts";
 import type { Clock } from "../platform/clock.ts";
 import { Failure, fileFailure, systemCode } from "../platform/failure.ts";
 import { syncPath } from "../platform/files.ts";
-import { commonName } from "./certificate.ts";
-import { credentialSource } from "./credential-source.ts";
+import { credentialSource, presentName } from "./credential-source.ts";
 import { resolveIdentifier } from "./identifier.ts";
-import type { CredentialSource, IdentityDeps } from "./identity.ts";
+import type { IdentityDeps } from "./identity.ts";
 import { keygenCommand } from "./pkcs11.ts";
 import { signingKey, type SigningKey } from "./signing.ts";
 import { makeTpm2Key } from "./tpm2-source.ts";
@@ -103,17 +102,6 @@ export async function certificateRequestOf(config: Config["identity"], deps: Ide
   const key = signingKey(await source.key(), deps.world.clock);
   const identifier = await resolveIdentifier(config.identifier, deps.world, await presentName(source));
   return await certificateRequest(identifier, key);
-}
-
-/** The name in the certificate that is to be renewed, if there is one. */
-async function presentName(source: CredentialSource): Promise<string | undefined> {
-  try {
-    const { chain } = await source.certificate();
-    return commonName(chain[0]);
-  } catch (error) {
-    if (error instanceof Failure && error.kind === "no-input") return undefined;
-    throw error;
-  }
 }
 
 const COMMON_NAME = "2.5.4.3";

@@ -15,7 +15,7 @@ import type { Log } from "../platform/log.ts";
 import type { Decision } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
-import { endedBefore, endedBy, type Outcome, PutOff } from "./outcome.ts";
+import { endedBefore, endedBy, type NotInstalled, type Outcome, PutOff } from "./outcome.ts";
 import { type Progress, throttleProgress } from "./progress.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
 
@@ -139,7 +139,7 @@ export class Update {
       const error = (failedWith(caught, "fwup_refused") && (await firmware.contention())) || caught;
       // fwup can't finish without the bytes withheld from it, unless more than those follow the archive's end.
       if (this.#state === "writing") await this.#keepRunning(failedWith(error, "fwup_unproven"));
-      return endedBy(error);
+      return withFlaw(endedBy(error), this.offer);
     } finally {
       await this.#claim?.release();
     }
@@ -306,4 +306,10 @@ export class Update {
     this.#state = next;
     this.#noteStep();
   }
+}
+
+/** A failure with what is wrong with the file, if that shows. */
+function withFlaw(outcome: NotInstalled, { flaw }: Offer): NotInstalled {
+  const more = outcome.result === "failed" ? flaw?.() : undefined;
+  return more === undefined ? outcome : { ...outcome, reason: `${outcome.reason}; ${more}` };
 }

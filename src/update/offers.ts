@@ -15,12 +15,13 @@ import { fetchFirmware } from "../download/fetch.ts";
 import type { Trusted } from "../download/http-file.ts";
 import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
+import { ArchiveShape, flawOfFile } from "../firmware/archive-shape.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import type { Update } from "../hub/device-messages.ts";
 import { within } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
 import { isHttpUrl } from "../platform/text.ts";
-import type { Log } from "../platform/log.ts";
+import { type Log, redact } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
 import type { TokenBucket } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
@@ -46,6 +47,8 @@ export interface Offer {
    * @param onCached gets the number of bytes on the disk, if the file is cached first
    */
   readonly open: (signal: AbortSignal, onCached: (bytes: number) => void) => AsyncIterable<Uint8Array>;
+  /** What the bytes that came show to be wrong with a local file, with its name; completes fwup's words. */
+  readonly flaw?: () => string | undefined;
 }
 
 /** The parts and settings for fetching firmware. */
@@ -130,30 +133,49 @@ const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null
  * @throws Failure when there is no such file
  */
 export async function localOffer(source: string, deps: OfferDeps, force = false): Promise<Offer> {
-  const offer = { origin: "local", force, announced: {}, deploymentId: null } as const;
   if (isHttpUrl(source)) {
     const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
       download({ ...downloadDeps(deps), url: source, verifier: new Verifier(UNANNOUNCED), signal });
-    return { ...offer, sizeBytes: null, open };
+    return watched(source, force, null, open);
   }
   if (source.startsWith("unix:")) {
     const path = source.slice("unix:".length);
-    return { ...offer, sizeBytes: null, open: (signal) => readable(connect(path), path, signal) };
+    return watched(STANDARD_INPUT, force, null, (signal) => readable(connect(path), path, signal));
   }
   const sizeBytes = await fileSize(source);
-  return { ...offer, sizeBytes, open: (signal) => readable(createReadStream(source), source, signal) };
+  const flaw = await flawOfFile(source);
+  if (flaw !== undefined) throw new Failure("metadata_invalid", `firmware ${source} ${flaw}`);
+  return watched(source, force, sizeBytes, (signal) => readable(createReadStream(source), source, signal));
 }
 
-/** The offer of a stream of this process, such as standard input. */
-export function streamOffer(stream: Readable, force = false): Offer {
+/** A program that sends firmware over a socket is mostly the command line, with its standard input. */
+const STANDARD_INPUT = "from standard input";
+
+/** A local offer whose bytes are watched, to say more than fwup when they are no archive. */
+function watched(
+  name: string,
+  force: boolean,
+  sizeBytes: number | null,
+  open: (signal: AbortSignal) => AsyncIterable<Uint8Array>,
+): Offer {
+  let shape = new ArchiveShape();
   return {
     origin: "local",
     force,
     announced: {},
-    sizeBytes: null,
     deploymentId: null,
-    open: (signal) => readable(stream, "-", signal),
+    sizeBytes,
+    open(signal) {
+      shape = new ArchiveShape();
+      return shape.watch(open(signal));
+    },
+    flaw: () => (shape.flaw === undefined ? undefined : `firmware ${redact(name)} ${shape.flaw}`),
   };
+}
+
+/** The offer of a stream of this process, such as standard input. */
+export function streamOffer(stream: Readable, force = false): Offer {
+  return watched(STANDARD_INPUT, force, null, (signal) => readable(stream, "-", signal));
 }
 
 async function* readable(

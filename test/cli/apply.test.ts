@@ -1,7 +1,7 @@
 /** `hublink apply`, by itself and through the daemon. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { generateSigningKey } from "../fwup/archive.ts";
@@ -111,6 +111,35 @@ describe("hublink apply without a daemon", () => {
     assert.equal(code, 1);
     assert.match(stderr, /^hublink: fwup error: .*ZIP.*\n$/);
     assert.equal((await board.environment()).get("nerves_fw_active"), "a");
+  });
+
+  it("names a file that is empty, not firmware or cut short, and keeps the other slot", async () => {
+    const bytes = await readFile(board.v1.path);
+    const before = await readFile(board.disk);
+    for (const [content, words] of [
+      [Buffer.alloc(0), "is empty"],
+      [Buffer.from("not a ZIP archive"), "is not a .fw file, which is a ZIP archive that fwup makes"],
+      [bytes.subarray(0, -22), "is cut short: the end of the archive is missing; copy or send it once more"],
+    ] as const) {
+      const file = join(board.dir, "bad.fw");
+      await writeFile(file, content);
+      const { code, stderr } = await hublink(["apply", file, "--config", config]);
+      assert.equal(stderr, `hublink: firmware ${file} ${words}\n`);
+      assert.equal(code, 1);
+    }
+    assert.ok((await readFile(board.disk)).equals(before), "the disk has changed");
+  });
+
+  it("says of its standard input that it is empty, not firmware, or cut short", async () => {
+    for (const [stdin, words] of [
+      [Buffer.alloc(0), /firmware from standard input is empty\n$/],
+      [Buffer.from("not a ZIP archive"), /firmware from standard input is not a \.fw file, which .+\n$/],
+      [(await readFile(board.v1.path)).subarray(0, 500_000), /from standard input is cut short: .+\n$/],
+    ] as const) {
+      const { code, stderr } = await hublink(["apply", "-", "--config", config], { stdin });
+      assert.equal(code, 1);
+      assert.match(stderr, words);
+    }
   });
 
   it("locks the slots against the daemon and other commands, and ends when interrupted", async () => {

@@ -8,6 +8,17 @@ import { setUpBoard, type TestBoard } from "../agent/board.ts";
 import { scriptedFwup } from "../firmware/fwups.ts";
 import { hublink, type Ended } from "./program.ts";
 
+interface CheckJson {
+  readonly ok: boolean;
+  readonly findings: readonly {
+    readonly mark: string;
+    readonly subject: string;
+    readonly text: string;
+    readonly setting: string | null;
+    readonly failure: string | null;
+  }[];
+}
+
 describe("hublink check", () => {
   let board: TestBoard;
   let config: string;
@@ -120,6 +131,52 @@ describe("hublink check", () => {
     assert.equal(existsSync(ran), false);
   });
 
+  it("shows no argument of a command, and no variable set for it: they may be secret", async () => {
+    const { code, stdout } = await check({
+      HUBLINK_UPDATE__POLICY_COMMAND: "TOKEN=hush1 test --password hush2",
+      HUBLINK_VALIDATION__COMMAND: "if [ -f /hush3 ]; then A=hush4 curl -u me:hush5 'a; hush6'; fi",
+    });
+    assert.equal(code, 0);
+    assert.doesNotMatch(stdout, /hush/);
+    assert.match(stdout, /^ok {3}command {8}update\.policy_command: test$/m);
+    assert.match(stdout, /^ok {3}command {8}validation\.command: if \[ … \]; then … curl …$/m);
+  });
+
+  it("prints with --json every finding under keys that stay, with the failure's code and its setting", async () => {
+    const good = await hublink(["check", "--json", "--config", config]);
+    assert.equal(good.code, 0);
+    const { ok, findings } = JSON.parse(good.stdout) as CheckJson;
+    assert.equal(ok, true);
+    assert.deepEqual(findings[0], {
+      ...{ mark: "ok", subject: "configuration", text: config },
+      ...{ setting: null, failure: null },
+    });
+    assert.match(findings.find(({ subject }) => subject === "sha-256")?.text ?? "", /^([0-9A-F]{2}:){31}/);
+    const bad = await hublink(["check", "--json", "--config", config], {
+      env: { HUBLINK_FIRMWARE__FWUP: "/missing/fwup" },
+    });
+    assert.equal(bad.code, 69);
+    assert.match(bad.stderr, /^hublink: \/missing\/fwup: not found; .+\n$/);
+    const { ok: isOk, findings: found } = JSON.parse(bad.stdout) as CheckJson;
+    assert.equal(isOk, false);
+    const [failed, ...more] = found.filter(({ mark }) => mark === "fail");
+    assert.deepEqual(more, []);
+    assert.equal(failed?.failure, "fwup_missing");
+    assert.equal(failed.setting, "firmware.fwup");
+  });
+
+  it("prints with --json each mistake of a configuration that can't be used", async () => {
+    const env = { HUBLINK_UPDATE__MODE: "never", HUBLINK_HUB__HEARTBEAT_S: "often" };
+    const { code, stdout } = await hublink(["check", "--json", "--config", config], { env });
+    assert.equal(code, 78);
+    const { ok, findings } = JSON.parse(stdout) as CheckJson;
+    assert.equal(ok, false);
+    assert.deepEqual(
+      findings.map(({ failure }) => failure),
+      ["config", "config"],
+    );
+  });
+
   it("shows the proxy on the way to the hub, without user and password", async () => {
     const HUBLINK_HUB__PROXY = "http://me:secret@proxy.test:3128";
     const { stdout } = await check({ HUBLINK_HUB__PROXY, NO_PROXY: "*.inside.test" });
@@ -201,7 +258,7 @@ describe("hublink check", () => {
   );
   fails("a missing certificate", setting("IDENTITY__FILE__CERT_FILE", "/missing"), {
     code: 66,
-    line: /^FAIL identity {7}certificate \/missing does not exist \(see identity\.file\)$/m,
+    line: /^FAIL identity {7}certificate \/missing does not exist; hublink identity --csr requests one, after --generate has made the key \(see identity\.file\)$/m,
   });
   fails(
     "a key that others can read",

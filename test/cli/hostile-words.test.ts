@@ -130,4 +130,13 @@ describe("hostile words", () => {
     const { stdout } = await command(["metadata", board.v1.path], await scriptedFwup(board.dir, meta));
     assert.ok(stdout.includes(`product  ${SHOWN}\n`), stdout);
   });
+
+  it("of a file's metadata are cut, for people and in JSON", async () => {
+    const meta = `printf 'meta-uuid=u\nmeta-misc=%05000d\n' 7`;
+    const fwup = await scriptedFwup(board.dir, meta);
+    const shown = `${"0".repeat(1023)}…`;
+    assert.ok((await command(["metadata", board.v1.path], fwup)).stdout.endsWith(`misc  ${shown}\n`));
+    const json = await command(["metadata", "--json", board.v1.path], fwup);
+    assert.equal((JSON.parse(json.stdout) as { misc: string }).misc, shown);
+  });
 });

@@ -36,6 +36,24 @@ describe("a board without a certificate", { skip: missing("openssl") }, () => {
   const identity = async (...options: readonly string[]): Promise<Ended> =>
     hublink(["identity", ...options, "--config", config]);
 
+  it("is told its identifier, and how to come by a key and a certificate, with 66", async () => {
+    const { code, stdout, stderr } = await identity();
+    assert.equal(code, 66);
+    assert.equal(stdout, "identifier  board-1\n");
+    assert.match(
+      stderr,
+      /^hublink: certificate .*cert\.pem does not exist; hublink identity --csr requests one, after --generate has made the key\n$/,
+    );
+    const json = await identity("--json");
+    assert.equal(json.code, 66);
+    const { problem, ...rest } = JSON.parse(json.stdout) as { problem: { failure: string } };
+    assert.deepEqual(rest, { identifier: "board-1", source: null, certificate: null, warnings: [] });
+    assert.equal(problem.failure, "key_missing");
+    const noKey = await identity("--csr");
+    assert.equal(noKey.code, 66);
+    assert.match(noKey.stderr, /key\.pem does not exist; hublink identity --generate makes one\n$/);
+  });
+
   it("makes its key, readable only by its owner", async () => {
     const { code, stdout } = await identity("--generate");
     assert.equal(code, 0);
@@ -65,6 +83,22 @@ describe("a board without a certificate", { skip: missing("openssl") }, () => {
     const { code, stdout } = await identity("--csr");
     assert.equal(code, 0);
     assert.match(await verified(stdout), /subject=CN ?= ?board-1/);
+  });
+
+  it("has its certificate's facts as JSON, under keys that stay", async () => {
+    const { certFile, keyFile: key } = board.certificates.devices.get("board-1") ?? {};
+    const env = {
+      HUBLINK_IDENTITY__FILE__CERT_FILE: certFile ?? "",
+      HUBLINK_IDENTITY__FILE__KEY_FILE: key ?? "",
+    };
+    const { code, stdout } = await hublink(["identity", "--json", "--config", config], { env });
+    assert.equal(code, 0);
+    const value = JSON.parse(stdout) as { certificate: Record<string, string> };
+    assert.deepEqual(Object.keys(value), ["identifier", "source", "certificate", "warnings", "problem"]);
+    const keys = ["subject", "issuer", "not_before", "not_after", "sha256", "sha1"];
+    assert.deepEqual(Object.keys(value.certificate), keys);
+    assert.match(value.certificate["not_after"] ?? "", /^\d{4}-\d\d-\d\dT.*Z$/);
+    assert.match(value.certificate["sha256"] ?? "", /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/);
   });
 
   it("joins with the certificate that is issued for the request", async () => {

@@ -70,7 +70,24 @@ describe("commands without a daemon", () => {
     assert.equal(missing.stderr, "hublink: firmware /missing.fw does not exist\n");
     const other = await command("metadata", "/etc/passwd");
     assert.equal(other.code, 1);
-    assert.match(other.stderr, /^hublink: fwup: .+\n$/);
+    assert.match(other.stderr, /^hublink: fwup: .+; firmware \/etc\/passwd is not a \.fw file, .+\n$/);
+    const env = { HUBLINK_FIRMWARE__FWUP: "/missing/fwup" };
+    const none = await hublink(["metadata", board.v1.path, "--config", config], { env });
+    assert.equal(none.code, 69);
+    assert.match(none.stderr, /^hublink: \/missing\/fwup: not found; .+ \(see firmware\.fwup\)\n$/);
+  });
+
+  it("metadata --json prints each value under a key that stays, null where the firmware has none", async () => {
+    const { code, stdout } = await command("metadata", board.v1.path, "--json");
+    assert.equal(code, 0);
+    const value = JSON.parse(stdout) as Record<string, string | null>;
+    assert.deepEqual(Object.keys(value), [
+      ...["uuid", "product", "version", "platform", "architecture", "author", "description"],
+      ...["vcs_identifier", "misc", "creation_date"],
+    ]);
+    assert.equal(value["uuid"], board.v1.uuid);
+    assert.equal(value["version"], "1.0.0");
+    assert.equal(value["misc"], null);
   });
 
   it("identity prints the board's identifier and its certificate", async () => {

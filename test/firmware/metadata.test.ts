@@ -49,6 +49,13 @@ describe("the output of fwup -m", () => {
     });
   });
 
+  it("is refused when a name in it is longer than a hub may announce", () => {
+    assert.throws(
+      () => parseMetadata(`meta-uuid=u\nmeta-version=${"1".repeat(257)}\n`),
+      /a meta-version of more than 256 characters/,
+    );
+  });
+
   it("is read with quotes everywhere, as older versions print it", () => {
     const text = `meta-product="demo"\nmeta-version="1.0.0"\nmeta-author=""\nmeta-misc="say "hi""\nmeta-uuid="${UUID}"\n`;
     assert.deepEqual(parseMetadata(text), {
