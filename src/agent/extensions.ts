@@ -9,6 +9,7 @@ import { Geo } from "../extensions/geo.ts";
 import { BoardMetrics, type Metrics } from "../extensions/health-metrics.ts";
 import { boardMetadata, Health, type HealthFacts } from "../extensions/health.ts";
 import type { Logging } from "../extensions/logging.ts";
+import type { ExtensionState } from "../extensions/negotiation.ts";
 import { NetworkIdentity } from "../extensions/network-identity.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import { loadTrust } from "../identity/trust.ts";
@@ -46,6 +47,15 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Exte
     ...(localShell === undefined ? [] : [localShell]),
     ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),
   ];
+}
+
+const NAMES = ["geo", "health", "local_shell", "logging", "network_identity"];
+
+/** @param on those that the configuration turns on; the others are added, as `off` */
+export function allExtensionStates(on: readonly ExtensionState[]): ExtensionState[] {
+  return NAMES.map(
+    (name) => on.find((entry) => entry.name === name) ?? { name, state: "off", version: null },
+  );
 }
 
 /** Counts how often the hub was lost. */

@@ -70,7 +70,7 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
       deps.identify.show();
       break;
     case "extensions":
-      deps.extensions.join();
+      deps.extensions.join(message.offered);
       break;
     case "archive-keys":
       deps.archiveKeys.fromHub(message.keys);

@@ -131,7 +131,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     }),
     ...{ clock, log: log.scope("extensions") },
   });
-  const status = () => agentStatus(sources, extensions.attached);
+  const status = () => agentStatus(sources, extensions.states);
 
   return {
     ...{ world, log, guard, journal, history, firmware, fwup, control, link, losses, device },

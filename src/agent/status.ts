@@ -9,6 +9,7 @@ import type { Validation } from "../care/validation.ts";
 import type { Watchdogs } from "../care/watchdogs.ts";
 import type { Config } from "../config/schema.ts";
 import { type AgentStatus, summaryOf } from "../control/messages.ts";
+import type { ExtensionState } from "../extensions/negotiation.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { HubLink } from "../hub/link.ts";
@@ -19,6 +20,7 @@ import type { Archives } from "../update/archives.ts";
 import type { UpdateReport } from "../update/report.ts";
 import type { Updater, UpdaterStatus } from "../update/updater.ts";
 import { VERSION } from "../version.ts";
+import { allExtensionStates } from "./extensions.ts";
 
 /** The parts that the status is read from. */
 export interface StatusSources {
@@ -45,8 +47,8 @@ export interface StatusSources {
   readonly startedMs: number;
 }
 
-/** @param attached the names of the extensions that the hub has attached */
-export function agentStatus(sources: StatusSources, attached: readonly string[]): AgentStatus {
+/** @param extensions those that the configuration turns on */
+export function agentStatus(sources: StatusSources, extensions: readonly ExtensionState[]): AgentStatus {
   const { config, firmware, identity, device, validation, rebootIntoUpdate, watchdogs, world } = sources;
   const { status: link } = sources.link;
   const { status: update } = sources.updater;
@@ -67,7 +69,8 @@ export function agentStatus(sources: StatusSources, attached: readonly string[])
     hub: new URL(config.hub.url).host,
     serializer: link.serializer,
     joined: device.joined,
-    extensions: [...attached],
+    extensions: extensions.filter(({ state }) => state === "attached").map(({ name }) => name),
+    extension_states: allExtensionStates(extensions),
     last_error: link.lastError ?? firmware.problem?.message ?? null,
     next_attempt_s:
       link.nextAttemptMs === undefined

@@ -28,6 +28,7 @@ export function wire(parts: Parts): void {
   device.on("joined", () => reportInterface(parts));
   device.on("joined", () => validation.joined());
   device.on("joined", () => reschedule.joined());
+  device.on("joined", () => extensions.deviceJoined());
   device.on("message", (message) => handleHubMessage(message, parts));
   device.on("statusSent", (sent) => {
     if (sent.status === "rescheduled") reschedule.after(sent.delay_for);

@@ -29,7 +29,7 @@ function rowsOf(status: AgentStatus): [string, string][] {
     ["identifier", status.identifier],
     ["hub", `${status.hub}: ${connectionText(status)}`],
   ];
-  if (status.extensions.length > 0) rows.push(["extensions", status.extensions.join(", ")]);
+  rows.push(...extensionRows(status.extension_states));
   rows.push(["identity", status.identity.source]);
   const { certificate } = status.identity;
   if (certificate !== null) rows.push(["", `valid until ${certificate.not_after.slice(0, 10)}`]);
@@ -78,6 +78,25 @@ function rowsOf(status: AgentStatus): [string, string][] {
   if (status.pending_reboot !== null) rows.push(["reboot", pendingRebootText(status.pending_reboot)]);
   if (status.last_error !== null) rows.push(["last error", status.last_error]);
   return rows;
+}
+
+const EXTENSION_STATES = {
+  attached: "attached",
+  waiting: "waiting for the hub",
+  off_at_hub: "off at the hub",
+  detached: "detached",
+  off: "off here",
+} as const;
+
+/** A row for each state that an extension is in. */
+function extensionRows(states: AgentStatus["extension_states"]): [string, string][] {
+  return Object.entries(EXTENSION_STATES)
+    .map(([state, text]) => [text, states.filter((extension) => extension.state === state)] as const)
+    .filter(([, extensions]) => extensions.length > 0)
+    .map(([text, extensions], index) => {
+      const names = extensions.map(({ name, version }) => (version === null ? name : `${name} ${version}`));
+      return [index === 0 ? "extensions" : "", `${text}: ${names.join(", ")}`];
+    });
 }
 
 function rebootText({ reason, method, failed }: NonNullable<AgentStatus["rebooting"]>): string {

@@ -171,6 +171,20 @@ export const AgentStatus = v.object({
   joined: v.boolean(),
   /** Names of the extensions attached now. */
   extensions: v.array(v.string()),
+  /**
+   * All extensions: `off` here, `off_at_hub`, `waiting` for the hub, `attached`, or `detached` by the hub or by an
+   * error; with the version that was agreed on.
+   */
+  extension_states: v.optional(
+    v.array(
+      v.object({
+        name: v.string(),
+        state: v.picklist(["off", "waiting", "off_at_hub", "attached", "detached"]),
+        version: v.nullable(v.string()),
+      }),
+    ),
+    [],
+  ),
   last_error: v.nullable(v.string()),
   next_attempt_s: v.nullable(v.number()),
   identity: v.object({

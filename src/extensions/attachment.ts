@@ -18,6 +18,8 @@ import {
 
 export interface AttachmentOptions {
   readonly extension: Extension;
+  /** The version that was agreed on. */
+  readonly version: string;
   readonly push: (event: string, payload: unknown) => boolean;
   readonly onStarted: () => void;
   /** Called when the extension failed and is being ended: at most once, and not after `end`. */
@@ -55,6 +57,11 @@ export class Attachment {
       .catch((error: unknown) => this.#fail(error));
   }
 
+  /** The version that was agreed on. */
+  get version(): string {
+    return this.#options.version;
+  }
+
   /** Passes a message of the hub to the extension. */
   receive(event: string, payload: unknown): void {
     const running = this.#running;
@@ -76,6 +83,7 @@ export class Attachment {
 
   #context(): ExtensionContext {
     return {
+      version: this.#options.version,
       clock: this.#clock,
       log: this.#options.log,
       signal: this.#ending.signal,

@@ -8,8 +8,8 @@ import type { Log } from "../platform/log.ts";
 /** One of NervesHub's extensions (protocol §6). Each attachment gets an instance of its own. */
 export interface Extension {
   readonly name: string;
-  /** The version of its messages; the hub attaches only versions that it knows. */
-  readonly version: string;
+  /** The versions of its messages that it has, the preferred one first: the hub and the board agree on one. */
+  readonly versions: readonly [string, ...string[]];
   /** Called when the hub attaches it; has {@link SETTLE_MS} to resolve. An error detaches it again. */
   readonly start: (context: ExtensionContext) => RunningExtension | Promise<RunningExtension>;
 }
@@ -27,6 +27,8 @@ export interface RunningExtension {
 
 /** The things that an extension may use while it is attached. */
 export interface ExtensionContext {
+  /** The one of its versions that was agreed on. */
+  readonly version: string;
   /**
    * Sends `NAME:EVENT`. False when it was not sent: the extension is not attached, or the line is too slow. An
    * extension that sends more often than {@link MAX_PUSHES} allows is detached.

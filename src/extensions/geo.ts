@@ -26,7 +26,7 @@ const MAX_ANSWER_BYTES = 64 * 1024;
 
 export class Geo implements Extension {
   readonly name = "geo";
-  readonly version = "0.0.1";
+  readonly versions = ["0.0.1"] as const;
   readonly #source: string;
   readonly #clock: Clock;
   readonly #trusted: TrustedCas;

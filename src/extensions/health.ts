@@ -49,7 +49,7 @@ const METADATA_TIMEOUT_MS = 10_000;
 
 export class Health implements Extension {
   readonly name = "health";
-  readonly version = "0.0.1";
+  readonly versions = ["0.0.1"] as const;
   readonly #options: HealthOptions;
   /** The facts of the last report. */
   #before: HealthFacts | undefined;

@@ -1,7 +1,7 @@
 /**
- * The extension `logging`: sends the agent's log, and the output of a command such as `logread -f`, to the hub. The
- * hub accepts five lines a second; of what comes faster the newest lines wait, the rest is counted, and the hub gets
- * the count. The command's output is read in steps: a command that floods then waits in its pipe instead of using the
+ * The extension `logging`: sends the agent's log, and the output of a command such as `logread -f`, to the hub. With
+ * version 0.0.1 the hub accepts five lines a second, with 0.1.0 five messages of up to 100 lines. Of what comes faster,
+ * and of what comes before the hub attaches it, the newest lines wait, the rest is counted, and the hub gets the count. The command's output is read in steps: a command that floods then waits in its pipe instead of using the
  * board's only core.
  */
 import { addAbortListener } from "node:events";
@@ -21,10 +21,20 @@ interface Entry {
   readonly meta: Readonly<Record<string, string>>;
 }
 
-/** NervesHub drops what exceeds this. */
+const BATCHES = "0.1.0";
+/** Messages; NervesHub drops what exceeds this, in both versions (protocol §6, §7.3). */
 const RATE = { perSecond: 5, burst: 10 };
+/** Lines in a message of version 0.1.0. */
+const MAX_BATCH = 100;
+/** Lines wait for others that go into the same message. */
+const BATCH_MS = 1000;
+/** In characters; a message of more is split, so that it does not fill the line. */
+const MAX_BATCH_LENGTH = 64 * 1024;
 /** Lines kept while the pace or the connection does not let them through: the newest. */
-const MAX_WAITING = 200;
+const MAX_WAITING = 1000;
+/** Version 0.0.1 would be busy for minutes with more, and the newest come last. */
+const MAX_WAITING_SINGLE = 200;
+const MAX_WAITING_LENGTH = 256 * 1024;
 const MAX_MESSAGE_LENGTH = 4096;
 /** A command that has ended is started again after this. */
 const RESTART_MS = 30_000;
@@ -38,11 +48,14 @@ const OWN_SCOPES: readonly string[] = ["logging", "extensions"];
 
 export class Logging implements Extension {
   readonly name = "logging";
-  readonly version = "0.0.1";
+  readonly versions = [BATCHES, "0.0.1"] as const;
   readonly #command: string;
   readonly #clock: Clock;
   readonly #bucket: TokenBucket;
   #waiting: Entry[] = [];
+  /** The characters of their messages. */
+  #waitingLength = 0;
+  #maxWaiting = MAX_WAITING;
   #dropped = 0;
   /** Called when a line is added while nothing waits. */
   #wake = (): void => undefined;
@@ -61,15 +74,19 @@ export class Logging implements Extension {
   }
 
   start(context: ExtensionContext): RunningExtension {
+    const batchSize = context.version === BATCHES ? MAX_BATCH : 1;
+    this.#maxWaiting = context.version === BATCHES ? MAX_WAITING : MAX_WAITING_SINGLE;
+    this.#dropOldest();
+    const pauseMs = context.version === BATCHES ? BATCH_MS : 1000 / RATE.perSecond;
     const sendDue = (): void => {
-      this.#sendAllowed(context);
-      if (this.#waiting.length > 0) context.clock.after(1000 / RATE.perSecond, sendDue);
+      this.#sendAllowed(context, batchSize);
+      if (this.#waiting.length > 0) context.clock.after(pauseMs, sendDue);
       else this.#wake = wakeOnce;
     };
     // Sent from a timer, because the line that wakes may come from within the hub's own code.
     const wakeOnce = (): void => {
       this.#wake = () => undefined;
-      context.clock.after(0, sendDue);
+      context.clock.after(batchSize === 1 ? 0 : BATCH_MS, sendDue);
     };
     context.clock.after(0, sendDue);
     const following =
@@ -78,6 +95,7 @@ export class Logging implements Extension {
       onMessage: () => undefined,
       stop: async () => {
         this.#wake = () => undefined;
+        this.#maxWaiting = MAX_WAITING;
         await following;
       },
     };
@@ -85,24 +103,27 @@ export class Logging implements Extension {
 
   #enqueue(entry: Entry): void {
     this.#waiting.push(entry);
-    if (this.#waiting.length > MAX_WAITING) {
-      this.#waiting.shift();
-      this.#dropped += 1;
-    }
+    this.#waitingLength += entry.message.length;
+    this.#dropOldest();
     this.#wake();
   }
 
+  #dropOldest(): void {
+    while (this.#waiting.length > this.#maxWaiting || this.#waitingLength > MAX_WAITING_LENGTH) {
+      this.#waitingLength -= this.#waiting.shift()?.message.length ?? 0;
+      this.#dropped += 1;
+    }
+  }
+
   /** Sends the lines that the rate allows, and first the number of dropped ones. */
-  #sendAllowed(context: ExtensionContext): void {
+  #sendAllowed(context: ExtensionContext, batchSize: number): void {
     while (this.#waiting.length > 0 && this.#bucket.take()) {
-      const [first] = this.#waiting;
-      if (this.#dropped > 0) {
-        if (!send(context, this.#dropNotice())) return;
-        this.#dropped = 0;
-      } else if (first !== undefined) {
-        if (!send(context, first)) return;
-        this.#waiting = this.#waiting.slice(1);
-      }
+      const notice = this.#dropped > 0 ? [this.#dropNotice()] : [];
+      const lines = firstOf(this.#waiting, batchSize - notice.length);
+      if (!send(context, [...notice, ...lines])) return;
+      this.#dropped = 0;
+      this.#waiting = this.#waiting.slice(lines.length);
+      this.#waitingLength -= lengthOf(lines);
     }
   }
 
@@ -136,14 +157,27 @@ export class Logging implements Extension {
   }
 }
 
-/** False when the line did not take it. */
-function send({ push }: ExtensionContext, { level, message, timeMs, meta }: Entry): boolean {
-  return push("send", {
-    level,
-    message,
-    timestamp: new Date(timeMs).toISOString(),
-    meta: { ...meta, time: String(timeMs * 1000) }, // microseconds, as in Elixir's logger
+/** The first `count` entries, or fewer if they are long. */
+function firstOf(entries: readonly Entry[], count: number): readonly Entry[] {
+  let length = 0;
+  const end = entries.findIndex((entry, index) => {
+    length += entry.message.length;
+    return index === count || (index > 0 && length > MAX_BATCH_LENGTH);
   });
+  return entries.slice(0, end === -1 ? count : end);
+}
+
+function lengthOf(entries: readonly Entry[]): number {
+  return entries.reduce((length, { message }) => length + message.length, 0);
+}
+
+/** False when the connection did not take it. */
+function send({ push, version }: ExtensionContext, entries: readonly Entry[]): boolean {
+  const lines = entries.map(({ level, message, timeMs, meta }) => ({
+    ...{ level, message, timestamp: new Date(timeMs).toISOString() },
+    meta: { ...meta, time: String(timeMs * 1000) }, // microseconds, as in Elixir's logger
+  }));
+  return push("send", version === BATCHES ? { lines } : lines[0]);
 }
 
 /** A longer line ends the command. */

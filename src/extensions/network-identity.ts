@@ -23,7 +23,7 @@ const POLL_MS = 300_000;
 
 export class NetworkIdentity implements Extension {
   readonly name = "network_identity";
-  readonly version = "0.0.1";
+  readonly versions = ["0.0.1"] as const;
   readonly #services: Config["networkIdentity"]["services"];
   readonly #clock: Clock;
 

@@ -19,6 +19,8 @@ export interface ChannelHandlers {
   /** Read at each join, so that the payload holds what is true then. */
   readonly joinPayload: () => unknown;
   readonly onJoined: (response: unknown) => void;
+  /** The hub refused a join. Unless the owner leaves the topic now, it is joined again later. */
+  readonly onRefused?: (reason: string) => void;
   /** The connection ended, or the server closed the channel or crashed. The topic is joined again by itself. */
   readonly onLost?: () => void;
   readonly onMessage: (event: string, payload: unknown) => void;
@@ -148,9 +150,9 @@ export class Channel {
     const reason = v.safeParse(Reason, response);
     if (state.name === "joining" && frame.ref === state.joinRef) {
       if (status === "error") {
-        this.#joinLater(
-          `the hub refused the join: ${reason.success ? reason.output.reason : "no reason given"}`,
-        );
+        const why = reason.success ? reason.output.reason : "no reason given";
+        this.#guard(() => this.#options.onRefused?.(why));
+        if (this.#state === state) this.#joinLater(`the hub refused the join: ${why}`);
         return;
       }
       const sinceMs = this.#options.world.clock.monotonic();

@@ -100,6 +100,21 @@ export interface ScriptResult {
   readonly reason?: string;
 }
 
+/** `{}` before device API 2.4.0. A version that is no text can't be one of this agent's. */
+const Extensions = v.pipe(
+  v.object({ extensions: v.optional(v.record(v.string(), v.array(v.unknown()))) }),
+  v.transform(
+    ({ extensions }) =>
+      extensions &&
+      new Map(
+        Object.entries(extensions).map(([name, versions]) => [
+          name,
+          versions.filter((version) => typeof version === "string"),
+        ]),
+      ),
+  ),
+);
+
 /** A parsed message of the hub. */
 export type HubMessage =
   | { readonly type: "update"; readonly update: Update }
@@ -112,7 +127,8 @@ export type HubMessage =
   | { readonly type: "reboot" }
   | { readonly type: "identify" }
   | { readonly type: "archive"; readonly archive: Archive }
-  | { readonly type: "extensions" }
+  /** The versions of each extension that the hub has switched on; undefined when it does not say. */
+  | { readonly type: "extensions"; readonly offered: ReadonlyMap<string, readonly string[]> | undefined }
   | { readonly type: "script"; readonly script: Script }
   | { readonly type: "malformed"; readonly problem: string }
   | { readonly type: "unknown" };
@@ -141,7 +157,7 @@ export function parseHubMessage(event: string, payload: unknown): HubMessage {
     case "archive":
       return parsed(Archive, event, payload, (archive) => ({ type: "archive", archive }));
     case "extensions:get":
-      return { type: "extensions" };
+      return parsed(Extensions, event, payload, (offered) => ({ type: "extensions", offered }));
     default:
       return { type: "unknown" };
   }

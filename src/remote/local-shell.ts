@@ -28,7 +28,7 @@ const ENDED_EXIT_CODE = 128 + constants.signals.SIGTERM;
 export function localShell({ config, terminalBackend, confirm, world }: LocalShellOptions): Extension {
   return {
     name: "local_shell",
-    version: "0.0.1",
+    versions: ["0.0.1"],
     start(context) {
       const { log } = context;
       const shell = new RemoteShell({

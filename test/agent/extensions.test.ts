@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
+import type { AgentStatus } from "../../src/control/messages.ts";
 import { inTime } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 
@@ -233,5 +234,46 @@ describe("extensions of a running agent", () => {
     assert.equal(hello.meta["source"], "command");
     await appendFile(lines, "GET https://u:p@host/x?signature=abc\n");
     assert.equal((await sent("GET")).message, "GET https://…@host/x?…");
+  });
+
+  describe("with today's hub, which says what it has switched on", () => {
+    const startWith = async (
+      extensions: readonly string[],
+      config: Readonly<Record<string, boolean>>,
+    ): Promise<void> => {
+      board = await setUpBoard({ hub: { api: "2.4", extensions } });
+      await board.start({ extensions: { health: false, ...config }, geo: { source: "47.3769, 8.5417" } });
+    };
+
+    it("logging comes in batches, with the lines from before the join", async () => {
+      await startWith(["logging"], { logging: true });
+      const { payload } = await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "logging:send");
+      const { lines } = payload as { readonly lines: readonly { readonly message: string }[] };
+      assert.ok(lines.some(({ message }) => message === "hublink started"));
+    });
+
+    it("the status shows which are attached, switched off at the hub, and off here", async () => {
+      await startWith(["logging", "health"], { logging: true, geo: true });
+      await board.hub.until(() => board.hub.device(IDENTIFIER).attached.has("logging"));
+      const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
+      assert(daemon);
+      const { extensions, extension_states: states } = (await daemon.request("status")) as AgentStatus;
+      daemon.close();
+      assert.deepEqual(extensions, ["logging"]);
+      assert.deepEqual(states, [
+        { name: "geo", state: "off_at_hub", version: null },
+        { name: "health", state: "off", version: null },
+        { name: "local_shell", state: "off", version: null },
+        { name: "logging", state: "attached", version: "0.1.0" },
+        { name: "network_identity", state: "off", version: null },
+      ]);
+      assert.deepEqual(
+        board.hub
+          .device(IDENTIFIER)
+          .received.filter(({ topic, event }) => topic === "extensions" && event === "phx_join")
+          .map(({ payload }) => payload),
+        [{ logging: "0.1.0" }],
+      );
+    });
   });
 });

@@ -57,6 +57,7 @@ function startHealth(clock: FakeClock): RunningExtension {
     push: (_event, payload) => JSON.stringify(payload).length > 0, // as the link does
     clock,
     log: silentLog,
+    version: "0.0.1",
     signal: new AbortController().signal,
     fail: (error) => {
       throw error;

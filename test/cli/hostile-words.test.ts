@@ -30,6 +30,7 @@ const STATUS: AgentStatus = {
   serializer: "json",
   joined: false,
   extensions: [HOSTILE],
+  extension_states: [{ name: HOSTILE, state: "attached", version: HOSTILE }],
   last_error: HOSTILE,
   next_attempt_s: null,
   identity: {

@@ -121,6 +121,7 @@ describe(`with ${VARIABLE}=0 in this process, a stranger's certificate is refuse
         push: (_event, payload) => sent.push(payload) > 0,
         clock: systemClock,
         log: silentLog,
+        version: "0.0.1",
         signal: AbortSignal.timeout(PATIENCE_MS),
         fail: (error) => assert.fail(String(error)),
       });

@@ -44,7 +44,7 @@ describe("the board's side of topic extensions", () => {
     await settled();
   };
   const join = async (names: unknown): Promise<void> => {
-    topic.join();
+    topic.join(undefined);
     await answerJoin(names);
   };
   const send = async (event: string, payload: unknown = {}): Promise<void> => {
@@ -57,13 +57,14 @@ describe("the board's side of topic extensions", () => {
   const probe = (
     name: string,
     running: Partial<RunningExtension> & { start?: (context: ExtensionContext) => void | Promise<void> } = {},
+    versions: Extension["versions"] = ["0.0.1"],
   ): Probe => {
     const received: unknown[] = [];
     let stops = 0;
     let last: ExtensionContext | undefined;
     return {
       name,
-      version: "0.0.1",
+      versions,
       received,
       get stops() {
         return stops;
@@ -93,8 +94,8 @@ describe("the board's side of topic extensions", () => {
     await setUp(probe("geo"), probe("health"));
     await settled();
     assert.equal(peer.frames.length, 0);
-    topic.join();
-    topic.join();
+    topic.join(undefined);
+    topic.join(undefined);
     await settled();
     assert.deepEqual(
       peer.frames.map((frame): unknown[] => frame.slice(2)),
@@ -102,9 +103,117 @@ describe("the board's side of topic extensions", () => {
     );
   });
 
+  describe("with a hub that says which versions it has", () => {
+    const joins = (): unknown[] => peer.frames.filter(isOurJoin).map(([, , , , payload]): unknown => payload);
+    const offer = (versions: Readonly<Record<string, readonly string[]>>): void =>
+      topic.join(new Map(Object.entries(versions)));
+    const state = (name: string): unknown => topic.states.find((entry) => entry.name === name);
+
+    it("joins with its own preferred version that the hub has, and leaves out what the hub lacks", async () => {
+      const logging = probe("logging", {}, ["0.2.0", "0.1.0", "0.0.1"]);
+      await setUp(logging, probe("health"), probe("geo"));
+      offer({ logging: ["0.3.0", "0.1.0", "0.0.1"], health: ["0.0.1"], geo: ["1.0.0"] });
+      await answerJoin(["health", "logging"]);
+      assert.deepEqual(joins(), [{ logging: "0.1.0", health: "0.0.1" }]);
+      assert.equal(logging.context.version, "0.1.0");
+      assert.deepEqual(topic.states, [
+        { name: "logging", state: "attached", version: "0.1.0" },
+        { name: "health", state: "attached", version: "0.0.1" },
+        { name: "geo", state: "off_at_hub", version: null },
+      ]);
+    });
+
+    it("joins with the lowest versions when the hub does not say", async () => {
+      await setUp(probe("logging", {}, ["0.1.0", "0.0.1"]), probe("health"));
+      topic.join(undefined);
+      await settled();
+      assert.deepEqual(joins(), [{ logging: "0.0.1", health: "0.0.1" }]);
+    });
+
+    it("joins with the lowest versions 5 s after topic device when the hub does not ask", async () => {
+      await setUp(probe("logging", {}, ["0.1.0", "0.0.1"]));
+      topic.deviceJoined();
+      await bench.clock.advance(4999);
+      await settled();
+      assert.deepEqual(joins(), []);
+      await bench.clock.advance(1);
+      await settled();
+      assert.deepEqual(joins(), [{ logging: "0.0.1" }]);
+    });
+
+    it("joins once more with better versions when the hub asks after that", async () => {
+      await setUp(probe("logging", {}, ["0.1.0", "0.0.1"]));
+      topic.deviceJoined();
+      await bench.clock.advance(5000);
+      await answerJoin(["logging"]);
+      offer({ logging: ["0.1.0"] });
+      offer({ logging: ["0.1.0"] });
+      await settled();
+      await answerJoin(["logging"]);
+      assert.deepEqual(joins(), [{ logging: "0.0.1" }, { logging: "0.1.0" }]);
+      assert.deepEqual(state("logging"), { name: "logging", state: "attached", version: "0.1.0" });
+    });
+
+    it("does not wait any more once the hub has asked, or the connection has ended", async () => {
+      await setUp(probe("health"));
+      topic.deviceJoined();
+      offer({ health: [] });
+      await bench.clock.advance(10_000);
+      await settled();
+      assert.deepEqual(joins(), []);
+      assert.deepEqual(state("health"), { name: "health", state: "off_at_hub", version: null });
+      topic.disconnected();
+      topic.deviceJoined();
+      topic.disconnected();
+      await bench.clock.advance(10_000);
+      assert.deepEqual(joins(), []);
+      assert.deepEqual(state("health"), { name: "health", state: "waiting", version: null });
+    });
+
+    it("says which extensions the hub did not allow, failed, or were detached", async () => {
+      const failing = probe("geo", { start: async () => Promise.reject(new Error("no place")) });
+      await setUp(probe("health"), failing, probe("logging"), probe("network_identity"));
+      topic.join(undefined);
+      await answerJoin(["geo", "logging", "network_identity"]);
+      await send("detach", { extensions: ["logging"] });
+      assert.deepEqual(
+        topic.states.map(({ name, state: is }) => [name, is]),
+        [
+          ["health", "off_at_hub"],
+          ["geo", "detached"],
+          ["logging", "detached"],
+          ["network_identity", "attached"],
+        ],
+      );
+    });
+
+    it("attaches what an operator switches on later in its lowest version", async () => {
+      const logging = probe("logging", {}, ["0.1.0", "0.0.1"]);
+      await setUp(probe("health"), logging);
+      offer({ health: ["0.0.1"] });
+      await answerJoin(["health"]);
+      await send("attach", { extensions: ["logging"] });
+      assert.equal(logging.context.version, "0.0.1");
+    });
+
+    it("asks no more on this connection when the hub does not have the topic", async () => {
+      await setUp(probe("health"));
+      topic.join(undefined);
+      const [joinRef, ref] = await bench.until(() => peer.frames.findLast(isOurJoin));
+      peer.send(joinRef, ref, "extensions", "phx_reply", {
+        status: "error",
+        response: { reason: "unmatched topic" },
+      });
+      await settled();
+      await bench.clock.advance(300_000);
+      assert.equal(joins().length, 1);
+      assert.deepEqual(state("health"), { name: "health", state: "off_at_hub", version: null });
+    });
+  });
+
   it("does not join when no extension is enabled", async () => {
     await setUp();
-    topic.join();
+    topic.join(undefined);
     await settled();
     assert.deepEqual(peer.frames, []);
   });

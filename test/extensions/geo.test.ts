@@ -40,6 +40,7 @@ describe("the answer of a geo service", () => {
       push: (event, payload) => sent.push([event, payload]) > 0,
       clock: systemClock,
       log: silentLog,
+      version: "0.0.1",
       signal: new AbortController().signal,
       fail: (error) => assert.fail(String(error)),
     });

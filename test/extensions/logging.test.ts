@@ -16,17 +16,19 @@ describe("the logging extension", () => {
     const clock = new FakeClock();
     const logging = new Logging({ command }, clock);
     const sent: Sent[] = [];
+    const batches: (readonly Sent[])[] = [];
     const line = { open: true };
-    const attach = () => {
+    const attach = (version = "0.0.1") => {
       const ending = new AbortController();
       const context: ExtensionContext = {
-        clock,
+        ...{ clock, version },
         log: silentLog,
         signal: ending.signal,
         fail: (error) => assert.fail(String(error)),
         push(event, payload) {
           assert.equal(event, "send");
-          if (line.open) sent.push(payload as Sent);
+          if (line.open && version === "0.0.1") sent.push(payload as Sent);
+          else if (line.open) batches.push((payload as { readonly lines: readonly Sent[] }).lines);
           return line.open;
         },
       };
@@ -36,7 +38,7 @@ describe("the logging extension", () => {
         await running.stop?.();
       };
     };
-    return { clock, logging, sent, line, attach };
+    return { clock, logging, sent, batches, line, attach };
   };
   const add = (logging: Logging, count: number, from = 0): void => {
     for (let n = from; n < from + count; n += 1) {
@@ -91,6 +93,58 @@ describe("the logging extension", () => {
       sent.map(({ message }) => message),
       ["line 0", "line 1", "line 2", "line 3", "line 4"],
     );
+  });
+
+  it("keeps 1000 lines from before the hub attaches it, for a hub that takes batches", async () => {
+    const { clock, logging, batches, attach } = setUp();
+    add(logging, 1200);
+    attach("0.1.0");
+    await clock.advance(3000);
+    const lines = batches.flat();
+    assert.equal(lines[0]?.message, "200 log lines were dropped: more than the hub takes");
+    assert.deepEqual(
+      [lines[1]?.message, lines.at(-1)?.message, lines.length],
+      ["line 200", "line 1199", 1001],
+    );
+    assert.ok(batches.every((batch) => batch.length <= 100));
+  });
+
+  it("sends batches at the hub's pace: ten at once, then five a second", async () => {
+    const { clock, logging, batches, attach } = setUp();
+    attach("0.1.0");
+    await clock.advance(0);
+    add(logging, 1000);
+    await clock.advance(1000);
+    assert.equal(batches.length, 10);
+    add(logging, 1000);
+    await clock.advance(1000);
+    assert.equal(batches.length, 15);
+  });
+
+  it("sends lines that come within a second in one batch", async () => {
+    const { clock, logging, batches, attach } = setUp();
+    attach("0.1.0");
+    await clock.advance(0);
+    add(logging, 3);
+    await clock.advance(999);
+    assert.equal(batches.length, 0);
+    await clock.advance(1);
+    assert.deepEqual(
+      batches.map((batch) => batch.map(({ message }) => message)),
+      [["line 0", "line 1", "line 2"]],
+    );
+    assert.equal(clock.pending, 0, "no timer runs while nothing waits");
+  });
+
+  it("keeps no more than 256 KiB, and splits a batch of long lines", async () => {
+    const { clock, logging, batches, attach } = setUp();
+    for (let n = 0; n < 100; n += 1) {
+      logging.add({ level: "info", scope: "hub", message: "x".repeat(4096), fields: {} });
+    }
+    attach("0.1.0");
+    await clock.advance(2000);
+    assert.equal(batches.flat().length, 1 + 64);
+    assert.ok(batches.every((batch) => batch.length <= 17));
   });
 
   it("never sends lines about sending, since each would cause the next", async () => {

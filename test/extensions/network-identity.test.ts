@@ -40,6 +40,7 @@ describe("the extension network_identity", () => {
       },
       clock,
       log: recordingLog(lines),
+      version: "0.0.1",
       signal: detached.signal,
       fail: (error) => assert.fail(String(error)),
     });

@@ -37,6 +37,8 @@ export interface HubOptions {
   readonly secrets?: Readonly<Record<string, SharedSecret>>;
   /** The organisation's signing keys, base64 Ed25519. */
   readonly publicKeys?: readonly string[];
+  /** The age of the hub: `2.3` as it was recorded, `2.4` as NervesHub is since September 2026. Default 2.3. */
+  readonly api?: HubApi;
   /** Default: all that NervesHub knows. */
   readonly extensions?: readonly string[];
   /** The serializers (`vsn`) that the hub speaks; it refuses others with 403. Default: those of NervesHub. */
@@ -52,6 +54,8 @@ export type HubEvent =
   | { readonly kind: "closed"; readonly identifier: string; readonly code: number }
   | { readonly kind: "received" | "sent"; readonly identifier: string; readonly frame: Frame }
   | { readonly kind: "download"; readonly entry: DownloadEntry };
+
+export type HubApi = ChannelHub["api"];
 
 interface DeployOptions {
   readonly archive?: Release;
@@ -124,7 +128,23 @@ export interface Hub {
 
 const DAY_MS = 86_400_000;
 const MAX_FRAME_BYTES = 100 * 1024 * 1024;
-const KNOWN_EXTENSIONS = ["geo", "health", "local_shell", "logging", "network_identity"];
+/** The versions of each extension that a hub of this age has, the newest first. */
+const KNOWN_EXTENSIONS: Readonly<Record<HubApi, Readonly<Record<string, readonly string[]>>>> = {
+  "2.3": {
+    geo: ["0.0.1"],
+    health: ["0.0.1"],
+    local_shell: ["0.0.1"],
+    logging: ["0.0.1"],
+    network_identity: ["0.0.1"],
+  },
+  "2.4": {
+    geo: ["0.0.1"],
+    health: ["0.0.1"],
+    local_shell: ["0.0.1"],
+    logging: ["0.1.0", "0.0.1"],
+    network_identity: ["0.0.1"],
+  },
+};
 
 /** Starts a hub on 127.0.0.1. @throws the system's error, such as `EADDRINUSE` */
 export async function startHub(options: HubOptions = {}): Promise<Hub> {
@@ -159,11 +179,15 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   const urlOf = (release: Release): string =>
     files.sign(release, downloadUrl, options.urlLifetimeMs ?? 600_000);
 
+  const api = options.api ?? "2.3";
   const channelHub: ChannelHub = {
     clock,
     nowMs,
     publicKeys: options.publicKeys ?? [],
-    allowedExtensions: options.extensions ?? KNOWN_EXTENSIONS,
+    api,
+    extensions: new Map(
+      Object.entries(KNOWN_EXTENSIONS[api]).filter(([name]) => options.extensions?.includes(name) ?? true),
+    ),
     deploymentFor: (record) => deployments.find((deployment) => fits(deployment, record)),
     startUpdate(record, deployment) {
       const { release } = deployment;

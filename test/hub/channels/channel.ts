@@ -41,7 +41,10 @@ export interface ChannelHub {
   /** The hub's wall clock. */
   nowMs(): number;
   readonly publicKeys: readonly string[];
-  readonly allowedExtensions: readonly string[];
+  /** The device API that the hub speaks. */
+  readonly api: "2.3" | "2.4";
+  /** The versions of each extension that is switched on, the newest first. */
+  readonly extensions: ReadonlyMap<string, readonly string[]>;
   /** The deployment that fits the device. */
   deploymentFor(record: DeviceRecord): Deployment | undefined;
   /** The payload of an `update`; marks it in flight. */

@@ -40,7 +40,12 @@ export function joinDevice(context: ChannelContext, params: unknown): Channel {
       if (deployment?.archive !== undefined && !blocked && gte(api, "2.0.0")) {
         context.broadcast("archive", hub.archivePayload(deployment));
       }
-      if (gte(api, "2.2.0")) context.broadcast("extensions:get", {});
+      if (gte(api, "2.2.0")) {
+        context.broadcast(
+          "extensions:get",
+          hub.api === "2.3" ? {} : { extensions: Object.fromEntries(hub.extensions) },
+        );
+      }
       if (deployment?.connectingCode !== undefined && gte(api, "2.1.0")) {
         context.push("scripts/run", { text: deployment.connectingCode, ref: "connecting_code" });
       }
