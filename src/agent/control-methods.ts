@@ -49,7 +49,9 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       const { success, output } = v.safeParse(RebootParams, params);
       if (!success) throw new Failure("unsupported", "reboot takes {reason: text} or nothing");
       rebooter.reboot(output?.reason ?? "asked for over the control socket");
-      return {};
+      const { state } = updater.status;
+      const waits = state !== "idle" && state !== "deciding" && state !== "installed";
+      return waits ? { waits_for_update: true } : {};
     },
     async revert() {
       const { state } = updater.status;

@@ -76,6 +76,8 @@ export function agentStatus(sources: StatusSources, extensions: readonly Extensi
       link.nextAttemptMs === undefined
         ? null
         : Math.max(0, Math.round((link.nextAttemptMs - world.clock.now()) / 1000)),
+    away_s:
+      link.awaySinceMs === undefined ? null : Math.round((world.clock.monotonic() - link.awaySinceMs) / 1000),
     identity: {
       source,
       warnings: [...warnings],

@@ -3,6 +3,7 @@
  * Otherwise validate, revert and apply do it themselves, with the daemon's lock: two of them would write to the
  * journal and the slots at once.
  */
+import * as v from "valibot";
 import type { Config } from "../config/schema.ts";
 import { connectToDaemon } from "../control/client.ts";
 import { ControlServer } from "../control/server.ts";
@@ -26,16 +27,23 @@ export async function revert(context: CommandContext): Promise<void> {
   context.terminal.stdout.write("the other slot is the one to boot now; hublink reboot starts it\n");
 }
 
+const WaitsForUpdate = v.object({ waits_for_update: v.literal(true) });
+
 /** `hublink reboot`: the daemon reports the reboot to the hub and carries it out. */
 export async function reboot(context: CommandContext): Promise<void> {
   const { state } = await readConfig(context);
   const daemon = await runningDaemon({ path: state.controlSocket }, "use the system's own reboot command");
+  let waits: boolean;
   try {
-    await daemon.request("reboot", { reason: "hublink reboot" });
+    waits = v.is(WaitsForUpdate, await daemon.request("reboot", { reason: "hublink reboot" }));
   } finally {
     daemon.close();
   }
-  context.terminal.stdout.write("the board is rebooting\n");
+  context.terminal.stdout.write(
+    waits
+      ? "an update is under way; the board reboots when it has ended, as `hublink status` shows\n"
+      : "the board is rebooting\n",
+  );
 }
 
 async function changeSlots(

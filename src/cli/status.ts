@@ -29,6 +29,7 @@ function rowsOf(status: AgentStatus): [string, string][] {
     ["identifier", status.identifier],
     ["hub", `${status.hub}: ${connectionText(status)}`],
   ];
+  if (status.away_s !== null) rows.push(["", `away for ${formatSpan(status.away_s * 1000)}`]);
   rows.push(...extensionRows(status.extension_states));
   rows.push(["identity", status.identity.source]);
   const { certificate } = status.identity;

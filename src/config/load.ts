@@ -62,12 +62,24 @@ async function readTable(path: string): Promise<Table> {
     return parse(decodeUtf8(content));
   } catch (error) {
     // Without `cause`: the parser's error quotes lines of the file, which may hold a secret.
-    throw new ConfigFailure("configuration", [`${path}${syntaxProblem(error)}`]);
+    throw new ConfigFailure("configuration", [`${path}${syntaxProblem(error, content.toString())}`]);
   }
 }
 
-function syntaxProblem(error: unknown): string {
+function syntaxProblem(error: unknown, text: string): string {
   if (!(error instanceof TomlError)) return ": not UTF-8 text; save it as UTF-8";
   const words = error.message.split("\n", 1)[0]?.replace(/^Invalid TOML document: /, "") ?? "";
-  return `: line ${error.line}, column ${error.column}: ${words}`;
+  const hint = quotesHint(text.split("\n")[error.line - 1] ?? "");
+  return `: line ${error.line}, column ${error.column}: ${words}${hint}`;
+}
+
+/** The mistake of most newcomers to TOML. The line's value is not shown: it may be a secret. */
+function quotesHint(line: string): string {
+  const [key = "", ...rest] = line.split("=");
+  const value = rest.join("=").trim();
+  if (rest.length === 0 || !/^[\w.-]+$/.test(key.trim())) return "";
+  const quotes = value.match(/["']/g)?.length ?? 0;
+  const example = value.startsWith("[") ? '["…"]' : '"…"';
+  if (quotes === 0) return `; text stands in quotes: ${key.trim()} = ${example}`;
+  return quotes === 1 ? "; a quote is missing" : "";
 }

@@ -187,6 +187,8 @@ export const AgentStatus = v.object({
   ),
   last_error: v.nullable(v.string()),
   next_attempt_s: v.nullable(v.number()),
+  /** How long the hub has been away, or the agent has looked for it; null while connected. */
+  away_s: v.optional(v.nullable(v.number()), null),
   identity: v.object({
     source: v.string(),
     /** Reasons why the board may lose its hub soon, such as a certificate that expires. */

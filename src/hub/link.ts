@@ -24,6 +24,8 @@ export interface LinkStatus {
   readonly lastError: string | undefined;
   /** Wall-clock ms of the next attempt, while disconnected. */
   readonly nextAttemptMs: number | undefined;
+  /** Monotonic ms at which the hub went away, or the agent began to look for it; undefined while connected. */
+  readonly awaySinceMs: number | undefined;
   /** This end's address on the connection. */
   readonly localAddress: string | undefined;
   /** The encoding of this connection, or of the next. */
@@ -72,6 +74,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
       connection: "disconnected",
       lastError: undefined,
       nextAttemptMs: undefined,
+      awaySinceMs: options.world.clock.monotonic(),
       localAddress: undefined,
       serializer: options.serializer.name,
     };
@@ -209,10 +212,15 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     return this.#lastAddress !== undefined && !hasAddress(this.#lastAddress);
   }
 
-  #setStatus(changes: Partial<Omit<LinkStatus, "serializer">>): void {
-    const { connection: before } = this.#status;
-    this.#status = { ...this.#status, ...changes, serializer: this.#connector.serializer.name };
-    const { connection } = this.#status;
+  #setStatus(changes: Partial<Omit<LinkStatus, "serializer" | "awaySinceMs">>): void {
+    const { connection: before, awaySinceMs = this.#options.world.clock.monotonic() } = this.#status;
+    const { connection = before } = changes;
+    this.#status = {
+      ...this.#status,
+      ...changes,
+      awaySinceMs: connection === "connected" ? undefined : awaySinceMs,
+      serializer: this.#connector.serializer.name,
+    };
     this.#notify(() => this.emit("status", this.#status));
     if (connection !== before) this.#notify(() => this.emit("connection", connection));
   }

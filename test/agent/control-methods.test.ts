@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { IDENTIFIER, setUpBoard, type TestBoard, type TestBoardOptions } from "./board.ts";
+import { holdAfter } from "./held-download.ts";
 import { controlPeer, type ControlPeer, type Message } from "./control-peer.ts";
 
 /** Applications written for nerves-hub-link-agent rely on these promises of its docs/ipc.md. */
@@ -73,6 +74,18 @@ describe("an application on the control socket", () => {
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "rebooting");
     await board.untilRebooted(1);
     assert.equal(codeOf(await request("reboot", { reason: 7 })), "unsupported");
+  });
+
+  it("hears that a reboot waits for the update under way", async () => {
+    const { request } = await setUp();
+    const v2 = await board.firmware("2.0.0");
+    const hold = holdAfter(1_500_000);
+    board.hub.faults.add(hold, 1);
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "fwup_progress");
+    assert.deepEqual((await request("reboot"))["result"], { waits_for_update: true });
+    hold.goOn();
+    await board.untilRebooted(1);
   });
 
   it("publishes metrics without an error", async () => {

@@ -33,6 +33,7 @@ const STATUS: AgentStatus = {
   extension_states: [{ name: HOSTILE, state: "attached", version: HOSTILE }],
   last_error: HOSTILE,
   next_attempt_s: null,
+  away_s: 3725,
   identity: {
     source: HOSTILE,
     warnings: [HOSTILE],
@@ -95,6 +96,7 @@ describe("hostile words", () => {
     assert.equal(code, 0);
     assert.ok(stdout.includes(`identifier   ${SHOWN}\n`), stdout);
     assert.ok(stdout.includes(`last error   ${SHOWN}\n`), stdout);
+    assert.match(stdout, /^ +away for 1 h 02 m$/m);
   });
 
   it("are the same words when the status is read as JSON", async () => {

@@ -4,6 +4,7 @@ import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { AgentStatus } from "../../src/control/messages.ts";
 import * as v from "valibot";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
+import { holdAfter } from "../agent/held-download.ts";
 import { end, hublink, startDaemon, type Ended, type Program } from "./program.ts";
 
 describe("commands without a daemon", () => {
@@ -162,6 +163,22 @@ describe("commands with a daemon", () => {
     await command("reboot");
     await board.untilRebooted(1);
     assert.match((await command("status")).stdout, /^reboot {6}under way by echo x .*: hublink reboot$/m);
+  });
+
+  it("reboot says that it waits for the update under way", async () => {
+    const v2 = await board.firmware("2.0.0");
+    const hold = holdAfter(1_500_000);
+    board.hub.faults.add(hold, 1);
+    board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(v2.path, v2.meta));
+    await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "fwup_progress");
+    const { code, stdout } = await command("reboot");
+    assert.equal(code, 0);
+    assert.equal(
+      stdout,
+      "an update is under way; the board reboots when it has ended, as `hublink status` shows\n",
+    );
+    hold.goOn();
+    await board.untilRebooted(1);
   });
 
   it("reboot reports to the hub and runs the configured command", async () => {

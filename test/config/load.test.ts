@@ -44,6 +44,24 @@ describe("loading the configuration", () => {
     assert.deepEqual(rest, []);
   });
 
+  it("shows how text is written where its quotes are missing, without the text itself", async () => {
+    for (const [line, hint] of [
+      ["url = wss://u:hunter2@hub.test", '; text stands in quotes: url = "…"'],
+      ["topic = hunter2", '; text stands in quotes: topic = "…"'],
+      ["proxy = “hunter2”", '; text stands in quotes: proxy = "…"'],
+      ["window = [02:00-05:00, hunter2]", '; text stands in quotes: window = ["…"]'],
+      ['topic = "hunter2', "; a quote is missing"],
+      ['proxy = "hunter2" oops', ""],
+      ["hunter2", ""],
+    ] as const) {
+      const [problem = ""] = await problemsOf(`[hub]\n${line}\n`);
+      assert.match(problem, /config\.toml: line 2, column \d+: [a-z]/);
+      assert.ok(problem.endsWith(hint), problem);
+      assert.equal(problem.includes("quote"), hint !== "", problem);
+      assert.doesNotMatch(problem, /hunter2/);
+    }
+  });
+
   it("keeps the quoted line out of the failure's cause as well", async () => {
     await writeFile(path, 'proxy = "http://u:hunter2@p" oops\n');
     const failure: unknown = await loadConfig({ path, env: {} }).catch((error: unknown) => error);

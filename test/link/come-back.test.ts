@@ -48,6 +48,26 @@ describe("the link to the hub", () => {
       assert.equal(link.status.lastError, "refused with 500");
     });
 
+    it("and knows since when the hub has been away, across all attempts", async () => {
+      const refused = await refusing(500);
+      const link = bench.link(refused.url);
+      link.start();
+      await delays(link, 3);
+      assert.equal(link.status.awaySinceMs, 0);
+      await link.stop();
+      const server = await bench.serve();
+      const good = bench.link(server.url);
+      good.start();
+      await bench.connected(good);
+      assert.equal(good.status.awaySinceMs, undefined);
+      await bench.advance(5000);
+      const lostMs = bench.clock.monotonic();
+      server.peers[0]?.webSocket.terminate();
+      await bench.disconnected(good);
+      await bench.advance(500);
+      assert.equal(good.status.awaySinceMs, lostMs);
+    });
+
     it("with random delays, also the first one", async () => {
       const server = await refusing(500);
       const randoms = [0.2, 0.9, 0.5, 0];

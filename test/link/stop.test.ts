@@ -105,6 +105,7 @@ describe("the link to the hub", () => {
         connection: "disconnected",
         lastError: undefined,
         nextAttemptMs: undefined,
+        awaySinceMs: bench.clock.monotonic(),
         localAddress: undefined,
         serializer: "json",
       });
