@@ -11,9 +11,10 @@ const root = join(import.meta.dirname, "..");
 
 /**
  * Bundles the agent into one file that Node runs.
+ * @param changes plugins that change the sources, for tests
  * @throws esbuild's error, which has been printed
  */
-export async function bundle(outfile: string): Promise<void> {
+export async function bundle(outfile: string, changes: readonly Plugin[] = []): Promise<void> {
   await build({
     entryPoints: [join(root, "src/main.ts")],
     outfile,
@@ -26,7 +27,7 @@ export async function bundle(outfile: string): Promise<void> {
     // Otherwise errors and stack traces from the field would have minified names.
     keepNames: true,
     legalComments: "none",
-    plugins: [withoutUnicodeProperties],
+    plugins: [withoutUnicodeProperties, ...changes],
     // A Node without Intl has no \p{…}. As literals, esbuild removes those in unused code.
     supported: { "regexp-unicode-property-escapes": true },
     banner: { js: "#!/usr/bin/env node" },

@@ -10,6 +10,7 @@ const LONGEST = [
   "torture/mixed",
   "torture/network",
   "torture/disk",
+  "torture/others",
   "cli/start-stop",
   "cli/killed",
   "agent/boots",

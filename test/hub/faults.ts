@@ -23,6 +23,8 @@ export interface Fault {
   connection?(raw: Socket): void;
   /** An upgrade came in: a refusal to send instead. */
   upgrade?(request: IncomingMessage): Refusal;
+  /** An upgrade is about to be accepted, with these lines of headers. */
+  headers?(lines: string[]): void;
   /** A socket is open; the returned function is called at its end. */
   open?(socket: FaultySocket): Cancel;
   /** A frame of the device; true drops it. */
@@ -86,6 +88,19 @@ export function refuseUpgrade(status: number, headers: Readonly<Record<string, s
 /** Redirects upgrades. */
 export function redirectUpgrade(location: string, status = 302): Fault {
   return { name: "redirect-upgrade", upgrade: () => ({ status, headers: { location }, body: "" }) };
+}
+
+/** Accepts upgrades with a `Date` that is wrong by `offMs`. */
+export function wrongDate(offMs: number): Fault {
+  return {
+    name: `wrong-date ${Math.round(offMs / 86_400_000)} d`,
+    headers(lines) {
+      for (const [index, line] of lines.entries()) {
+        const date = /^date: (.*)$/i.exec(line)?.[1];
+        if (date !== undefined) lines[index] = `date: ${new Date(Date.parse(date) + offMs).toUTCString()}`;
+      }
+    },
+  };
 }
 
 /** Accepts, then closes at once: with `code`, or without a close frame when it is 1006. */

@@ -234,6 +234,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   });
   sockets.on("headers", (headers) => {
     headers.push(`date: ${date()}`, "cache-control: max-age=0, private, must-revalidate");
+    faults.apply("headers", headers);
   });
 
   const refuse = (socket: Duplex, refusal: Refusal): void => {

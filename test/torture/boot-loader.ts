@@ -154,6 +154,12 @@ function readEnvironment(
   return { variables: backup?.variables ?? new Map([["nerves_fw_active", "a"]]), lost: true };
 }
 
+/** The variables of the environment itself; undefined when it is lost. */
+export function readVariables(disk: Buffer, layout: Layout): ReadonlyMap<string, string> | undefined {
+  const { variables, lost } = readEnvironment(disk, layout);
+  return lost ? undefined : variables;
+}
+
 function decode(disk: Buffer, places: readonly Place[]): ReturnType<typeof decodeEnvironment> | undefined {
   const copies = places.map(({ start, sizeBytes }) => {
     return { bytes: disk.subarray(start, start + sizeBytes), name: `block ${start / BLOCK_BYTES}` };

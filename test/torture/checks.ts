@@ -1,6 +1,6 @@
 /** Checks of what must be true after every life of an agent, and at the end of a round. */
 import type { DeviceRecord } from "../hub/device-record.ts";
-import { boot, firmwareIn, type Boot } from "./boot-loader.ts";
+import { boot, firmwareIn, readVariables, type Boot } from "./boot-loader.ts";
 import type { Model } from "./world.ts";
 
 /**
@@ -33,12 +33,26 @@ export function checkRunningSlot({ model, disk }: Left, { slot, firmware }: Boot
   return [{ wrong: "bad boot", text: `the running slot ${slot} was written to` }];
 }
 
-/** Checks that each join names the firmware that runs. */
-export function checkJoins({ device }: Left, running: Boot, from: number): Problem[] {
+/** Checks that firmware which never booted is not marked good. */
+export function checkTrial({ model, disk }: Left, running: Boot): Problem[] {
+  const variables = readVariables(disk, model.layout);
+  const active = variables?.get("nerves_fw_active");
+  if (variables?.get("nerves_fw_validated") !== "1" || active === running.slot) return [];
+  if (variables.get(`${active ?? ""}.nerves_fw_uuid`) !== model.byHand.uuid) return []; // a revert's
+  return [{ wrong: "bad boot", text: `slot ${active ?? "?"} is marked good and never booted` }];
+}
+
+/**
+ * Checks that each join names the firmware that runs.
+ * @param from the first join of this life
+ * @param mayLack whether the board can't know the uuid
+ */
+export function checkJoins({ device }: Left, running: Boot, from: number, mayLack: boolean): Problem[] {
   return device.joins.slice(from).flatMap((join) => {
     const { nerves_fw_uuid: uuid } = join as { nerves_fw_uuid?: unknown };
     // An environment that was restored may lack it.
-    if (uuid === running.firmware.uuid || (uuid === undefined && running.lostEnvironment)) return [];
+    const isUnknown = mayLack || running.lostEnvironment;
+    if (uuid === running.firmware.uuid || (uuid === undefined && isUnknown)) return [];
     return [{ wrong: "misled", text: `joined as ${String(uuid)} and runs ${running.firmware.version}` }];
   });
 }

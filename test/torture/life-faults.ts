@@ -5,6 +5,12 @@ import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "nod
 export interface LifeFaults {
   /** The power fails at this change of the medium, counted from 1. */
   readonly cutAt?: number;
+  /** The power fails at this write to the disk image, counted from 1. */
+  readonly cutAtDiskWrite?: number;
+  /** The agent alone is killed at this write to the disk image, counted from 1. */
+  readonly killAgentAtWrite?: number;
+  /** How long each write of fwup to the disk image takes. */
+  readonly slowWritesMs?: number;
   /** Bytes that are still free beside the disk image. */
   readonly roomBytes?: number;
   /** Only the disk image can be written. */
@@ -26,17 +32,29 @@ const WORD = {
   errorAt: 5,
   errorStays: 6,
   dnsFailures: 8,
+  cutAtDiskWrite: 9,
+  killAgentAtWrite: 10,
+  slowWritesMs: 11,
+  aheadS: 12,
+  agent: 13,
 };
 /** Room for the struct, its lock included. */
 const STATE_BYTES = 4096;
 
-/** The state that the processes of a life share, in a file. */
-export function writeLifeFaults(path: string, faults: LifeFaults): void {
+/**
+ * The state that the processes of a life share, in a file.
+ * @param aheadS how far the board's clock is ahead of this machine's
+ */
+export function writeLifeFaults(path: string, faults: LifeFaults, aheadS = 0): void {
   const state = Buffer.alloc(STATE_BYTES);
   const set = (word: number, value: number): void => {
     state.writeBigInt64LE(BigInt(value), word * WORD_BYTES);
   };
   set(WORD.cutAt, faults.cutAt ?? 0);
+  set(WORD.cutAtDiskWrite, faults.cutAtDiskWrite ?? 0);
+  set(WORD.killAgentAtWrite, faults.killAgentAtWrite ?? 0);
+  set(WORD.slowWritesMs, faults.slowWritesMs ?? 0);
+  set(WORD.aheadS, Math.round(aheadS));
   set(WORD.room, faults.roomBytes ?? -1);
   set(WORD.readOnly, faults.readOnly === true ? 1 : 0);
   set(WORD.errorAt, faults.diskError?.at ?? 0);
@@ -55,9 +73,18 @@ export function readLifeState(path: string): { readonly changes: number; readonl
 
 /** Makes each process of the life end before its next change. */
 export function markCut(path: string): void {
+  setWord(path, WORD.isCut, 1n);
+}
+
+/** Makes the next process of the life the agent. */
+export function forgetAgent(path: string): void {
+  setWord(path, WORD.agent, 0n);
+}
+
+function setWord(path: string, word: number, value: bigint): void {
   const file = openSync(path, "r+");
-  const yes = Buffer.alloc(WORD_BYTES);
-  yes.writeBigUInt64LE(1n);
-  writeSync(file, yes, 0, yes.length, WORD.isCut * WORD_BYTES);
+  const bytes = Buffer.alloc(WORD_BYTES);
+  bytes.writeBigUInt64LE(value);
+  writeSync(file, bytes, 0, bytes.length, word * WORD_BYTES);
   closeSync(file);
 }

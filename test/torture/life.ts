@@ -1,12 +1,13 @@
 /** One life of an agent: from the boot of its board until a reboot, a power cut or an end by itself. */
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "smol-toml";
 import type { BoardPlace, Tables } from "../agent/factory.ts";
 import type { Boot } from "./boot-loader.ts";
 import { parseChangeLog } from "./change-log.ts";
-import { markCut, readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
+import { forgetAgent, markCut, readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
 import { afterCut, DISK, readMedium, writeMedium, type Cut, type Medium } from "./medium.ts";
 import { threadsOf } from "./threads.ts";
 import { environmentConfigOf, type Model, type World } from "./world.ts";
@@ -25,6 +26,8 @@ export interface LifeOptions {
   readonly hubUrl: string;
   readonly config: Tables;
   readonly faults: LifeFaults;
+  /** Whether the disk is missing until {@link Life.showDisk}. */
+  readonly diskIsLate: boolean;
   /** How far the wall clock is ahead, seconds. */
   readonly aheadS: number;
 }
@@ -35,84 +38,168 @@ export interface LifeOptions {
  */
 export type Ending = "rebooted" | "cut" | "stopped" | "crashed";
 
-/** An agent's process, started when its board boots. */
-export interface Life {
-  readonly ended: Promise<Ending>;
-  /** All changes of the medium so far. */
-  readonly changes: number;
-  readonly log: string;
-  /** One line for each thread of the agent and of its children: what it does in the kernel. */
-  threads(): string;
-  /** Makes the power fail now. */
-  cutPower(): void;
-  stop(): Promise<void>;
-  /** Ends the process in any state. */
-  kill(): Promise<void>;
-  /** The medium that the next boot finds; call it after the life has ended. */
-  mediumAfter(cut: Cut): Medium;
-}
+/** The exit code of an agent that finds another one at work. */
+const IS_SECOND = 69;
 
-/** Starts the agent on a board that has just booted. */
-export function startLife(options: LifeOptions): Life {
-  const { world, dir, medium } = options;
-  const folder = join(dir, "medium");
-  mkdirSync(dir, { recursive: true });
-  const inodes = writeMedium(medium, folder);
-  const rebooted = join(dir, "rebooted");
-  const [config, state, changeLog] = ["config.toml", "state", "changes"].map((name) => join(dir, name)) as [
-    string,
-    string,
-    string,
-  ];
-  writeFileSync(config, stringify(configOf(options, folder, rebooted)), { mode: 0o600 });
-  writeBootFacts(dir, options);
-  writeLifeFaults(state, options.faults);
-  writeFileSync(changeLog, "");
-  const child = spawn(process.execPath, [world.agent, "run", "--config", config], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: {
-      ...environmentOf(world, dir, options.aheadS),
-      ...{ TORTURE_MEDIUM: folder, TORTURE_LOG: changeLog, TORTURE_STATE: state },
-    },
-  });
-  let log = "";
-  let asked = false;
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
-  const ended = new Promise<Ending>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (code) => {
-      if (readLifeState(state).isCut) resolve("cut");
-      else if (existsSync(rebooted)) resolve("rebooted");
-      else resolve(asked && code === 0 ? "stopped" : "crashed");
+/** An agent's process, started when its board boots; its supervisor starts another one when it is killed. */
+export class Life {
+  readonly ended: Promise<Ending>;
+  readonly #options: LifeOptions;
+  readonly #folder: string;
+  readonly #config: string;
+  readonly #state: string;
+  readonly #changes: string;
+  readonly #rebooted: string;
+  readonly #inodes: ReadonlyMap<number, string>;
+  #child: ChildProcess | undefined;
+  #log = "";
+  #asked = false;
+  #end: (ending: Ending) => void = () => undefined;
+  #fail: (error: Error) => void = () => undefined;
+  /** Whether the supervisor still has to start the agent again. */
+  #mayBeKilled: boolean;
+
+  constructor(options: LifeOptions) {
+    const { dir, medium } = options;
+    this.#options = options;
+    mkdirSync(dir, { recursive: true });
+    this.#folder = join(dir, "medium");
+    this.#config = join(dir, "config.toml");
+    this.#state = join(dir, "state");
+    this.#changes = join(dir, "changes");
+    this.#rebooted = join(dir, "rebooted");
+    this.#mayBeKilled = options.faults.killAgentAtWrite !== undefined;
+    this.#inodes = writeMedium(medium, this.#folder);
+    writeFileSync(this.#config, stringify(configOf(options, this.#folder, this.#rebooted)), { mode: 0o600 });
+    writeBootFacts(dir, options);
+    writeLifeFaults(this.#state, options.faults, options.aheadS);
+    writeFileSync(this.#changes, "");
+    this.ended = new Promise((resolve, reject) => {
+      this.#end = resolve;
+      this.#fail = reject;
     });
-  });
-  return {
-    ended,
-    get changes() {
-      return readLifeState(state).changes;
-    },
-    get log() {
-      return log;
-    },
-    threads: () => (child.pid === undefined ? "" : threadsOf(child.pid)),
-    cutPower() {
-      markCut(state);
-      child.kill("SIGKILL");
-    },
-    async stop() {
-      asked = true;
-      child.kill("SIGTERM");
-      await ended;
-    },
-    async kill() {
-      child.kill("SIGKILL");
-      await ended;
-    },
-    mediumAfter(cut) {
-      if (!readLifeState(state).isCut) return readMedium(folder);
-      return afterCut(medium, inodes, parseChangeLog(readFileSync(changeLog)), cut);
-    },
-  };
+    if (options.diskIsLate) renameSync(this.#disk, `${this.#disk}.late`);
+    this.#child = this.#start();
+  }
+
+  get log(): string {
+    return this.#log;
+  }
+
+  /** One line for each thread of the agent and of its children: what it does in the kernel. */
+  threads(): string {
+    return this.#child?.pid === undefined ? "" : threadsOf(this.#child.pid);
+  }
+
+  /** The disk shows up. */
+  showDisk(): void {
+    if (existsSync(`${this.#disk}.late`)) renameSync(`${this.#disk}.late`, this.#disk);
+  }
+
+  /** Somebody installs firmware by hand. @returns fwup's exit code */
+  async installByHand(path: string): Promise<number | null> {
+    const { world } = this.#options;
+    const args = ["-aq", "--no-unmount", "-d", this.#disk, "-t", "upgrade", "-i", path];
+    const child = spawn(world.fwup, args, { stdio: "ignore", env: this.#environment });
+    const [code] = (await once(child, "exit")) as [number | null];
+    return code;
+  }
+
+  /** Kills the agent, and starts another one in the same boot. */
+  async restartAgent(): Promise<void> {
+    const killed = this.#child;
+    this.#child = undefined;
+    killed?.kill("SIGKILL");
+    if (killed !== undefined && killed.exitCode === null && killed.signalCode === null)
+      await once(killed, "exit");
+    this.#child = this.#start();
+  }
+
+  /** Starts a second agent at once. @returns whether one of both ended because of the other */
+  async startSecond(): Promise<boolean> {
+    const first = this.#child;
+    const second = this.#start();
+    const ends = [first, second].map(async (child) => {
+      const [code] = (await once(child ?? second, "exit")) as [number | null];
+      return { child, code };
+    });
+    const { child, code } = await Promise.race([
+      ...ends,
+      this.ended.then(() => ({ child: first, code: null })),
+    ]);
+    if (code !== IS_SECOND) second.kill("SIGKILL");
+    else if (child === first) this.#child = second;
+    return code === IS_SECOND;
+  }
+
+  /** Makes the power fail now. */
+  cutPower(): void {
+    markCut(this.#state);
+    this.#child?.kill("SIGKILL");
+  }
+
+  async stop(): Promise<void> {
+    this.#asked = true;
+    this.#child?.kill("SIGTERM");
+    await this.ended;
+  }
+
+  /** Ends the process in any state. */
+  async kill(): Promise<void> {
+    if (this.#child === undefined) return;
+    this.#mayBeKilled = false;
+    this.#child.kill("SIGKILL");
+    await this.ended;
+  }
+
+  /**
+   * The medium that the next boot finds, after a power cut or a reboot that keeps as much; call it after the life has
+   * ended.
+   * @throws Error when the log does not have all changes
+   */
+  mediumAfter(cut: Cut): Medium {
+    const { medium } = this.#options;
+    const changes = parseChangeLog(readFileSync(this.#changes));
+    if (readLifeState(this.#state).isCut || cut.kept !== "all")
+      return afterCut(medium, this.#inodes, changes, cut);
+    return readMedium(this.#folder);
+  }
+
+  get #disk(): string {
+    return join(this.#folder, DISK);
+  }
+
+  get #environment(): NodeJS.ProcessEnv {
+    const { world, dir } = this.#options;
+    return {
+      ...environmentOf(world, dir),
+      TORTURE_MEDIUM: this.#folder,
+      TORTURE_LOG: this.#changes,
+      TORTURE_STATE: this.#state,
+    };
+  }
+
+  #start(): ChildProcess {
+    const { world } = this.#options;
+    forgetAgent(this.#state);
+    const child = spawn(process.execPath, [world.agent, "run", "--config", this.#config], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: this.#environment,
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
+    child.once("error", this.#fail);
+    child.once("exit", (code) => {
+      if (this.#child !== child) return;
+      if (readLifeState(this.#state).isCut) this.#end("cut");
+      else if (existsSync(this.#rebooted)) this.#end("rebooted");
+      else if (this.#mayBeKilled && child.signalCode === "SIGKILL") {
+        this.#mayBeKilled = false;
+        this.#child = this.#start();
+      } else if (code !== IS_SECOND || this.#asked)
+        this.#end(this.#asked && code === 0 ? "stopped" : "crashed");
+    });
+    return child;
+  }
 }
 
 /**
@@ -154,12 +241,11 @@ export function writeBootFacts(dir: string, { boot, bootScriptTells, bootId }: L
   writeFileSync(join(dir, "boot_id"), `${bootId}\n`);
 }
 
-export function environmentOf(world: World, dir: string, aheadS: number): NodeJS.ProcessEnv {
+export function environmentOf(world: World, dir: string): NodeJS.ProcessEnv {
   return {
     PATH: `${world.bin}:${process.env["PATH"] ?? ""}`,
     LD_PRELOAD: world.preload,
     UV_USE_IO_URING: "0", // its writes would bypass the log
     TORTURE_PROC: dir,
-    TORTURE_AHEAD_S: String(aheadS),
   };
 }

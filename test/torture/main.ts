@@ -1,13 +1,16 @@
 /**
  * Updates boards while their power, network and disk fail, round after round, and counts what must never
  * happen. `npm run torture -- --rounds N --seed S [--only KIND] [--jobs N] [--record FILE]`; to repeat one
- * round: `npm run torture -- --replay SEED --only KIND`. What `--record` adds to FILE is told in results.ts.
+ * round: `npm run torture -- --replay SEED --only KIND`. What `--record` adds to FILE is described in results.ts.
+ * `--self-test` tries broken agents instead, all of them or, with `--mutant TEXT`, those with the text in their names.
  */
 import { parseArgs } from "node:util";
+import { MUTANTS } from "./mutants.ts";
 import { KINDS, type Kind } from "./plan.ts";
 import { renderReport } from "./report.ts";
 import { recordRun } from "./results.ts";
 import type { Played } from "./round.ts";
+import { howFound, tryMutant } from "./self-test.ts";
 import { playSeed, torture } from "./torture.ts";
 import { hasCompiler, setUpWorld } from "./world.ts";
 
@@ -22,6 +25,8 @@ const { values } = parseArgs({
     jobs: { type: "string", default: "2" },
     record: { type: "string" },
     replay: { type: "string" },
+    "self-test": { type: "boolean", default: false },
+    mutant: { type: "string", default: "" },
   },
 });
 const only = KINDS.find((kind) => kind === values.only);
@@ -37,12 +42,32 @@ const interrupt = (): void => {
 };
 process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
 try {
+  if (values["self-test"]) process.exitCode = (await selfTest()) ? 0 : 1;
+  else await playRounds();
+} finally {
+  await world.remove();
+}
+
+async function playRounds(): Promise<void> {
   const replayed =
     values.replay === undefined ? undefined : await replay(number("replay", values.replay), only);
   const played = replayed ?? (await run(only));
   process.exitCode = played.some(({ outcome }) => outcome.problems.length > 0) ? 1 : 0;
-} finally {
-  await world.remove();
+}
+
+/** @returns whether all broken agents were found out */
+async function selfTest(): Promise<boolean> {
+  const mutants = MUTANTS.filter(({ name }) => name.includes(values.mutant));
+  let missed = 0;
+  say(`${mutants.length} broken agents, seed ${values.seed}, fwup: ${world.fwupVersion}`);
+  for (const mutant of mutants) {
+    const { rounds, found } = await tryMutant(world, mutant, number("seed", values.seed));
+    if (found === undefined) missed += 1;
+    const verdict = found === undefined ? "MISSED" : "found ";
+    say(`${verdict} within ${rounds} of ${mutant.rounds} rounds of ${mutant.kind}: ${mutant.name}`);
+    if (found !== undefined) say(`    ${howFound(found)}`);
+  }
+  return missed === 0;
 }
 
 async function run(kind: Kind | undefined): Promise<readonly Played[]> {

@@ -36,7 +36,8 @@ export interface Cut {
   readonly kept: Kept;
   /**
    * fwup opens devices with O_DIRECT: what it wrote is on the medium in order, except for sectors of its
-   * last write. Without this option it is like any other file, and the writes before a flush come in any order.
+   * last write. That does not flush what the agent wrote to other sectors. Without this option it is like any other
+   * file, and the writes before a flush come in any order.
    */
   readonly direct: boolean;
   readonly random: Random;
@@ -104,8 +105,9 @@ export function afterCut(
     const file = files.get(change.inode);
     switch (change.kind) {
       case "write":
-        file?.pending.push(change);
-        if (cut.direct && change.byChild && file?.name === DISK && index < changes.length - 1) flush(file);
+        if (cut.direct && change.byChild && file?.name === DISK && index < changes.length - 1)
+          writeThrough(file, change);
+        else file?.pending.push(change);
         break;
       case "resize":
         file?.pending.push(change);
@@ -154,6 +156,15 @@ function storedFile(name: string, content: Buffer): StoredFile {
 function flush(file: StoredFile): void {
   file.safe = whole(file.safe, file.pending);
   file.pending = [];
+}
+
+/** A direct write. The kernel first writes what it still holds of these sectors. */
+function writeThrough(file: StoredFile, change: Extract<Change, { kind: "write" }>): void {
+  const end = change.offset + change.data.length;
+  const overlaps = (other: ContentChange): boolean =>
+    other.kind === "write" && other.offset < end && change.offset < other.offset + other.data.length;
+  file.safe = whole(file.safe, [...file.pending.filter(overlaps), change]);
+  file.pending = file.pending.filter((other) => !overlaps(other));
 }
 
 function contentAfter({ safe, pending }: StoredFile, { kept, random }: Cut): Buffer {

@@ -3,4 +3,4 @@
  */
 import { tortureSuite } from "./suite.ts";
 
-tortureSuite("mixed", 35);
+tortureSuite("mixed", 28);

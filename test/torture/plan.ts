@@ -4,19 +4,25 @@ import { drawDiskFaults } from "./disk-faults.ts";
 import type { LifeFaults } from "./life-faults.ts";
 import type { Kept } from "./medium.ts";
 import { drawNetworkFaults } from "./network-faults.ts";
+import { drawHappening, type Happening } from "./others.ts";
 import { createRandom, type Random } from "./random.ts";
 import type { ModelName } from "./world.ts";
 
 /**
  * The thing that fails in a round: the power, the network, the disk, or the power and the network at once.
- * `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how
+ * In a
+ * round of `others`, people and programs do what the agent does not expect. `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how
  * many bytes are downloaded again.
  */
-export const KINDS = ["power", "network", "disk", "mixed", "transfer"] as const;
+export const KINDS = ["power", "network", "disk", "mixed", "others", "transfer"] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** When the power fails: at one change of the medium in a life, or after a number of bytes downloaded in it. */
-export type CutMoment = { readonly atChange: number } | { readonly atByte: number };
+/**
+ * When the power fails: at one change of the medium in a life, at one write to the disk image, or after a number of
+ * bytes downloaded in it.
+ */
+export type CutMoment =
+  { readonly atChange: number } | { readonly atDiskWrite: number } | { readonly atByte: number };
 
 /** A fault of the hub or the download server, for its next `times` uses. */
 export interface HubFault {
@@ -38,11 +44,14 @@ export interface Plan {
   readonly direct: boolean;
   /** One for each life, in order. */
   readonly cuts: readonly { readonly moment: CutMoment; readonly kept: Kept }[];
+  /** What a reboot keeps of the changes that were not flushed: a watchdog's or `reboot -f` flushes nothing. */
+  readonly keptAtReboot: Kept;
   readonly hubFaults: readonly HubFault[];
   /** How long a firmware URL is valid. */
   readonly urlLifetimeMs: number;
   /** The faults of the first life. */
   readonly lifeFaults: LifeFaults;
+  readonly happening: Happening | undefined;
   /** Whether the update can't succeed. Then the board must stay as it is. */
   readonly hopeless: boolean;
   /** The names of what fails, for the report. */
@@ -53,8 +62,10 @@ export interface Plan {
  * A few more changes than an update of a few MiB makes. A power cut beyond the last change happens in a later
  * life, or never.
  */
-const CHANGES = 36;
-const CHANGES_WITH_CACHE = 100;
+const CHANGES = 80;
+const CHANGES_WITH_CACHE = 215;
+/** The same of the writes to the disk image, which the files of the agent's state would outnumber. */
+const DISK_WRITES = 26;
 const NEVER_MS = 3_600_000;
 /** About the size of firmware for small boards. */
 const FIRMWARE_BYTES = 2_400_000;
@@ -74,20 +85,30 @@ export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random
   };
   const withPower = kind === "power" || kind === "mixed";
   const cuts = withPower ? drawCuts(random, board.mode) : [];
+  const keptAtReboot = withPower ? random.pick(["all", "nothing", "nothing", "any"] as const) : "all";
   const network =
     kind === "network" || kind === "mixed"
       ? drawNetworkFaults(random, FIRMWARE_BYTES, kind === "network")
       : { hubFaults: [], lifeFaults: {}, hopeless: false, names: [] };
   const disk =
     kind === "disk" ? drawDiskFaults(random, FIRMWARE_BYTES) : { lifeFaults: {}, hopeless: false, names: [] };
+  const happening = kind === "others" ? drawHappening(random, FIRMWARE_BYTES) : undefined;
   const plan: Plan = {
     ...board,
     cuts,
-    hubFaults: network.hubFaults,
+    keptAtReboot,
+    hubFaults: [...network.hubFaults, ...(happening?.hubFaults ?? [])],
     urlLifetimeMs: network.urlLifetimeMs ?? NEVER_MS,
-    lifeFaults: { ...network.lifeFaults, ...disk.lifeFaults },
+    lifeFaults: { ...network.lifeFaults, ...disk.lifeFaults, ...happening?.lifeFaults },
+    happening,
     hopeless: network.hopeless || disk.hopeless,
-    faults: [...cuts.map(({ moment }) => nameOf(moment)), ...network.names, ...disk.names],
+    faults: [
+      ...cuts.map(({ moment }) => nameOf(moment)),
+      ...(keptAtReboot === "all" ? [] : ["reboot that flushes nothing"]),
+      ...network.names,
+      ...disk.names,
+      ...(happening === undefined ? [] : [happening.name]),
+    ],
   };
   return { plan, random };
 }
@@ -95,10 +116,12 @@ export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random
 function drawCuts(random: Random, mode: Plan["mode"]): Plan["cuts"] {
   const changes = mode === "cache" ? CHANGES_WITH_CACHE : CHANGES;
   return Array.from({ length: random.int(1, 3) }, (_, index) => ({
-    moment: random.chance(0.75)
-      ? // The first life has the whole update to do; later ones may have little more than a boot.
-        { atChange: random.int(1, index === 0 || random.chance(0.5) ? changes : 12) }
-      : { atByte: random.int(0, FIRMWARE_BYTES) },
+    moment: random.pick<() => CutMoment>([
+      // The first life has the whole update to do; later ones may have little more than a boot.
+      () => ({ atChange: random.int(1, index === 0 || random.chance(0.5) ? changes : 20) }),
+      () => ({ atDiskWrite: random.int(1, DISK_WRITES) }),
+      () => ({ atByte: random.int(0, FIRMWARE_BYTES) }),
+    ])(),
     kept: random.pick(["nothing", "all", "some-first", "any"] as const),
   }));
 }
@@ -115,24 +138,27 @@ function drawTransfer(random: Random): Plan {
     mode: "cache",
     direct: true,
     cuts: Array.from({ length: 10 }, () => ({ moment: { atByte: 2 * stretch() }, kept: "all" as const })),
+    keptAtReboot: "all",
     hubFaults: [
       { fault: drip(8 * 1024, 4), times: Infinity },
       { fault: resetAfter(stretch()), times: 10 },
     ],
     urlLifetimeMs: NEVER_MS,
     lifeFaults: {},
+    happening: undefined,
     hopeless: false,
     faults: ["twenty cuts of a long download"],
   };
 }
 
 function nameOf(moment: CutMoment): string {
-  return "atByte" in moment ? "power cut at a byte of the download" : "power cut at a change of the disk";
+  if ("atByte" in moment) return "power cut at a byte of the download";
+  return "atChange" in moment ? "power cut at a change of any file" : "power cut at a write to the disk";
 }
 
 /** A round in one line. */
 export function describePlan(plan: Plan): string {
-  const { model, used, ops, bootScriptTells, mode, direct, cuts, hubFaults, lifeFaults } = plan;
+  const { model, used, ops, bootScriptTells, mode, direct, cuts, keptAtReboot, hubFaults, lifeFaults } = plan;
   const parts = [
     `${model} board`,
     used ? "updated before" : "fresh",
@@ -140,10 +166,14 @@ export function describePlan(plan: Plan): string {
     bootScriptTells ? "fw_slot=" : "no fw_slot=",
     mode,
     direct ? "direct" : "cached",
+    ...(keptAtReboot === "all" ? [] : [`reboots keep ${keptAtReboot}`]),
     ...cuts.map(({ moment, kept }) => `cut ${JSON.stringify(moment)} keeping ${kept}`),
     ...hubFaults.map(({ fault, times }) => `${fault.name} x${times}`),
     ...(Object.keys(lifeFaults).length > 0 ? [JSON.stringify(lifeFaults)] : []),
     ...(plan.urlLifetimeMs < NEVER_MS ? [`URLs end after ${plan.urlLifetimeMs} ms`] : []),
+    ...(plan.happening === undefined
+      ? []
+      : [plan.happening.name, JSON.stringify(plan.happening.byHand ?? {})]),
     ...(plan.hopeless ? ["hopeless"] : []),
   ];
   return parts.join(", ");

@@ -23,7 +23,7 @@ export async function tryRevert(options: LifeOptions): Promise<string | undefine
   writeBootFacts(dir, options);
   const child = spawn(process.execPath, [world.agent, "revert", "--config", config], {
     stdio: "ignore",
-    env: environmentOf(world, dir, options.aheadS),
+    env: environmentOf(world, dir),
   });
   const [code] = (await once(child, "exit")) as [number | null];
   const disk = readMedium(folder).get(DISK) ?? Buffer.alloc(0);

@@ -5,8 +5,16 @@ import type { DeviceRecord } from "../hub/device-record.ts";
 import { IDENTIFIER } from "../agent/factory.ts";
 import { startHub, type Hub } from "../hub/server.ts";
 import { boot, DeadBoard, type Boot } from "./boot-loader.ts";
-import { checkEnd, checkJoins, checkPromise, checkRunningSlot, type Problem, type Wrong } from "./checks.ts";
-import { startLife, type Ending, type Life, type LifeOptions } from "./life.ts";
+import {
+  checkEnd,
+  checkJoins,
+  checkPromise,
+  checkRunningSlot,
+  checkTrial,
+  type Problem,
+  type Wrong,
+} from "./checks.ts";
+import { Life, type Ending, type LifeOptions } from "./life.ts";
 import { DISK, type Medium } from "./medium.ts";
 import type { CutMoment, Kind, Plan } from "./plan.ts";
 import type { Random } from "./random.ts";
@@ -46,6 +54,12 @@ export interface RoundOptions {
 }
 
 const MAX_LIVES = 24;
+const MAX_REFUSALS = 200;
+/** Far more than fwup takes on a busy machine, and less than the hub's patience. */
+const STALL_S = 20;
+/** A hub that nobody answers for. */
+const NO_HUB = "wss://localhost:1";
+const DEAF_DEADLINE_S = 2;
 /** Longer than any postponement. */
 const LATER_S = 26 * 3600;
 
@@ -87,6 +101,9 @@ class Round {
   #lives = 0;
   #boots = 0;
   #cuts = 0;
+  #refusals = 0;
+  #deadBoots = 0;
+  #deafBoots = 0;
   #aheadS = 0;
   #log = "";
 
@@ -126,11 +143,29 @@ class Round {
     for (;;) {
       const ending = await this.#live(running);
       if (ending === "arrived" || ending === "given up") break;
-      if (ending === "later") continue; // the same boot, another process
+      // The same boot, another process; unless somebody who installed firmware by hand now boots it.
+      if (ending === "later" && plan.happening?.byHand === undefined) continue;
       running = this.#boot();
+      while (this.#isDead(running)) running = this.#boot();
       if (ending === "cut") await this.#revert(running);
     }
     this.#problems.push(...checkEnd(this.#left(), this.#boot(), plan.hopeless));
+  }
+
+  /** Whether new firmware comes up without its agent, whose supervisor then reboots the board. */
+  #isDead({ firmware, validated }: Boot): boolean {
+    const { deadBoots = 0 } = this.#options.plan.happening ?? {};
+    if (this.#deadBoots >= deadBoots || validated || firmware.uuid !== this.#model.target.uuid) return false;
+    this.#deadBoots += 1;
+    return true;
+  }
+
+  /** Whether new firmware can't reach its hub. */
+  #isDeaf({ firmware, validated }: Boot): boolean {
+    const { deafBoots = 0 } = this.#options.plan.happening ?? {};
+    if (this.#deafBoots >= deafBoots || validated || firmware.uuid !== this.#model.target.uuid) return false;
+    this.#deafBoots += 1;
+    return true;
   }
 
   /** Boots the medium as the board does. */
@@ -157,25 +192,53 @@ class Round {
     this.#lives += 1;
     if (this.#lives > MAX_LIVES) throw this.#unfit("not done", `not there after ${MAX_LIVES} lives`);
     const cut = this.#cutsLeft.shift();
-    const options = this.#lifeOptions(running, cut?.moment);
+    const options = this.#lifeOptions(running, cut?.moment, this.#isDeaf(running));
     const before = { statuses: this.#device.statuses.length, joins: this.#device.joins.length };
-    const life = (this.#life = startLife(options));
+    const life = (this.#life = new Life(options));
+    const happened = this.#lives === 1 ? this.#happen(life, before.joins) : Promise.resolve();
     const ending = await this.#outcomeOf(life, cut?.moment, before.statuses);
     this.#log = life.log;
-    if (ending === "arrived" || ending === "given up" || ending === "later") await life.stop();
-    const how = await life.ended;
-    if (how === "cut") this.#cuts += 1;
-    else if (cut !== undefined && ending !== "arrived") this.#cutsLeft.unshift(cut);
-    if (how === "crashed") throw this.#unfit("not done", "the agent ended by itself");
     const { random, plan } = this.#options;
-    this.#medium = life.mediumAfter({ kept: cut?.kept ?? "all", direct: plan.direct, random });
+    // The hub knows that the update is done, so no power cut may undo it.
+    if (ending === "arrived" && plan.keptAtReboot !== "all") life.cutPower();
+    else if (ending !== "ended") await life.stop();
+    const how = await life.ended;
+    const isPlanned = cut !== undefined && how === "cut" && ending !== "arrived";
+    if (how === "cut") this.#cuts += 1;
+    if (cut !== undefined && !isPlanned && ending !== "arrived") this.#cutsLeft.unshift(cut);
+    await happened;
+    if (how === "crashed") throw this.#unfit("not done", "the agent ended by itself");
+    const kept = isPlanned ? cut.kept : how === "stopped" ? "all" : plan.keptAtReboot;
+    this.#medium = life.mediumAfter({ kept, direct: plan.direct, random });
     this.#problems.push(
-      ...checkJoins(this.#left(), running, before.joins),
+      ...checkJoins(this.#left(), running, before.joins, options.diskIsLate),
       ...checkRunningSlot(this.#left(), running),
+      ...checkTrial(this.#left(), running),
       ...checkPromise(this.#left(), before.statuses),
     );
+    if (ending === "arrived") return ending;
+    // The power may have failed, or the agent have rebooted, while it was being stopped.
     if (how === "cut" || how === "rebooted") return how;
-    return ending === "arrived" || ending === "given up" ? ending : "later";
+    return ending === "given up" ? ending : "later";
+  }
+
+  /** Does to a board what others do. */
+  async #happen(life: Life, joinsBefore: number): Promise<void> {
+    const { byHand, twoAgents, lateDisk } = this.#options.plan.happening ?? {};
+    const joined = async (): Promise<unknown> =>
+      Promise.race([life.ended, this.#hub.until(() => this.#device.joins.length > joinsBefore)]);
+    if (twoAgents === true && !(await life.startSecond()))
+      this.#wrong("misled", "two agents were at work at once");
+    if (lateDisk === true) {
+      await joined();
+      life.showDisk();
+    }
+    if (byHand === undefined) return;
+    await joined();
+    const downloaded = this.#hub.until(() => this.outcome.sentBytes >= byHand.atByte);
+    await Promise.race([life.ended, downloaded]);
+    await life.installByHand(this.#model.byHand.path);
+    if (byHand.restartsAgent) await life.restartAgent();
   }
 
   /** Waits for the end of a life, or for a reason to end it. */
@@ -213,6 +276,8 @@ class Round {
       if (this.#arrived()) return "arrived";
       if (this.#isIdle(offeredAt)) offeredAt = this.#device.joins.length;
       const refused = refusal();
+      if (refused !== undefined && ++this.#refusals > MAX_REFUSALS)
+        throw this.#unfit("not done", `refused ${MAX_REFUSALS} times, at last as ${refused.status}`);
       seen = this.#device.statuses.length;
       if (this.#options.plan.hopeless && refused !== undefined) return "given up";
       this.#device.blockedUntil = undefined; // as an operator does who does not wait
@@ -248,7 +313,7 @@ class Round {
     );
   }
 
-  #lifeOptions(running: Boot, moment: CutMoment | undefined): LifeOptions {
+  #lifeOptions(running: Boot, moment: CutMoment | undefined, isDeaf = false): LifeOptions {
     const { world, plan, dir } = this.#options;
     return {
       world,
@@ -258,10 +323,13 @@ class Round {
       boot: running,
       bootScriptTells: plan.bootScriptTells,
       bootId: `boot-${this.#boots}`,
-      hubUrl: this.#hub.url,
+      hubUrl: isDeaf ? NO_HUB : this.#hub.url,
       config: {
+        ...(isDeaf && { validation: { deadline_s: DEAF_DEADLINE_S } }),
         update: {
           mode: plan.mode,
+          // fwup 1.9.1 hangs when a write fails.
+          stall_s: STALL_S,
           retry: { attempts: 10, delay_s: 0.01, idle_timeout_s: 0.5, min_rate_bytes_s: 1 },
         },
         ...(!plan.ops && { firmware: { ops_file: "/nonexistent/ops.fw" } }),
@@ -269,8 +337,10 @@ class Round {
       faults: {
         ...(this.#lives === 1 && plan.lifeFaults),
         ...(moment !== undefined && "atChange" in moment && { cutAt: moment.atChange }),
+        ...(moment !== undefined && "atDiskWrite" in moment && { cutAtDiskWrite: moment.atDiskWrite }),
       },
-      aheadS: this.#aheadS,
+      diskIsLate: this.#lives === 1 && plan.happening?.lateDisk === true,
+      aheadS: this.#aheadS - (plan.happening?.noClock === true ? Date.now() / 1000 : 0),
     };
   }
 

@@ -1,4 +1,4 @@
-/** The rounds that the test run plays, for disk.test.ts, mixed.test.ts, network.test.ts and power.test.ts. */
+/** The rounds that the test run plays, for disk.test.ts, mixed.test.ts, network.test.ts, others.test.ts and power.test.ts. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { Kind } from "./plan.ts";

@@ -26,6 +26,8 @@ export interface Model {
   readonly old: MadeFirmware;
   /** The firmware that boards are updated to. */
   readonly target: MadeFirmware;
+  /** The firmware that people install by hand. */
+  readonly byHand: MadeFirmware;
   readonly known: readonly KnownFirmware[];
   /** A board from the factory: `old` in slot a, slot b is empty. */
   readonly fresh: Medium;
@@ -124,7 +126,8 @@ async function makeModel(dir: string, name: ModelName): Promise<Model> {
     return { made, known: { version, uuid: made.uuid, content } };
   };
   const [oldest, old, target] = [await make("0.9.0"), await make("1.0.0"), await make("2.0.0")];
-  const known = [oldest.known, old.known, target.known];
+  const byHand = await make("1.5.0");
+  const known = [oldest.known, old.known, target.known, byHand.known];
   const media = async (name: string, files: readonly MadeFirmware[]): Promise<Medium> => {
     const folder = join(dir, name);
     await mkdir(folder);
@@ -142,6 +145,7 @@ async function makeModel(dir: string, name: ModelName): Promise<Model> {
     factory,
     old: old.made,
     target: target.made,
+    byHand: byHand.made,
     known,
     fresh: await media("fresh", [old.made]),
     used: await media("used", [oldest.made, old.made]),

@@ -1,5 +1,6 @@
 /* Calls that change files. */
 #include "preload.h"
+#include <signal.h>
 #include <stdarg.h>
 
 /* Whether an open file is on the medium, and which one it is. A deleted file still is. */
@@ -128,13 +129,18 @@ static ssize_t write_logged(int fd, const struct iovec *parts, int count, off64_
 	else if (offset < 0)
 		start = lseek64(fd, 0, SEEK_CUR);
 	size_t room = granted(path, length);
+	is_cut |= is_disk(path) && state->disk_writes == state->cut_at_write;
 	ssize_t written = room == 0 && length > 0 ? -1 : (ssize_t)room;
 	if (!is_cut && written >= 0)
 		written = offset < 0 ? REAL(write)(fd, data, room) : REAL(pwrite64)(fd, data, room, offset);
 	int error = errno;
 	if (written > 0)
 		note(WRITE, file.st_ino, (uint64_t)start, "", data, (size_t)written);
+	if (is_disk(path) && state->disk_writes == state->kill_at_write && state->kill_at_write != 0)
+		kill((pid_t)state->agent, SIGKILL);
 	end(is_cut);
+	if (is_disk(path) && is_child)
+		usleep((useconds_t)state->slow_ms * 1000);
 	free(data);
 	errno = error;
 	return written;

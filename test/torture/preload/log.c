@@ -5,7 +5,7 @@
 
 struct state *state;
 static int log_fd = -1;
-static int is_child;
+int is_child;
 static char medium[4096];
 static size_t medium_length;
 
@@ -36,13 +36,15 @@ __attribute__((constructor)) static void start(void)
 	if (state == MAP_FAILED)
 		abort();
 	close(fd);
-	if (state->agent == 0) { /* the agent starts before it can have children */
+	if (state->agent == 0) /* the agent starts before it can have children */
+		state->agent = (uint64_t)getpid();
+	if (!state->has_lock) { /* an earlier agent's fwup may hold it */
 		pthread_mutexattr_t attributes;
 		pthread_mutexattr_init(&attributes);
 		pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 		pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
 		pthread_mutex_init(&state->lock, &attributes);
-		state->agent = (uint64_t)getpid();
+		state->has_lock = 1;
 	}
 	is_child = state->agent != (uint64_t)getpid();
 	medium_length = strlen(medium);

@@ -8,7 +8,6 @@
  *   TORTURE_LOG     the log: struct record, its name, its data, for each change
  *   TORTURE_STATE   struct state, shared by all processes of a life
  *   TORTURE_PROC    the folder with cmdline and boot_id, read in place of the kernel's
- *   TORTURE_AHEAD_S how far the wall clock is ahead
  *
  * A change is made first and logged after that, both under one lock, so that the log has the order of the changes.
  * The change at which the power is cut is logged but not made, since any part of it may have reached the disk.
@@ -40,7 +39,12 @@ struct state {
 	uint64_t disk_fails_on; /* and so does each one after it */
 	uint64_t disk_writes;   /* so far */
 	uint64_t dns_failures;  /* look-ups that still have to fail */
+	uint64_t cut_at_write;  /* the write of the disk image at which the power is cut; 0 for never */
+	uint64_t kill_at_write; /* the write of the disk image at which the agent is killed; 0 for never */
+	uint64_t slow_ms;       /* how long a child's write of the disk image takes */
+	int64_t ahead_s;        /* how far the wall clock is ahead */
 	uint64_t agent;         /* its pid; 0 before it has started */
+	uint64_t has_lock;
 	pthread_mutex_t lock;
 };
 
@@ -58,6 +62,8 @@ enum { CREATE = 'C', WRITE = 'W', RESIZE = 'T', SYNC = 'S', RENAME = 'R', UNLINK
 
 /* Null in a process without a medium. */
 extern struct state *state __attribute__((visibility("hidden")));
+/* Whether this process is not the agent. */
+extern int is_child __attribute__((visibility("hidden")));
 
 /*
  * The C library's own functions. All are looked up before main(): libuv calls write() in its signal handler,
@@ -65,7 +71,7 @@ extern struct state *state __attribute__((visibility("hidden")));
  */
 #define FUNCTIONS(F)                                                                                            \
 	F(open64) F(write) F(writev) F(pwrite64) F(pwritev64) F(fsync) F(fdatasync) F(ftruncate64) F(mkdir)     \
-	F(rmdir) F(unlink) F(rename) F(statfs64) F(getaddrinfo) F(clock_gettime) F(gettimeofday)
+	F(rmdir) F(unlink) F(rename) F(statfs64) F(getaddrinfo) F(clock_gettime) F(gettimeofday) F(time)
 #define DECLARE(name) extern __typeof__(&name) real_##name __attribute__((visibility("hidden")));
 FUNCTIONS(DECLARE)
 void *real(const char *name) __attribute__((visibility("hidden")));
