@@ -42,6 +42,8 @@ export interface ControlServerOptions extends SocketFile {
 export type ControllerMethod = "update_available" | "reboot_request" | "identify";
 
 const MAX_CONNECTIONS = 32;
+/** A connection without a request and a subscription may be in use for this long. Commands ask within milliseconds. */
+const IDLE_MS = 10_000;
 /** A peer that leaves more than this unread misses events, and its requests wait. */
 const MAX_UNREAD_BYTES = 256 * 1024;
 
@@ -50,6 +52,10 @@ interface Peer {
   readonly socket: Socket;
   hello: Hello | undefined;
   subscriptions: ReadonlySet<string>;
+  /** Whether it has sent a request. */
+  asked: boolean;
+  /** Monotonic. */
+  readonly sinceMs: number;
   readonly questions: Questions;
   readonly gone: AbortController;
 }
@@ -63,7 +69,6 @@ export class ControlServer {
 
   constructor(options: ControlServerOptions) {
     this.#options = options;
-    this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
   /**
@@ -105,7 +110,29 @@ export class ControlServer {
     return [...this.#peers].find(({ hello }) => hello?.role === "controller");
   }
 
+  /** Ends the oldest connection that nobody uses, so that silent ones do not keep others out. */
+  #makeRoom(): boolean {
+    if (this.#peers.size < MAX_CONNECTIONS) return true;
+    const nowMs = this.#options.clock.monotonic();
+    const idle = [...this.#peers].find(
+      ({ hello, subscriptions, asked, sinceMs }) =>
+        hello === undefined ||
+        (hello.role === "observer" && subscriptions.size === 0 && !asked && nowMs - sinceMs >= IDLE_MS),
+    );
+    if (idle === undefined) return false;
+    this.#options.log.warn("ended an idle connection of the control socket: others want in", {
+      from: idle.hello?.name,
+    });
+    this.#peers.delete(idle);
+    idle.socket.destroy();
+    return true;
+  }
+
   #accept(socket: Socket): void {
+    if (!this.#makeRoom()) {
+      socket.destroy();
+      return;
+    }
     const put = (question: Question): boolean => {
       if (socket.writableLength > MAX_UNREAD_BYTES) return false;
       send(socket, question);
@@ -113,7 +140,11 @@ export class ControlServer {
     };
     const questions = new Questions(put, this.#options.clock, this.#options.log);
     const gone = new AbortController();
-    const peer: Peer = { socket, hello: undefined, subscriptions: new Set(), questions, gone };
+    const peer: Peer = {
+      ...{ socket, hello: undefined, subscriptions: new Set(), asked: false },
+      sinceMs: this.#options.clock.monotonic(),
+      ...{ questions, gone },
+    };
     this.#peers.add(peer);
     socket.on("error", () => undefined); // the other end went away; "close" follows
     socket.once("close", () => {
@@ -151,6 +182,7 @@ export class ControlServer {
       return;
     }
     const { id, method } = message.output;
+    peer.asked = true;
     this.#answer(peer, message.output).then(
       (result) => send(socket, { type: "response", id, result }),
       (error: unknown) => {

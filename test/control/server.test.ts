@@ -11,6 +11,7 @@ import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { controlPeer, type ControlPeer } from "../agent/control-peer.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
 
 const WELCOME = { type: "welcome", agent_version: "1.2.3", api: 1, role: "observer", update_tool: "fwup" };
 
@@ -207,6 +208,36 @@ describe("the control socket", () => {
       for (let count = 0; count < 32; count += 1) await welcomed();
       const last = await peer({});
       await assert.rejects(last.next());
+    });
+
+    it("ends the oldest silent connection for a new one, and no subscriber", async () => {
+      await listen();
+      const subscriber = await welcomed({ subscribe: ["connection"] });
+      const silent: ControlPeer[] = [];
+      for (let count = 0; count < 31; count += 1) silent.push(await peer());
+      const command = await welcomed();
+      assert.deepEqual((await command.request("echo", "hello"))["result"], "hello");
+      await silent[0]?.closed;
+      assert.equal((await subscriber.request("echo", 1))["result"], 1);
+      silent[1]?.send({ type: "hello", name: "late", api: 1 });
+      assert.equal((await silent[1]?.next())?.["type"], "welcome");
+    });
+
+    it("ends one that has said hello and nothing else for 10 s; those that have asked stay", async () => {
+      const clock = new FakeClock();
+      await listen({ clock });
+      const asking = await welcomed();
+      await asking.request("echo", 1);
+      const controller = await welcomed({ role: "controller" });
+      const idle: ControlPeer[] = [];
+      for (let count = 0; count < 30; count += 1) idle.push(await welcomed());
+      await clock.advance(9999);
+      await assert.rejects((await peer({})).next());
+      await clock.advance(1);
+      await welcomed();
+      await idle[0]?.closed;
+      assert.equal((await asking.request("echo", 2))["result"], 2);
+      assert.equal((await controller.request("echo", 3))["result"], 3);
     });
 
     it("drops events for a subscriber that does not read, and serves the others", async () => {
