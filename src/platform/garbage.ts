@@ -10,7 +10,7 @@ import type { Cancel, Clock } from "./clock.ts";
 const MIB = 1024 * 1024;
 const PERIOD_MS = 10_000;
 /** Garbage that is worth a collection: a full one takes 10 ms on a PC, and ten times as long on a Pi Zero. */
-const GROWTH_BYTES = 8 * MIB;
+const GROWTH_BYTES = 4 * MIB;
 
 export interface GarbageOptions {
   readonly clock: Clock;
@@ -19,7 +19,7 @@ export interface GarbageOptions {
   readonly collect: () => void;
 }
 
-/** Collects whenever what is in use has grown by 8 MiB since it was smallest. */
+/** Collects whenever what is in use has grown by 4 MiB since it was smallest. */
 export class Garbage {
   readonly #options: GarbageOptions;
   #leastBytes = Infinity;

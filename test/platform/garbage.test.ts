@@ -7,7 +7,7 @@ import { FakeClock } from "./fake-clock.ts";
 const MIB = 1024 * 1024;
 
 describe("garbage", () => {
-  it("is collected when it has grown by 8 MiB, and what is needed does not count again", async () => {
+  it("is collected when it has grown by 4 MiB, and what is needed does not count again", async () => {
     const clock = new FakeClock();
     let usedMib = 15;
     let neededMib = 15;
@@ -26,15 +26,15 @@ describe("garbage", () => {
       return collections;
     };
     garbage.start();
-    assert.equal(await after(22), 0);
-    assert.equal(await after(23), 1);
-    assert.equal(await after(22), 1);
+    assert.equal(await after(18), 0);
+    assert.equal(await after(19), 1);
+    assert.equal(await after(18), 1);
     neededMib = 40;
     assert.equal(await after(41), 2);
-    assert.equal(await after(47), 2, "40 MiB are needed now");
+    assert.equal(await after(43), 2, "40 MiB are needed now");
     assert.equal(await after(20), 2, "and now they are not");
     neededMib = 20;
-    assert.equal(await after(28), 3);
+    assert.equal(await after(24), 3);
     garbage.stop();
     assert.equal(clock.pending, 0);
   });

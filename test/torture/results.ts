@@ -115,7 +115,8 @@ export function counted(names: readonly string[]): Record<string, number> {
   return Object.fromEntries([...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])));
 }
 
-function commitHere(): string {
+/** The commit that is tried, 12 digits; "+" at its end: with changes that are not committed. */
+export function commitHere(): string {
   const git = (...args: string[]): string =>
     execFileSync("git", args, { cwd: import.meta.dirname, encoding: "utf8" }).trim();
   // The results themselves are no change of what is tried.
