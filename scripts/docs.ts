@@ -1,11 +1,12 @@
 // Writes docs/configuration.md and config.example.toml from the configuration's schema, docs/errors.md from the table
-// of failures, and docs/hublink.1 from the table of commands; --check only compares.
+// of failures, docs/hublink.1 from the table of commands, and docs/figures.md from results; --check only compares.
 import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { schema } from "../src/config/schema.ts";
 import { isSection, type Section, type Setting } from "../src/config/setting.ts";
 import { EXIT_CODES, FAILURES } from "../src/platform/failures.ts";
 import { manPage } from "./docs/man-page.ts";
+import { figures } from "./figures.ts";
 
 const INTRODUCTION = `# Configuration
 
@@ -143,6 +144,7 @@ const files = {
   "config.example.toml": example(),
   "docs/errors.md": errors(),
   "docs/hublink.1": manPage(),
+  "docs/figures.md": figures(),
 };
 for (const [name, content] of Object.entries(files)) {
   const path = resolve(root, name);

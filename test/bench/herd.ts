@@ -226,21 +226,44 @@ const MOST = 0.99;
 const GOAL = 2;
 const TWO_MINUTES_S = 120;
 
+/** How a fleet came back in one scenario. */
+export interface HerdResult {
+  readonly scenario: string;
+  readonly boards: number;
+  /** Attempts in the busiest second. */
+  readonly peak: number;
+  /** The mean of attempts a second, and that of the first two minutes. */
+  readonly mean: number;
+  readonly twoMinutesMean: number;
+  /** How long a board is away on average, counted from when the hub is there again, and when 99 % are back. */
+  readonly awayS: number;
+  readonly mostBackS: number;
+}
+
 /** Plays all scenarios. */
-export async function measureHerd(boards: number): Promise<Row[]> {
-  const rows: Row[] = [];
+export async function playHerd(boards: number): Promise<HerdResult[]> {
+  const results: HerdResult[] = [];
   for (const scenario of SCENARIOS) {
     const back = await comeBack(boards, scenario);
-    const { peak, mean, mostBackS } = peakOverMean(back);
-    const waitedS = back.backS.reduce((total, second) => total + second, 0) / boards;
     const twoMinutes = back.attempts.slice(0, TWO_MINUTES_S).reduce((total, count) => total + count, 0);
-    rows.push({
-      ratio: peak / mean,
-      goal: { below: GOAL },
-      what: scenario.name,
-      measured: `${peak}/s`,
-      against: `${Math.round(mean)}/s (2 min: ${Math.round(twoMinutes / TWO_MINUTES_S)}), back ${waitedS.toFixed(1)} s, 99 % ${Math.round(mostBackS)} s`,
+    results.push({
+      scenario: scenario.name,
+      boards,
+      ...peakOverMean(back),
+      twoMinutesMean: twoMinutes / TWO_MINUTES_S,
+      awayS: back.backS.reduce((total, second) => total + second, 0) / boards,
     });
   }
-  return rows;
+  return results;
+}
+
+/** The rows of the bench's table. */
+export function herdRows(results: readonly HerdResult[]): Row[] {
+  return results.map(({ scenario, peak, mean, twoMinutesMean, awayS, mostBackS }) => ({
+    ratio: peak / mean,
+    goal: { below: GOAL },
+    what: scenario,
+    measured: `${peak}/s`,
+    against: `${Math.round(mean)}/s (2 min: ${Math.round(twoMinutesMean)}), back ${awayS.toFixed(1)} s, 99 % ${Math.round(mostBackS)} s`,
+  }));
 }

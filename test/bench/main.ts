@@ -1,14 +1,17 @@
 /**
  * `npm run bench`: compares the agent with other programs in one run on one machine. It prints ratios, since absolute
  * times say little about a board. `npm run bench -- herd` simulates a fleet that loses its hub instead, which takes a
- * few minutes; with `--quick`, a fleet of 2,000 boards.
+ * few minutes; with `--quick`, a fleet of 2,000 boards; with `--record FILE`, the file gets one line of JSON for each
+ * scenario, from which docs/figures.md is made.
  */
 import { execFileSync } from "node:child_process";
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { realFwup } from "../fwup/run.ts";
 import { setUpBench, type Bench } from "./bench.ts";
-import { measureHerd } from "./herd.ts";
+import { herdRows, playHerd } from "./herd.ts";
+import { recordHerd } from "./herd-results.ts";
 import { measureHealth } from "./health.ts";
 import { measureMemory } from "./memory.ts";
 import { measureSpeed } from "./speed.ts";
@@ -39,7 +42,10 @@ A health report is made when the hub asks, once an hour.
 
 if (process.argv.includes("herd")) {
   const boards = quick ? 2000 : 10_000;
-  process.stdout.write(`${boards} boards\n\n${renderTable(await measureHerd(boards))}\n\n${HERD_NOTES}`);
+  const { record } = parseArgs({ options: { record: { type: "string" } }, strict: false }).values;
+  const results = await playHerd(boards);
+  if (typeof record === "string") recordHerd(record, results);
+  process.stdout.write(`${boards} boards\n\n${renderTable(herdRows(results))}\n\n${HERD_NOTES}`);
 } else {
   await compare();
 }

@@ -76,11 +76,13 @@ async function useLocalShell(board: SoakBoard, random: Random, number: number): 
   const send = (event: string, payload: unknown): void =>
     board.hub.send(IDENTIFIER, "extensions", `local_shell:${event}`, payload);
   board.forgetMessages();
-  send("request_shell", {});
   const keys = `seq ${random.int(10, 1000)}; echo en$((1))d-${number}\r`;
   await sending(
     board,
-    () => send("shell_input", { data: keys }),
+    () => {
+      send("request_shell", {}); // not heard before the extension is attached
+      send("shell_input", { data: keys });
+    },
     () => board.shown("extensions", "local_shell:shell_output").includes(`en1d-${number}`),
     "the shell\'s output",
   );
@@ -178,11 +180,14 @@ async function failUpdate(board: SoakBoard, random: Random, number: number): Pro
 async function attachAgain(board: SoakBoard): Promise<void> {
   const reports = ["health:report", "geo:location:update", "network_identity:report"];
   board.forgetMessages();
-  board.hub.send(IDENTIFIER, "extensions", "detach", { extensions: "all" });
-  board.hub.send(IDENTIFIER, "extensions", "attach", { extensions: "all" });
-  await board.until(
+  await sending(
+    board,
+    () => {
+      for (const event of ["detach", "attach"])
+        board.hub.send(IDENTIFIER, "extensions", event, { extensions: "all" });
+    },
     () => reports.every((report) => board.record.received.some(({ event }) => event === report)),
-    "the extensions report",
+    "the extensions' reports",
   );
 }
 
