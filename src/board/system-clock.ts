@@ -6,11 +6,10 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { messageOf } from "../platform/failure.ts";
-import { readIfThere } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
 import { StateFile } from "../platform/state-file.ts";
 import type { World } from "../platform/world.ts";
-import { readBootId } from "./boot-id.ts";
+import { readBootId, readUptimeMs } from "./boot-id.ts";
 
 /** A clock that nobody set may drift or be rounded by this much. */
 export const TOLERANCE_MS = 60_000;
@@ -95,8 +94,8 @@ export class SystemClock {
   async #boot(): Promise<v.InferOutput<typeof SetSchema> | undefined> {
     const { root } = this.#world;
     const bootId = await readBootId(root);
-    const upSeconds = Number.parseFloat((await readIfThere(join(root, "proc/uptime"))) ?? "");
-    if (bootId === "" || Number.isNaN(upSeconds)) return undefined;
-    return { boot_id: bootId, booted_at_ms: this.now() - Math.round(upSeconds * 1000) };
+    const uptimeMs = await readUptimeMs(root);
+    if (bootId === "" || uptimeMs === undefined) return undefined;
+    return { boot_id: bootId, booted_at_ms: this.now() - uptimeMs };
   }
 }

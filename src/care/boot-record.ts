@@ -1,12 +1,12 @@
 /**
  * Why the board was booted, as far as the agent knows: it writes down each reboot of its own before it makes it,
  * for the agent of the next boot to read. A boot without such an entry was a power cut, a watchdog, or somebody
- * else's reboot, which is worth a warning when boards in the field go down.
+ * else's reboot, which is worth a warning when boards in the field go down. And since when the firmware of this
+ * boot has been on trial: an agent that dies again and again would otherwise never reach the end of the trial.
  */
 import { join } from "node:path";
 import * as v from "valibot";
-import { readBootId } from "../board/boot-id.ts";
-import type { Clock } from "../platform/clock.ts";
+import { readBootId, readUptimeMs } from "../board/boot-id.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { StateFile } from "../platform/state-file.ts";
@@ -29,6 +29,8 @@ const Entries = v.object({
   cause: v.nullable(Reboot),
   /** The reboot that is to end it. */
   asked: v.nullable(Reboot),
+  /** The board's uptime in ms when an agent first saw the firmware of this boot on trial; null when it is not. */
+  trialSinceMs: v.optional(v.nullable(v.number()), null),
 });
 type Entries = v.InferOutput<typeof Entries>;
 
@@ -38,26 +40,26 @@ export async function openBootRecord(stateDir: string, world: World, log: Log): 
   // Without procfs all boots have the same id.
   const bootId = await readBootId(world.root);
   const before = await file.read();
-  if (before?.bootId === bootId) return new BootRecord(file, before, world.clock, log);
+  if (before?.bootId === bootId) return new BootRecord(file, before, world, log);
   const cause = before?.asked ?? null;
   if (cause !== null) log.warn("the board was rebooted by the agent", { ...cause });
   else if (before !== undefined)
     log.warn("the board was started anew, not by the agent: a power cut, a watchdog, or somebody's reboot");
-  const record = new BootRecord(file, { bootId, cause, asked: null }, world.clock, log);
+  const record = new BootRecord(file, { bootId, cause, asked: null, trialSinceMs: null }, world, log);
   await record.save();
   return record;
 }
 
 export class BootRecord {
   readonly #file: StateFile<typeof Entries>;
-  readonly #clock: Clock;
+  readonly #world: World;
   readonly #log: Log;
   #entries: Entries;
 
-  constructor(file: StateFile<typeof Entries>, entries: Entries, clock: Clock, log: Log) {
+  constructor(file: StateFile<typeof Entries>, entries: Entries, world: World, log: Log) {
     this.#file = file;
     this.#entries = entries;
-    this.#clock = clock;
+    this.#world = world;
     this.#log = log;
   }
 
@@ -68,8 +70,28 @@ export class BootRecord {
 
   /** Notes why this boot ends, for the next one. */
   async note(reason: string, method: string | null): Promise<void> {
-    const at = new Date(this.#clock.now()).toISOString();
+    const at = new Date(this.#world.clock.now()).toISOString();
     this.#entries = { ...this.#entries, asked: { reason, method, at } };
+    await this.save();
+  }
+
+  /**
+   * How long the firmware of this boot has been on trial, in ms, also before the agent was restarted. Begins the
+   * trial at the first call. Always 0 without procfs, where boots can't be told apart.
+   */
+  async trialMs(): Promise<number> {
+    const { bootId, trialSinceMs } = this.#entries;
+    const uptimeMs = await readUptimeMs(this.#world.root);
+    if (bootId === "" || uptimeMs === undefined) return 0;
+    if (trialSinceMs !== null) return Math.max(0, uptimeMs - trialSinceMs);
+    this.#entries = { ...this.#entries, trialSinceMs: uptimeMs };
+    await this.save();
+    return 0;
+  }
+
+  /** The firmware of this boot has been marked good. */
+  async trialEnded(): Promise<void> {
+    this.#entries = { ...this.#entries, trialSinceMs: null };
     await this.save();
   }
 
@@ -78,7 +100,7 @@ export class BootRecord {
     try {
       await this.#file.write(this.#entries);
     } catch (error) {
-      this.#log.warn(`why the board is rebooted can't be kept: ${messageOf(error)}`, {
+      this.#log.warn(`the record of this boot can't be kept: ${messageOf(error)}`, {
         path: this.#file.path,
       });
     }

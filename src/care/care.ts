@@ -45,7 +45,12 @@ export class BoardCare {
       ...{ config: config.reboot, boot, firmware, hub, watchdogs, world },
       log: log.scope("reboot"),
     });
-    const validation = new Validation(config.validation, firmware, world, log.scope("validation"));
+    const validation = new Validation(
+      config.validation,
+      { firmware, record: boot },
+      world,
+      log.scope("validation"),
+    );
     const connectivity = new Connectivity({
       ...{ config: config.connectivity, journal, validation, world },
       log: log.scope("connectivity"),
@@ -75,7 +80,7 @@ export class BoardCare {
         await Promise.all([agent.endChildren(), this.#stopCommands()]);
       },
     });
-    this.validation.start();
+    await this.validation.start();
     await this.watchdogs.start(() => this.#health(agent.updater));
     if (this.watchdogs.armed) this.#check.start();
     this.#joinedKnown = this.#firmware.running !== undefined;

@@ -28,6 +28,13 @@ export interface FirmwareOnTrial {
   validate(): Promise<void>;
 }
 
+/** The part of BootRecord that knows the age of a trial. */
+export interface TrialRecord {
+  /** How long the firmware has been on trial, in ms, over all starts of the agent; the first call begins it. */
+  trialMs(): Promise<number>;
+  trialEnded(): Promise<void>;
+}
+
 /** Time between two runs of a command that has not succeeded. */
 const RETRY_MS = 10_000;
 const COMMAND_TIMEOUT_MS = 60_000;
@@ -37,6 +44,7 @@ const LOOK_TIMEOUT_MS = 10_000;
 export class Validation extends EventEmitter<ValidationEvents> {
   readonly #config: Config["validation"];
   readonly #firmware: FirmwareOnTrial;
+  readonly #record: TrialRecord;
   readonly #world: World;
   readonly #log: Log;
   /** Aborted when the slot is marked good, or the agent stops. */
@@ -51,10 +59,16 @@ export class Validation extends EventEmitter<ValidationEvents> {
   #expiredMs: number | undefined;
   #cancelDeadline: Cancel = () => undefined;
 
-  constructor(config: Config["validation"], firmware: FirmwareOnTrial, world: World, log: Log) {
+  constructor(
+    config: Config["validation"],
+    { firmware, record }: { readonly firmware: FirmwareOnTrial; readonly record: TrialRecord },
+    world: World,
+    log: Log,
+  ) {
     super();
     this.#config = config;
     this.#firmware = firmware;
+    this.#record = record;
     this.#world = world;
     this.#log = log;
     this.#pending = this.#onTrial();
@@ -70,14 +84,19 @@ export class Validation extends EventEmitter<ValidationEvents> {
     return this.#expiredMs === undefined ? undefined : this.#world.clock.monotonic() - this.#expiredMs;
   }
 
-  /** Sets the deadline. */
-  start(): void {
+  /** Sets the deadline: what is left of it, when the agent was restarted during the trial. */
+  async start(): Promise<void> {
     this.#started = true;
     if (this.#pending !== true) return;
     const { mode, deadlineMs } = this.#config;
-    const { clock } = this.#world;
-    this.#log.info("the running firmware is not marked good yet", { mode, deadline_s: deadlineMs / 1000 });
-    this.#cancelDeadline = clock.after(deadlineMs, () => {
+    const trialMs = await this.#record.trialMs();
+    if (this.#end.signal.aborted) return;
+    const since = trialMs === 0 ? {} : { on_trial_s: Math.round(trialMs / 1000) };
+    this.#log.info("the running firmware is not marked good yet", {
+      ...{ mode, deadline_s: deadlineMs / 1000 },
+      ...since,
+    });
+    this.#cancelDeadline = this.#world.clock.after(Math.max(0, deadlineMs - trialMs), () => {
       this.#looking = this.#look(() => this.#expire());
     });
   }
@@ -92,13 +111,13 @@ export class Validation extends EventEmitter<ValidationEvents> {
     const onTrial = this.#onTrial();
     if (this.#pending === undefined && onTrial !== undefined) {
       this.#pending = onTrial;
-      if (this.#started) this.start();
+      if (this.#started) await this.start();
     } else if (
       this.#pending === true &&
       onTrial === false &&
       this.#firmware.running?.rebootPending === false
     ) {
-      this.#succeed("somebody else marked the running firmware good");
+      await this.#succeed("somebody else marked the running firmware good");
     }
   }
 
@@ -116,7 +135,7 @@ export class Validation extends EventEmitter<ValidationEvents> {
   async markValid(): Promise<void> {
     if (this.#pending !== true) return;
     await this.#firmware.validate();
-    this.#succeed("the running firmware is marked good");
+    await this.#succeed("the running firmware is marked good");
   }
 
   async stop(): Promise<void> {
@@ -145,13 +164,14 @@ export class Validation extends EventEmitter<ValidationEvents> {
     return !running.validated && !rebootOwed;
   }
 
-  #succeed(text: string): void {
+  async #succeed(text: string): Promise<void> {
     this.#pending = false;
     this.#expiredMs = undefined;
     this.#cancelDeadline();
     this.#end.abort(new Error("validated"));
     this.#log.info(text);
     this.emit("validated");
+    await this.#record.trialEnded();
   }
 
   #expire(): void {

@@ -68,6 +68,39 @@ describe("the reason of the last boot", () => {
     await writeFile(join(root, "state"), "a file");
     const record = await boot("1");
     await record.note("the hub asked for it", null);
-    assert.match(lines.at(-1) ?? "", /^warn why the board is rebooted can't be kept: (ENOTDIR|EEXIST)/);
+    assert.match(lines.at(-1) ?? "", /^warn the record of this boot can't be kept: (ENOTDIR|EEXIST)/);
+  });
+});
+
+describe("the trial of the firmware of this boot", () => {
+  let root: string;
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "hublink-trial-"));
+    await mkdir(join(root, "proc/sys/kernel/random"), { recursive: true });
+  });
+  afterEach(async () => rm(root, { recursive: true }));
+  /** The record as an agent opens it that starts in boot `id`, `uptime` seconds after its begin. */
+  const agentAt = async (id: string, uptime: number): Promise<BootRecord> => {
+    await writeFile(join(root, "proc/sys/kernel/random/boot_id"), `${id}\n`);
+    await writeFile(join(root, "proc/uptime"), `${uptime.toFixed(2)} 100.00\n`);
+    return openBootRecord(join(root, "state"), testWorld({ root }), recordingLog([]));
+  };
+
+  it("goes on when the agent is restarted", async () => {
+    assert.equal(await (await agentAt("1", 30)).trialMs(), 0);
+    assert.equal(await (await agentAt("1", 95.5)).trialMs(), 65_500);
+  });
+
+  it("begins again with the next boot, and after the firmware was marked good", async () => {
+    await (await agentAt("1", 30)).trialMs();
+    const next = await agentAt("2", 40);
+    assert.equal(await next.trialMs(), 0);
+    await next.trialEnded();
+    assert.equal(await (await agentAt("2", 500)).trialMs(), 0);
+  });
+
+  it("has no age where boots can't be told apart", async () => {
+    await (await agentAt("", 30)).trialMs();
+    assert.equal(await (await agentAt("", 60)).trialMs(), 0);
   });
 });
