@@ -8,7 +8,7 @@ import { patience } from "./qemu/patience.ts";
 import { buildParts, type Parts } from "./qemu/parts.ts";
 import { clock } from "./qemu/scenarios/clock.ts";
 import { remoteConsole } from "./qemu/scenarios/console.ts";
-import { fallback, unreachable } from "./qemu/scenarios/fallback.ts";
+import { armedWatchdog, deadAgent, fallback, tornKernel, unreachable } from "./qemu/scenarios/fallback.ts";
 import { gpioWatchdog } from "./qemu/scenarios/gpio-watchdog.ts";
 import { powercut } from "./qemu/scenarios/powercut.ts";
 import { reboot } from "./qemu/scenarios/reboot.ts";
@@ -27,6 +27,9 @@ const SCENARIOS = new Map<string, Scenario>(
     softdog,
     clock,
     unreachable,
+    "torn-kernel": tornKernel,
+    "armed-watchdog": armedWatchdog,
+    "dead-agent": deadAgent,
   }),
 );
 /** The limit for a scenario; each of them takes minutes. */

@@ -12,15 +12,29 @@ import { makeFirmware } from "./make-firmware.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const COMMON = join(ROOT, "buildroot/board/common");
 
-/** All versions of the firmware, with the files in which their root file systems differ from the common one. */
+/** How one version of the firmware differs from the common one. */
+interface Change {
+  /** Files of its root file system. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** More lines for its slot.env. */
+  readonly slot?: readonly string[];
+  /** Its kernel is not the one that the head of the kernel image describes. */
+  readonly tornKernel?: true;
+}
+
 const VERSIONS = {
   "1.0.0": {},
   "2.0.0": {},
   /** Its own test always fails. */
-  "3.0.0": { "usr/sbin/is-good": "#!/bin/sh\nfalse\n" },
+  "3.0.0": { files: { "usr/sbin/is-good": "#!/bin/sh\nfalse\n" } },
   /** It looks for the hub at an address where nothing answers. */
-  "4.0.0": { "etc/hosts": "10.0.2.99 localhost\n" },
-} as const satisfies Record<string, Readonly<Record<string, string>>>;
+  "4.0.0": { files: { "etc/hosts": "10.0.2.99 localhost\n" } },
+  "5.0.0": { tornKernel: true },
+  /** Its agent does not start. */
+  "6.0.0": { files: { "usr/bin/hublink": "damaged\n" } },
+  /** QEMU's watchdog has no countdown: the board is reset as soon as it is armed, and the kernel never starts. */
+  "7.0.0": { slot: ["slot_watchdog=mw.l 0x20100024 0x5a0fffff; mw.l 0x2010001c 0x5a000122"] },
+} as const satisfies Record<string, Change>;
 export type Version = keyof typeof VERSIONS;
 
 /** The parts of the cards and machines of all scenarios. */
@@ -58,14 +72,7 @@ export async function buildParts(debian: string, agent: string, dir: string): Pr
     environment: { ...environment, HUBLINK_VERSION: "1.0.0" },
     privateKey,
   });
-  for (const [version, files] of Object.entries(VERSIONS)) {
-    const changes = join(dir, `changes-${version}`);
-    await mkdir(changes);
-    for (const [name, text] of Object.entries(files)) {
-      await mkdir(dirname(join(changes, name)), { recursive: true });
-      await writeFile(join(changes, name), text, { mode: 0o755 });
-    }
-  }
+  for (const [version, change] of Object.entries<Change>(VERSIONS)) await writeChange(dir, version, change);
   const versions = Object.keys(VERSIONS);
   await promisify(execFile)(join(import.meta.dirname, "build-parts"), [debian, ops, dir, ...versions]);
   const firmware = async (version: Version): Promise<MadeFirmware> =>
@@ -90,6 +97,9 @@ export async function buildParts(debian: string, agent: string, dir: string): Pr
       "2.0.0": await firmware("2.0.0"),
       "3.0.0": await firmware("3.0.0"),
       "4.0.0": await firmware("4.0.0"),
+      "5.0.0": await firmware("5.0.0"),
+      "6.0.0": await firmware("6.0.0"),
+      "7.0.0": await firmware("7.0.0"),
     },
     data: {
       "bin/hublink": agent,
@@ -97,6 +107,22 @@ export async function buildParts(debian: string, agent: string, dir: string): Pr
     },
     fwup: fwupArm === undefined ? "the stand-in for fwup" : "fwup",
   };
+}
+
+/** Writes the files that build-parts takes for a version. */
+async function writeChange(
+  dir: string,
+  version: string,
+  { files = {}, slot = [], tornKernel }: Change,
+): Promise<void> {
+  const changes = join(dir, `changes-${version}`);
+  await mkdir(changes);
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(dirname(join(changes, name)), { recursive: true });
+    await writeFile(join(changes, name), text, { mode: 0o755 });
+  }
+  await writeFile(join(dir, `slot-${version}.env`), slot.map((line) => `${line}\n`).join(""));
+  if (tornKernel) await writeFile(join(dir, `torn-${version}`), "");
 }
 
 /** Packages the stand-in for fwup (test/fwup) as a binary for the board, in the same way as the agent. */

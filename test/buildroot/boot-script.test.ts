@@ -8,6 +8,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
+import { crc32 } from "node:zlib";
 import { decodeEnvironment } from "../../src/firmware/uboot-format.ts";
 import { COMMON, DATA_OFFSET, KERNEL_OFFSETS, missing, ROOT_OFFSETS } from "./card.ts";
 
@@ -116,6 +117,10 @@ describe("a slot's kernel image", { skip: missing("mkenvimage") }, () => {
       const start = Number(variables.get(`slot_${name}_block`)) * 512;
       assert.equal(Number(variables.get(`slot_${name}_size`)), content.length);
       assert.equal(Number(variables.get(`slot_${name}_count`)), Math.ceil(content.length / 512));
+      const crc = Buffer.alloc(4);
+      crc.writeUInt32BE(crc32(content));
+      assert.equal(variables.get(`slot_${name}_crc`), `0x${crc.toString("hex")}`);
+      assert.equal(variables.get(`slot_${name}_crc_swapped`), `0x${crc.reverse().toString("hex")}`);
       assert.equal(image.subarray(start, start + content.length).toString(), content);
     }
     assert.equal(image.length % 512, 0);
@@ -136,7 +141,16 @@ describe("a slot's kernel image", { skip: missing("mkenvimage") }, () => {
   for (const board of BOARDS) {
     it(`${board}: its slot.env has all that the boot script needs`, async () => {
       const text = await readFile(join(COMMON, "..", board, "slot.env"), "utf8");
-      for (const name of ["platform", "architecture", "kernel", "boot", "args", "root", "kernel_at"]) {
+      for (const name of [
+        "platform",
+        "architecture",
+        "kernel",
+        "boot",
+        "args",
+        "root",
+        "kernel_at",
+        "watchdog",
+      ]) {
         assert.match(text, new RegExp(`^slot_${name}=.+`, "m"), name);
       }
       assert.match(text, new RegExp(`^slot_platform=${board}$`, "m"));

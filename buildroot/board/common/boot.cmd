@@ -10,7 +10,12 @@
 # validated by then, the other slot is booted, with nerves_fw_reverted=1. nerves_fw_restored=1 means that the
 # environment was lost or that a kernel did not start: then the slots are tried in turn until one is validated.
 #
-# Memory: environment 0x08000000, backup 0x08020000, head of the kernel image 0x08040000.
+# A slot whose kernel, device tree or RAM disk is damaged is not started: it would hang. While the slots are tried in
+# turn, and without another slot, it is started all the same, since there is nothing better. For a slot on trial, the watchdog is armed last.
+# The kernel feeds it until the agent does.
+#
+# Memory: environment 0x08000000, backup 0x08020000, head of the kernel image 0x08040000,
+# CRC32 of one of its parts 0x08041000.
 
 # The address of the device tree from the Raspberry Pi's firmware. The import clears U-Boot's variables, so that they
 # do not get into the stored environment. It does not clear the shell's variables, such as this one.
@@ -119,24 +124,57 @@ else
   echo "boot: backup written"
 fi
 
+# Images of before 2026-12 have no CRC32 in their head.
+setenv check 'if test "${part_crc}" != ""; then if crc32 ${part_at} ${part_size} 0x08041000; then if itest.l *0x08041000 != ${part_crc}; then if itest.l *0x08041000 != ${part_crc_swapped}; then setenv damaged ${part}; fi; fi; fi; fi'
+setenv damaged
 if env import -c 0x08040000 0x1000; then
   echo "boot: slot ${slot}, version ${slot_version}, validated ${validated}"
   setenv bootargs ${slot_args} root=${slot_root}${root} rootfstype=squashfs ro rootwait panic=5 fw_slot=${slot} fw_validated=${validated}
+  if test "${validated}" = "0"; then
+    setenv bootargs ${bootargs} ${slot_trial_args}
+  fi
   dtb=${firmware_dtb}
   if test "${slot_dtb_count}" != ""; then
     setexpr block ${start} + ${slot_dtb_block}
     mmc read ${slot_dtb_at} ${block} ${slot_dtb_count}
+    setenv part "device tree"
+    setenv part_at ${slot_dtb_at}
+    setenv part_size ${slot_dtb_size}
+    setenv part_crc ${slot_dtb_crc}
+    setenv part_crc_swapped ${slot_dtb_crc_swapped}
+    run check
     dtb=${slot_dtb_at}
   fi
   initrd=-
   if test "${slot_initrd_count}" != ""; then
     setexpr block ${start} + ${slot_initrd_block}
     mmc read ${slot_initrd_at} ${block} ${slot_initrd_count}
+    setenv part "RAM disk"
+    setenv part_at ${slot_initrd_at}
+    setenv part_size ${slot_initrd_size}
+    setenv part_crc ${slot_initrd_crc}
+    setenv part_crc_swapped ${slot_initrd_crc_swapped}
+    run check
     initrd=${slot_initrd_at}:${slot_initrd_size}
   fi
   setexpr block ${start} + ${slot_kernel_block}
   mmc read ${slot_kernel_at} ${block} ${slot_kernel_count}
-  ${slot_boot} ${slot_kernel_at} ${initrd} ${dtb}
+  setenv part "kernel"
+  setenv part_at ${slot_kernel_at}
+  setenv part_size ${slot_kernel_size}
+  setenv part_crc ${slot_kernel_crc}
+  setenv part_crc_swapped ${slot_kernel_crc_swapped}
+  run check
+  if test "${damaged}" != ""; then
+    echo "boot: slot ${slot}: its ${damaged} is damaged"
+  fi
+  if test "${damaged}" = "" || test "${nerves_fw_restored}" = "1" || test "${other_platform}" = ""; then
+    if test "${validated}" = "0" && test "${slot_watchdog}" != ""; then
+      echo "boot: the watchdog is armed"
+      run slot_watchdog
+    fi
+    ${slot_boot} ${slot_kernel_at} ${initrd} ${dtb}
+  fi
 else
   echo "boot: slot ${slot} holds no kernel"
 fi

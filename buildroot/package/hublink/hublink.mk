@@ -113,6 +113,8 @@ define HUBLINK_INSTALL_TARGET_CMDS
 endef
 
 define HUBLINK_INSTALL_INIT_SYSV
+	$(INSTALL) -D -m 0755 $(HUBLINK_PKGDIR)/hublink-trial \
+		$(TARGET_DIR)/usr/libexec/hublink-trial
 	$(INSTALL) -D -m 0755 $(HUBLINK_PKGDIR)/hublink-supervise \
 		$(TARGET_DIR)/usr/libexec/hublink-supervise
 	$(INSTALL) -D -m 0755 $(HUBLINK_PKGDIR)/S95hublink \
@@ -122,6 +124,12 @@ endef
 define HUBLINK_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(HUBLINK_PKGDIR)/hublink.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/hublink.service
+	$(INSTALL) -D -m 0755 $(HUBLINK_PKGDIR)/hublink-trial \
+		$(TARGET_DIR)/usr/libexec/hublink-trial
+	$(INSTALL) -D -m 0644 $(HUBLINK_PKGDIR)/hublink-trial.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/hublink-trial.service
+	$(INSTALL) -D -m 0644 $(HUBLINK_PKGDIR)/hublink-trial.timer \
+		$(TARGET_DIR)/usr/lib/systemd/system/hublink-trial.timer
 	$(if $(BR2_PACKAGE_HUBLINK_CONSOLE),$(INSTALL) -D -m 0644 $(HUBLINK_PKGDIR)/open.conf \
 		$(TARGET_DIR)/usr/lib/systemd/system/hublink.service.d/open.conf)
 endef
