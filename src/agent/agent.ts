@@ -95,7 +95,7 @@ export class Agent {
 }
 
 async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<void> {
-  const { access, care, device, fetching, firmware, guard, identify, journal, link } = parts;
+  const { access, care, device, hubFetching, firmware, guard, identify, journal, link } = parts;
   const { rebootIntoUpdate, updater, world } = parts;
   // First: the control socket is open, and a reboot that is asked for there has to know what to end.
   await care.start({
@@ -104,7 +104,7 @@ async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<voi
       await Promise.all([updater.stop(0), access.stop(), identify.stop()]);
     },
   });
-  if (firmware.running?.uuid !== undefined) await fetching.cache.remove(firmware.running.uuid);
+  if (firmware.running?.uuid !== undefined) await hubFetching.cache.remove(firmware.running.uuid);
   await identify.start();
   guard.start(() => {
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");

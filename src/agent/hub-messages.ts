@@ -27,7 +27,7 @@ export interface HubMessageDeps {
   readonly archiveKeys: PublicKeys;
   /** Undefined when they are not enabled. */
   readonly archives: Archives | undefined;
-  readonly fetching: HubOfferDeps;
+  readonly hubFetching: HubOfferDeps;
   readonly freshUrl: FreshUrl;
   /** Answers to what can't be used: the hub reads each one, and the first few say all. */
   readonly nonsense: Limiter;
@@ -40,7 +40,7 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
   switch (message.type) {
     case "update":
       deps.freshUrl.arrived(message.update);
-      deps.updater.offer(hubOffer(message.update, deps.fetching, deps.freshUrl));
+      deps.updater.offer(hubOffer(message.update, deps.hubFetching, deps.freshUrl));
       break;
     case "no-update":
       log.info("the hub has no update");

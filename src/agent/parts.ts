@@ -23,14 +23,20 @@ import { Limiter } from "../platform/pace.ts";
 import { Approval } from "../update/approval.ts";
 import { Archives } from "../update/archives.ts";
 import { FreshUrl } from "../update/fresh-url.ts";
-import type { HubOfferDeps } from "../update/offers.ts";
+import type { HubOfferDeps, OfferDeps } from "../update/offers.ts";
 import { UpdateReport } from "../update/report.ts";
 import { Reschedule } from "../update/reschedule.ts";
 import { Updater } from "../update/updater.ts";
 import { VERSION } from "../version.ts";
 import { type Board, PublicKeys } from "./board.ts";
 import { boardExtensions, ConnectionLosses, healthFacts } from "./extensions.ts";
-import { downloadSettings, fwupSettings, linkSettings, socketSettings } from "./settings.ts";
+import {
+  downloadSettings,
+  fwupSettings,
+  hubDownloadSettings,
+  linkSettings,
+  socketSettings,
+} from "./settings.ts";
 import { agentStatus, type StatusSources } from "./status.ts";
 
 export interface PartsOptions {
@@ -85,11 +91,9 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
 
   // Updates: what decides, what does them, what follows from them
   const keys = new PublicKeys(config.firmware);
-  const fetching: HubOfferDeps = {
-    ...{ world, log: log.scope("download") },
-    ...downloadSettings(config, world),
-    mode: config.update.mode,
-    connections: config.update.connections,
+  const fetching: OfferDeps = { world, log: log.scope("download"), ...downloadSettings(config, world) };
+  const hubFetching: HubOfferDeps = {
+    ...{ ...fetching, ...hubDownloadSettings(config) },
     cache: new FirmwareCache(config.update.cacheDir, clock),
   };
   const freshUrl = new FreshUrl(device, clock);
@@ -104,7 +108,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   });
   const updater = new Updater({
     settings: fwupSettings(config),
-    ...{ firmware, keys, approval, history, cache: fetching.cache, clock, log: log.scope("update") },
+    ...{ firmware, keys, approval, history, cache: hubFetching.cache, clock, log: log.scope("update") },
   });
   const report = new UpdateReport(updater, device, control);
   const reschedule = new Reschedule({ journal, updater, link, world });
@@ -112,7 +116,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const archives = config.archives.enabled
     ? new Archives({
         ...{ config: config.archives, fwup: config.firmware.fwup, keys: archiveKeys },
-        ...{ updater, fetching, world, log: log.scope("archives") },
+        ...{ updater, fetching: hubFetching, world, log: log.scope("archives") },
       })
     : undefined;
 
@@ -136,7 +140,18 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   return {
     ...{ world, log, guard, journal, history, firmware, fwup, control, link, losses, device },
     ...{ care, rebooter, validation, connectivity, identify, access, console, scripts },
-    ...{ keys, fetching, freshUrl, nonsense, rebootIntoUpdate, updater, reschedule, archiveKeys, archives },
+    ...{
+      keys,
+      fetching,
+      hubFetching,
+      freshUrl,
+      nonsense,
+      rebootIntoUpdate,
+      updater,
+      reschedule,
+      archiveKeys,
+      archives,
+    },
     ...{ applicationMetrics, extensions, status },
   };
 }

@@ -9,9 +9,10 @@ import { jsonSerializer } from "../hub/serializer.ts";
 import { loadDownloadTrust } from "../identity/trust.ts";
 import { chooseProxy } from "../platform/proxy.ts";
 import { TokenBucket } from "../platform/pace.ts";
+import { mayFetchFrom } from "../platform/url-hosts.ts";
 import type { World } from "../platform/world.ts";
 import type { FwupSettings } from "../update/engine.ts";
-import type { OfferDeps } from "../update/offers.ts";
+import type { HubOfferDeps, OfferDeps } from "../update/offers.ts";
 
 /** A rate limit lets this much through at once; shorter, timers would cost more than they even out. */
 const BURST_S = 0.1;
@@ -33,6 +34,15 @@ export function downloadSettings(
   if (kibPerSecond === 0) return settings;
   const perSecond = kibPerSecond * 1024;
   return { ...settings, rateLimit: new TokenBucket({ perSecond, burst: perSecond * BURST_S }, world.clock) };
+}
+
+/** How the configuration has the hub's files fetched. */
+export function hubDownloadSettings({
+  firmware,
+  update,
+}: Config): Pick<HubOfferDeps, "mode" | "connections" | "mayFetch"> {
+  const { mode, connections } = update;
+  return { mode, connections, mayFetch: mayFetchFrom(firmware.urlHosts) };
 }
 
 /** How the configuration has the control socket made. */

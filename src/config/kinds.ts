@@ -3,6 +3,7 @@
  * they follow "expected" in an error and stand in the reference, so that both say the same.
  */
 import * as v from "valibot";
+import { isHostPattern } from "../platform/url-hosts.ts";
 import type { Kind, SecondsKind } from "./setting.ts";
 
 /** True or false. */
@@ -114,6 +115,8 @@ const SOCKET_SCHEMES: Readonly<Record<string, string>> = {
   "http:": "ws:",
 };
 
+const HOST_EXPECTED = "HOST, HOST:PORT, or either after *. for the names below it";
+
 const HUB_EXPECTED = "wss://HOST, ws://HOST or a bare host name, without user, password or fragment";
 
 /** The hub's address in the spellings that people use; the value is always `wss://…` or `ws://…`. */
@@ -132,6 +135,13 @@ export const proxyAddress = checkedText("http://HOST:PORT, with user:password@ i
   const url = parseUrl(text);
   return url !== undefined && url.protocol === "http:" && /^\/?$/.test(url.pathname);
 });
+
+/** A host whose files may be fetched. */
+export const hostPattern: Kind<string> = {
+  expected: HOST_EXPECTED,
+  form: "text",
+  schema: v.pipe(v.string(HOST_EXPECTED), v.check(isHostPattern, HOST_EXPECTED)),
+};
 
 /** The address as `wss://…` or `ws://…`, without a slash at the end of a bare host. */
 function socketUrl(text: string): string | undefined {

@@ -7,6 +7,7 @@ import {
   checkedText,
   choice,
   flag,
+  hostPattern,
   hubAddress,
   number,
   proxyAddress,
@@ -225,6 +226,11 @@ export const schema = section("", {
       path,
       "",
       "PEM file with the CA certificates to trust for servers of firmware and archives, instead of all others. Default: the system's store, then the built-in one, and hub.ca_file.",
+    ),
+    url_hosts: setting(
+      arrayOf(hostPattern),
+      [],
+      "Hosts from which files of the hub (firmware, archives) may be fetched, and to which they may be redirected. example.com is this host on any port, example.com:443 on this port, *.example.com (or .example.com) all names below it. Empty: any host. See docs/network.md.",
     ),
     public_keys: setting(
       arrayOf(publicKey),

@@ -17,6 +17,8 @@ export interface HttpOptions {
   readonly trusted?: Trusted | undefined;
   readonly clock: Clock;
   readonly proxyFor?: ProxyChoice | undefined;
+  /** Which URLs may be fetched, redirects included. Default: each. */
+  readonly mayFetch?: ((url: URL) => boolean) | undefined;
   /** How many at once to one server. Default: 1. */
   readonly connections?: number;
 }
@@ -89,7 +91,7 @@ const MAX_REDIRECTS = 5;
 
 /** undici takes some MB, so it is loaded only when there is something to fetch. */
 export async function openHttp(options: HttpOptions): Promise<Http> {
-  const { trusted, clock, proxyFor, connections = 1 } = options;
+  const { trusted, clock, proxyFor, mayFetch, connections = 1 } = options;
   const ca = await trusted?.();
   const { Agent, buildConnector, request } = await import("undici");
   const connect = buildConnector({
@@ -122,7 +124,13 @@ export async function openHttp(options: HttpOptions): Promise<Http> {
     },
   });
   return {
-    get: async (url, headers, signal) => request(url, { dispatcher, headers, signal }),
+    async get(url, headers, signal) {
+      if (mayFetch?.(url) === false) {
+        const text = `no file is fetched from ${url.host}, which firmware.url_hosts does not name`;
+        throw new Failure("host_refused", text);
+      }
+      return await request(url, { dispatcher, headers, signal });
+    },
     async close() {
       over.abort(new Error("the download has ended"));
       await dispatcher.destroy();

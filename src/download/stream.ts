@@ -19,6 +19,8 @@ export interface DownloadOptions extends RetryOptions {
   /** Bytes; shared by all that the limit is for. */
   readonly rateLimit?: TokenBucket;
   readonly proxyFor?: ProxyChoice;
+  /** Which URLs may be fetched, redirects included. Default: each. */
+  readonly mayFetch?: (url: URL) => boolean;
   /** Sent to the URL's own origin only, not to where it redirects. */
   readonly headers?: Readonly<Record<string, string>>;
   /** The position to stop at. Default: the file's end, and then the file is proven as a whole. */

@@ -99,6 +99,10 @@ export const FAILURES = {
       "No public key is there to verify firmware with, so no update is taken.",
       "Set `firmware.public_keys`, or let the hub send its keys.",
     ],
+    host_refused: [
+      "The hub's URL, or a redirect of it, leads to a host that `firmware.url_hosts` does not name.",
+      "Add the host if it is right; else find out why the hub sends it.",
+    ],
     led_missing: ["There is no LED of that name.", "Correct `identify.led`."],
     gpio_line_invalid: [
       "The GPIO line does not exist, or more than one chip has it.",

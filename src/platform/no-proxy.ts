@@ -5,6 +5,7 @@
  * through a proxy that does not know the hosts inside, and nothing said so.
  */
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
+import { portOf } from "./text.ts";
 
 /** NO_PROXY, read. */
 export interface NoProxy {
@@ -29,22 +30,13 @@ export function parseNoProxy(text: string): NoProxy {
   return { excepts: (url) => rules.some((rule) => rule(url)), warnings };
 }
 
-/** The default ports, for an entry that names one of them. */
-const PORTS: Readonly<Record<string, string>> = {
-  "http:": "80",
-  "ws:": "80",
-  "https:": "443",
-  "wss:": "443",
-};
-
 /** What an entry matches, or why it matches nothing. */
 function parseEntry(entry: string): ((url: URL) => boolean) | string {
   const [, bracketed, name = "", port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(entry) ?? [];
   const matches = parseHosts(port === undefined ? entry.replace(/^\[(.*)\]$/, "$1") : (bracketed ?? name));
   if (typeof matches === "string") return matches;
   const wanted = port === undefined ? undefined : String(Number(port));
-  return (url) =>
-    (wanted === undefined || wanted === (url.port || PORTS[url.protocol])) && matches(url.hostname);
+  return (url) => (wanted === undefined || wanted === portOf(url)) && matches(url.hostname);
 }
 
 function parseHosts(entry: string): Matches | string {

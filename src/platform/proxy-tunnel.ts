@@ -8,6 +8,7 @@ import type { Socket } from "node:net";
 import type { Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
 import type { Proxy } from "./proxy.ts";
+import { portOf } from "./text.ts";
 
 export interface TunnelOptions {
   readonly clock: Clock;
@@ -20,17 +21,9 @@ export interface TunnelOptions {
 /** When a name has several addresses, Node tries each for 250 ms: too short for a modem, so none ever connects. */
 export const ADDRESSES = { autoSelectFamilyAttemptTimeout: 5000 };
 
-/** The default ports. */
-const PORTS: Readonly<Record<string, string>> = {
-  "http:": "80",
-  "ws:": "80",
-  "https:": "443",
-  "wss:": "443",
-};
-
 /** A URL's host and port, as CONNECT takes them. */
 function authorityOf(url: URL): string {
-  return `${url.hostname}:${url.port || (PORTS[url.protocol] ?? "")}`;
+  return `${url.hostname}:${portOf(url)}`;
 }
 
 /**

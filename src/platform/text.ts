@@ -28,6 +28,18 @@ export function isHttpUrl(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
 
+const DEFAULT_PORTS: Readonly<Record<string, string>> = {
+  "http:": "80",
+  "ws:": "80",
+  "https:": "443",
+  "wss:": "443",
+};
+
+/** A URL's port, also where it is the default one, which a URL does not show; empty for a protocol without ports. */
+export function portOf({ port, protocol }: URL): string {
+  return port || (DEFAULT_PORTS[protocol] ?? "");
+}
+
 /**
  * Where a Location header leads; undefined when it is not a URL. Node gives each byte of a header as one character.
  * Servers write UTF-8 there without escaping it, and a byte that is escaped here stays the byte it was.

@@ -16,9 +16,9 @@ import type { Archive } from "../hub/device-messages.ts";
 import { failedEnd } from "../platform/command.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { syncPath } from "../platform/files.ts";
-import type { Log } from "../platform/log.ts";
+import { type Log, redact } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
-import { downloadDeps, type OfferDeps } from "./offers.ts";
+import { downloadDeps, type HubOfferDeps } from "./offers.ts";
 import type { Updater } from "./updater.ts";
 
 export interface ArchivesOptions {
@@ -28,7 +28,7 @@ export interface ArchivesOptions {
   readonly keys: { readonly usable: () => readonly string[] };
   /** While it is at work, the line and the disk are its own. */
   readonly updater: Pick<Updater, "settled">;
-  readonly fetching: OfferDeps;
+  readonly fetching: HubOfferDeps;
   readonly world: World;
   readonly log: Log;
 }
@@ -78,8 +78,9 @@ export class Archives {
         await this.#provide(archive);
       } catch (error) {
         if (this.#stop.signal.aborted) continue;
-        this.#log.error(`archive ${archive.uuid}: ${messageOf(error)}`);
-        this.#note(archive, "failed", messageOf(error));
+        const reason = redact(messageOf(error)); // `hublink status` shows it
+        this.#log.error(`archive ${archive.uuid}: ${reason}`);
+        this.#note(archive, "failed", reason);
       }
     }
     this.#running = undefined;

@@ -66,6 +66,8 @@ export interface OfferDeps {
 /** The same for the hub's firmware, which can be cached because the hub announces its size and checksums. */
 export interface HubOfferDeps extends OfferDeps, Pick<Config["update"], "mode" | "connections"> {
   readonly cache: FirmwareCache;
+  /** Which URLs the hub may have this board fetch. */
+  readonly mayFetch: (url: URL) => boolean;
 }
 
 /** The same, as the download takes it. */
@@ -111,8 +113,12 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
 const INTERFACE_TIMEOUT_MS = 2000;
 
 /** The network interface of a download. NervesHub reads it in `started` only, when there is no connection yet. */
-async function interfaceFor(url: string, { proxyFor, world, log }: OfferDeps): Promise<string | undefined> {
+async function interfaceFor(
+  url: string,
+  { mayFetch, proxyFor, world, log }: HubOfferDeps,
+): Promise<string | undefined> {
   const target = new URL(url);
+  if (!mayFetch(target)) return undefined;
   const host = proxyFor(target)?.host ?? hostOf(target.hostname);
   const found = interfaceTowards(host).catch((error: unknown) => {
     log.debug(`by which interface ${host} is reached is not known: ${messageOf(error)}`);

@@ -5,6 +5,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { generateSigningKey, makeFirmware, type MadeFirmware } from "../fwup/archive.ts";
+import { scriptedFwup } from "../firmware/fwups.ts";
 import { resetAfter } from "../hub/faults.ts";
 import { archivePayload, type Release } from "../hub/releases.ts";
 import { eventually } from "../eventually.ts";
@@ -152,6 +153,27 @@ describe("archives", () => {
     send(newer);
     await ready(second);
     assert.deepEqual(await status(), { uuid: second.uuid, version: "2.0.0", state: "ready", reason: null });
+  });
+
+  it("from a host that firmware.url_hosts does not name nothing is fetched", async () => {
+    const [, release] = await make("1.0.0");
+    await start({}, { url_hosts: ["example.com"] });
+    send(release);
+    await board.saw(/archive [0-9a-f-]+: no file is fetched from localhost:\d+, which firmware\.url_hosts/);
+    assert.deepEqual(board.hub.downloads, []);
+  });
+
+  it("a failure shows no signed URL in the status", async () => {
+    const [, release] = await make("1.0.0");
+    const fwup = await scriptedFwup(
+      board.dir,
+      "echo 'https://files.test/a.fw?sig=secret is wrong' >&2; exit 1",
+    );
+    await start({}, { fwup });
+    send(release);
+    await board.saw(/archive [0-9a-f-]+: .*files\.test/);
+    const { reason } = await status();
+    assert.match(String(reason), /https:\/\/files\.test\/a\.fw\?…/);
   });
 
   it("without a key nothing is fetched", async () => {

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
 import { generateSigningKey, makeFirmware } from "../fwup/archive.ts";
+import { serve, status } from "../download/file-server.ts";
 import { corruptByte, refuseDownload } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
 import { scriptedFwup } from "../firmware/fwups.ts";
@@ -34,12 +35,13 @@ describe("an update that must not be installed", () => {
     createHash("sha256")
       .update(await readFile(board.disk))
       .digest("hex");
+  const isEnd = ({ event, payload }: { readonly event?: unknown; readonly payload?: unknown }): boolean => {
+    const { status } = payload as { status?: string };
+    return event === "status_update" && ["failed", "ignored", "rescheduled"].includes(status ?? "");
+  };
   /** The last status of the update. */
   const ended = async (): Promise<{ status: string; reason: string }> => {
-    const message = await board.hub.waitFor(IDENTIFIER, ({ event, payload }) => {
-      const { status } = payload as { status?: string };
-      return event === "status_update" && ["failed", "ignored", "rescheduled"].includes(status ?? "");
-    });
+    const message = await board.hub.waitFor(IDENTIFIER, isEnd);
     const device = board.hub.device(IDENTIFIER);
     assert.ok(device.online);
     assert.deepEqual(device.crashes, []);
@@ -61,6 +63,33 @@ describe("an update that must not be installed", () => {
     assert.equal(status, "failed");
     assert.match(reason, /no usable public key/);
     assert.deepEqual(board.hub.downloads, []);
+  });
+
+  it("is refused before a byte is fetched when its host is not in firmware.url_hosts, redirects included", async () => {
+    await setUp();
+    const elsewhere = await serve([status(404)]);
+    const redirect = await serve([status(302, { location: `${elsewhere.origin}/secret` })]);
+    try {
+      const { port } = new URL(redirect.origin);
+      await start({ firmware: { url_hosts: ["*.example.com", `127.0.0.1:${port}`] } });
+      const { status, reason } = await untouched();
+      assert.equal(status, "failed");
+      assert.match(
+        reason,
+        /^no file is fetched from localhost:\d+, which firmware\.url_hosts does not name$/,
+      );
+      assert.deepEqual(board.hub.downloads, []);
+      const from = board.hub.device(IDENTIFIER).received.length;
+      board.hub.pushUpdate(IDENTIFIER, release, { firmware_url: `${redirect.origin}/fw` });
+      const { payload } = await board.hub.waitFor(IDENTIFIER, isEnd, from);
+      assert.match(
+        (payload as { reason: string }).reason,
+        /^no file is fetched from 127\.0\.0\.1:\d+, which/,
+      );
+      assert.deepEqual([redirect.requests.length, elsewhere.requests.length], [1, 0]);
+    } finally {
+      await Promise.all([redirect.close(), elsewhere.close()]);
+    }
   });
 
   it("is refused when the hub has no key either", async () => {
