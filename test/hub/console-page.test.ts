@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { WebSocket } from "ws";
+import type { Agent } from "../../src/agent/agent.ts";
 import { inTime, PATIENCE_MS } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { hublink } from "../cli/program.ts";
@@ -23,6 +24,7 @@ const { SCREENSHOT } = process.env;
 
 describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium is not installed" }, () => {
   let board: TestBoard;
+  let agent: Agent;
   let served: ConsolePage;
   let browser: BrowserContext;
   let page: Page;
@@ -30,7 +32,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
   before(async () => {
     board = await setUpBoard();
     uploads = join(board.dir, "uploads");
-    await board.start({ console: { enabled: true, upload_dir: uploads } });
+    agent = await board.start({ console: { enabled: true, upload_dir: uploads } });
     await board.hub.waitFor(IDENTIFIER, ({ topic, event }) => topic === "console" && event === "phx_join");
     served = await startConsolePage(board.hub);
     browser = await chromium.launchPersistentContext(join(board.dir, "browser"), {
@@ -150,6 +152,17 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await page.screenshot({ path: join(board.dir, "console.png") });
     await copyFile(join(board.dir, "console.png"), SCREENSHOT);
     assert.ok((await stat(SCREENSHOT)).size < 100_000);
+  });
+
+  it("says that the board is off, and that it is back", async () => {
+    const says = async (text: string): Promise<void> => {
+      await page.waitForFunction(`document.getElementById("state").textContent === "${text}"`);
+    };
+    await says("connected");
+    await agent.stop();
+    await says("the board is off: start its agent");
+    agent = await board.start({ console: { enabled: true, upload_dir: uploads } });
+    await says("connected");
   });
 
   it("gives no shell to any other page", async () => {

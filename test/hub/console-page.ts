@@ -33,7 +33,8 @@ export async function startConsolePage(hub: Hub, port = 0): Promise<ConsolePage>
   const server = createServer((request, response) => {
     const path = request.url ?? "";
     if (path === "/devices") {
-      answer(response, 200, "application/json", JSON.stringify(hub.devices));
+      const devices = hub.devices.map((name) => ({ name, connected: hub.device(name).connected }));
+      answer(response, 200, "application/json", JSON.stringify(devices));
       return;
     }
     const [file, type] = FILES[path] ?? [];

@@ -48,7 +48,8 @@ export interface DemoBoard {
 /**
  * Writes the files that an agent on this computer needs to be a board of the hub: a disk on which 1.0.0 runs
  * (a kind of board that `like` can update; an existing disk is kept), a 2.0.0 to update to, and a
- * configuration. A reboot of this board does not reboot the computer: it leaves a note in the folder.
+ * configuration. The board writes to this folder only, also as root, and leaves the computer's clock alone. Its reboot
+ * ends the agent, and is done when a person starts that again: the computer must not reboot, and sysrq would.
  */
 export async function writeDemoBoard(
   dir: string,
@@ -86,7 +87,10 @@ export async function writeDemoBoard(
       uboot_env_config: fwEnvConfig,
       ops_file: opsFile,
     },
-    reboot: { command: `date >> ${join(dir, "reboots")}`, escalate_s: 3600 },
+    update: { cache_dir: join(dir, "cache") },
+    archives: { dir: join(dir, "archives") },
+    clock: { guard: false },
+    reboot: { command: "kill -TERM $PPID", escalate_s: 3600 },
     console: { enabled: true, upload_dir: join(dir, "uploads") },
     extensions: { local_shell: true },
     scripts: { enabled: true },

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import { columnsOf } from "../../src/cli/terminal.ts";
 import { Failure, fileFailure, messageOf } from "../../src/platform/failure.ts";
 import { redact } from "../../src/platform/log.ts";
 import { startConsolePage } from "./console-page.ts";
@@ -23,7 +24,6 @@ const USAGE = `usage: npm run hub -- [options]
   --firmware FILE.fw    give this to every board it fits
   --public-key KEY      base64, or a file that fwup -g made; may be repeated
   --help`;
-const COLUMNS = 80;
 
 interface Arguments {
   readonly port: number;
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
       clientCertificates: "optional",
     },
     publicKeys,
-    onEvent: (event) => describe(event).forEach(print),
+    onEvent: (event) => describe(event, args.device).forEach(print),
   }).catch((error: unknown) => {
     throw new Failure("unavailable", `port ${args.port}: ${messageOf(error)}; try another with --port`);
   });
@@ -67,6 +67,7 @@ async function main(): Promise<void> {
   console.log(`consoles of the boards at ${page.url}`);
   console.log(`start an agent:\n  node dist/hublink.cjs run --config ${board.configFile}`);
   console.log(`then type here:\n  update ${args.device} ${board.nextFirmware}`);
+  console.log("its reboot ends the agent: start it again, and the board boots");
   console.log('type "help" for what you can do here');
 
   const lines = createInterface({ input: process.stdin });
@@ -128,7 +129,8 @@ async function readKey(given: string): Promise<string> {
   }
 }
 
-function describe(event: HubEvent): string[] {
+/** @param demoBoard whose reboot is a person's to carry out */
+function describe(event: HubEvent, demoBoard: string): string[] {
   switch (event.kind) {
     case "connected":
       return [`${event.identifier} connected`];
@@ -146,17 +148,22 @@ function describe(event: HubEvent): string[] {
       const { topic, event: name, payload } = event.frame;
       if (topic === "phoenix") return [];
       const arrow = event.kind === "received" ? ">" : "<";
-      return [`${event.identifier} ${arrow} ${String(topic)} ${String(name)} ${JSON.stringify(payload)}`];
+      const reboots = name === "rebooting" && event.identifier === demoBoard;
+      return [
+        `${event.identifier} ${arrow} ${String(topic)} ${String(name)} ${JSON.stringify(payload)}`,
+        ...(reboots ? [`${demoBoard} reboots, which ends its agent: start the agent again`] : []),
+      ];
     }
   }
 }
 
-/** One line that fits on a terminal; signed URLs are shortened before it is cut. */
+/** One line that fits on a terminal, and is whole on a pipe; signed URLs are shortened before it is cut. */
 function print(text: string): void {
   const time = new Date().toTimeString().slice(0, 8);
   // Escape sequences of a device must not control this terminal.
   const line = `${time} ${redact(text)}`.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
-  console.log(line.length > COLUMNS ? `${line.slice(0, COLUMNS - 1)}…` : line);
+  const columns = columnsOf(process.stdout);
+  console.log(line.length > columns ? `${line.slice(0, columns - 1)}…` : line);
 }
 
 main().catch((error: unknown) => {
