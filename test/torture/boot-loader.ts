@@ -28,6 +28,9 @@ export interface Boot {
 /** No firmware on the disk starts. */
 export class DeadBoard extends Error {}
 
+const PARTITION_TABLE_SIGNATURE_AT = 510;
+const PARTITION_TABLE_SIGNATURE = 0x55aa;
+
 /** After this number of attempts, more would find nothing new. */
 const MAX_TRIES = 4;
 
@@ -38,6 +41,8 @@ const MAX_TRIES = 4;
  * @throws DeadBoard
  */
 export function boot(disk: Buffer, layout: Layout, known: readonly KnownFirmware[]): Boot {
+  if (disk.readUInt16BE(PARTITION_TABLE_SIGNATURE_AT) !== PARTITION_TABLE_SIGNATURE)
+    throw new DeadBoard("the partition table is lost");
   const failedTries: Slot[] = [];
   const tried: Slot[] = [];
   let lostEnvironment = false;

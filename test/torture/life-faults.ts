@@ -63,12 +63,15 @@ export function writeLifeFaults(path: string, faults: LifeFaults, aheadS = 0): v
   writeFileSync(path, state);
 }
 
-export function readLifeState(path: string): { readonly changes: number; readonly isCut: boolean } {
+/** The state of a life so far; `agent` is the agent's process id, 0 before it has started. */
+export function readLifeState(path: string): {
+  readonly changes: number;
+  readonly isCut: boolean;
+  readonly agent: number;
+} {
   const state = readFileSync(path);
-  return {
-    changes: Number(state.readBigUInt64LE(WORD.changes * WORD_BYTES)),
-    isCut: state.readBigUInt64LE(WORD.isCut * WORD_BYTES) === 1n,
-  };
+  const word = (index: number): number => Number(state.readBigUInt64LE(index * WORD_BYTES));
+  return { changes: word(WORD.changes), isCut: word(WORD.isCut) === 1, agent: word(WORD.agent) };
 }
 
 /** Makes each process of the life end before its next change. */

@@ -160,9 +160,14 @@ export class Life {
   mediumAfter(cut: Cut): Medium {
     const { medium } = this.#options;
     const changes = parseChangeLog(readFileSync(this.#changes));
-    if (readLifeState(this.#state).isCut || cut.kept !== "all")
-      return afterCut(medium, this.#inodes, changes, cut);
-    return readMedium(this.#folder);
+    const { isCut } = readLifeState(this.#state);
+    if (isCut) return afterCut(medium, this.#inodes, changes, cut);
+    const found = readMedium(this.#folder);
+    const { direct, random } = cut;
+    const logged = afterCut(medium, this.#inodes, changes, { kept: "all", direct, random });
+    if (found.get(DISK)?.equals(logged.get(DISK) ?? Buffer.alloc(0)) !== true)
+      throw new Error("the disk holds something that is not in the log of its changes");
+    return cut.kept === "all" ? found : afterCut(medium, this.#inodes, changes, cut);
   }
 
   get #disk(): string {

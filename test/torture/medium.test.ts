@@ -1,6 +1,6 @@
 /** The simulated power cut itself: what it loses and keeps is what a real disk would. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { parseChangeLog } from "./change-log.ts";
 import { readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
 import { afterCut, DISK, readMedium, writeMedium, type Cut, type Medium } from "./medium.ts";
 import { createRandom } from "./random.ts";
-import { compilePreload, hasCompiler } from "./world.ts";
+import { compilePreload, hasCompiler, requireTraceable } from "./world.ts";
 
 /** A program that changes files in every way that the agent and fwup use. */
 const CHANGES = `
@@ -129,6 +129,38 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
       cut.changes.map(({ kind }) => kind),
       whole.changes.slice(0, 5).map(({ kind }) => kind),
     );
+  });
+
+  it("sees every change, or ends the program that makes it in another way", () => {
+    const program = join(dir, "other-ways");
+    execFileSync("cc", ["-O0", "-o", program, join(import.meta.dirname, "other-ways.c")]);
+    const ways = ["openat", "renameat", "copy_file_range", "sendfile", "fallocate", "truncate", "mmap"];
+    for (const way of ways) {
+      const home = mkdtempSync(join(dir, "way-"));
+      const folder = join(home, "medium");
+      writeMedium(BEFORE, folder);
+      writeLifeFaults(join(home, "state"), {});
+      const { stderr, signal } = spawnSync(program, [way, folder], {
+        env: {
+          LD_PRELOAD: join(dir, "preload.so"),
+          TORTURE_MEDIUM: folder,
+          TORTURE_LOG: join(home, "changes"),
+          TORTURE_STATE: join(home, "state"),
+        },
+        encoding: "utf8",
+      });
+      assert.equal(signal, "SIGABRT", way);
+      assert.match(stderr, new RegExp(`torture: ${way} on the medium is not logged`));
+    }
+  });
+
+  it("refuses a program that is linked statically", () => {
+    const source = join(import.meta.dirname, "other-ways.c");
+    const program = join(dir, "static");
+    execFileSync("cc", ["-static", "-o", program, source]);
+    assert.throws(() => requireTraceable(program, join(dir, "preload.so"), dir), /linked statically/);
+    execFileSync("cc", ["-o", program, source]);
+    requireTraceable(program, join(dir, "preload.so"), dir);
   });
 
   it("can be full, read-only or broken", () => {

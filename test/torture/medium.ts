@@ -13,6 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { damage, type Card } from "./card.ts";
 import type { Change } from "./change-log.ts";
 import type { Random } from "./random.ts";
 
@@ -41,6 +42,10 @@ export interface Cut {
    */
   readonly direct: boolean;
   readonly random: Random;
+  /** A card that loses flushed sectors too, beside those that are being written. */
+  readonly card?: Card | undefined;
+  /** Called with the sectors that the card lost. */
+  readonly onLoss?: (sectors: ReadonlySet<number>) => void;
 }
 
 const SECTOR_BYTES = 512;
@@ -131,6 +136,13 @@ export function afterCut(
   }
   const medium = new Map<string, Buffer>();
   for (const [name, file] of entries) if (file !== undefined) medium.set(name, contentAfter(file, cut));
+  const disk = entries.get(DISK);
+  if (cut.card !== undefined && disk !== undefined) {
+    const content = medium.get(DISK) ?? Buffer.alloc(0);
+    const atBoot = before.get(DISK) ?? Buffer.alloc(0);
+    const writes = disk.pending.filter((change) => change.kind === "write");
+    cut.onLoss?.(damage(content, atBoot, writes, cut.card, cut.random));
+  }
   return medium;
 }
 

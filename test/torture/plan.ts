@@ -1,5 +1,6 @@
 /** All that chance decides in a round, drawn from one seed, so that a round can be repeated. */
 import { drip, resetAfter, type Fault } from "../hub/faults.ts";
+import { describeCard, drawCard, type Card } from "./card.ts";
 import { drawDiskFaults } from "./disk-faults.ts";
 import type { LifeFaults } from "./life-faults.ts";
 import type { Kept } from "./medium.ts";
@@ -10,11 +11,11 @@ import type { ModelName } from "./world.ts";
 
 /**
  * The thing that fails in a round: the power, the network, the disk, or the power and the network at once.
- * In a
- * round of `others`, people and programs do what the agent does not expect. `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how
+ * A
+ * `card` loses flushed data in power cuts. In a round of `others`, people and programs do what the agent does not expect. `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how
  * many bytes are downloaded again.
  */
-export const KINDS = ["power", "network", "disk", "mixed", "others", "transfer"] as const;
+export const KINDS = ["power", "network", "disk", "mixed", "card", "others", "transfer"] as const;
 export type Kind = (typeof KINDS)[number];
 
 /**
@@ -52,6 +53,7 @@ export interface Plan {
   /** The faults of the first life. */
   readonly lifeFaults: LifeFaults;
   readonly happening: Happening | undefined;
+  readonly card: Card | undefined;
   /** Whether the update can't succeed. Then the board must stay as it is. */
   readonly hopeless: boolean;
   /** The names of what fails, for the report. */
@@ -83,8 +85,9 @@ export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random
     mode: random.pick(["stream", "cache"] as const),
     direct: random.chance(0.75),
   };
-  const withPower = kind === "power" || kind === "mixed";
-  const cuts = withPower ? drawCuts(random, board.mode) : [];
+  const withPower = kind === "power" || kind === "mixed" || kind === "card";
+  const card = kind === "card" ? drawCard(random) : undefined;
+  const cuts = withPower ? drawCuts(random, board.mode, card !== undefined) : [];
   const keptAtReboot = withPower ? random.pick(["all", "nothing", "nothing", "any"] as const) : "all";
   const network =
     kind === "network" || kind === "mixed"
@@ -101,6 +104,7 @@ export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random
     urlLifetimeMs: network.urlLifetimeMs ?? NEVER_MS,
     lifeFaults: { ...network.lifeFaults, ...disk.lifeFaults, ...happening?.lifeFaults },
     happening,
+    card,
     hopeless: network.hopeless || disk.hopeless,
     faults: [
       ...cuts.map(({ moment }) => nameOf(moment)),
@@ -108,18 +112,24 @@ export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random
       ...network.names,
       ...disk.names,
       ...(happening === undefined ? [] : [happening.name]),
+      ...(card === undefined ? [] : [describeCard(card)]),
     ],
   };
   return { plan, random };
 }
 
-function drawCuts(random: Random, mode: Plan["mode"]): Plan["cuts"] {
+/** @param hitsEnvironment the environment and what lies beside it is written first and last */
+function drawCuts(random: Random, mode: Plan["mode"], hitsEnvironment: boolean): Plan["cuts"] {
   const changes = mode === "cache" ? CHANGES_WITH_CACHE : CHANGES;
   return Array.from({ length: random.int(1, 3) }, (_, index) => ({
     moment: random.pick<() => CutMoment>([
       // The first life has the whole update to do; later ones may have little more than a boot.
       () => ({ atChange: random.int(1, index === 0 || random.chance(0.5) ? changes : 20) }),
-      () => ({ atDiskWrite: random.int(1, DISK_WRITES) }),
+      () => ({
+        atDiskWrite: hitsEnvironment
+          ? random.pick([1, DISK_WRITES - 4, DISK_WRITES - 3, DISK_WRITES - 2])
+          : random.int(1, DISK_WRITES),
+      }),
       () => ({ atByte: random.int(0, FIRMWARE_BYTES) }),
     ])(),
     kept: random.pick(["nothing", "all", "some-first", "any"] as const),
@@ -146,6 +156,7 @@ function drawTransfer(random: Random): Plan {
     urlLifetimeMs: NEVER_MS,
     lifeFaults: {},
     happening: undefined,
+    card: undefined,
     hopeless: false,
     faults: ["twenty cuts of a long download"],
   };
@@ -171,6 +182,7 @@ export function describePlan(plan: Plan): string {
     ...hubFaults.map(({ fault, times }) => `${fault.name} x${times}`),
     ...(Object.keys(lifeFaults).length > 0 ? [JSON.stringify(lifeFaults)] : []),
     ...(plan.urlLifetimeMs < NEVER_MS ? [`URLs end after ${plan.urlLifetimeMs} ms`] : []),
+    ...(plan.card === undefined ? [] : [describeCard(plan.card)]),
     ...(plan.happening === undefined
       ? []
       : [plan.happening.name, JSON.stringify(plan.happening.byHand ?? {})]),

@@ -3,8 +3,10 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { DeviceRecord } from "../hub/device-record.ts";
 import { IDENTIFIER } from "../agent/factory.ts";
+import { BLOCK_BYTES } from "../fwup/block-cache.ts";
 import { startHub, type Hub } from "../hub/server.ts";
 import { boot, DeadBoard, type Boot } from "./boot-loader.ts";
+import { fatalLoss } from "./card.ts";
 import {
   checkEnd,
   checkJoins,
@@ -95,6 +97,8 @@ class Round {
   readonly #device: DeviceRecord;
   readonly #problems: Problem[] = [];
   readonly #hung: string[] = [];
+  /** What the card lost that no board can do without. */
+  readonly #fatalLosses: string[] = [];
   readonly #cutsLeft: Plan["cuts"][number][];
   #medium: Medium;
   #life: Life | undefined;
@@ -119,8 +123,8 @@ class Round {
 
   get outcome(): Outcome {
     return {
-      problems: this.#problems,
-      explained: [],
+      problems: this.#fatalLosses.length === 0 ? this.#problems : [],
+      explained: this.#problems.length === 0 ? [] : this.#fatalLosses,
       cuts: this.#cuts,
       hung: this.#hung,
       sentBytes: this.#hub.downloads.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
@@ -209,7 +213,10 @@ class Round {
     await happened;
     if (how === "crashed") throw this.#unfit("not done", "the agent ended by itself");
     const kept = isPlanned ? cut.kept : how === "stopped" ? "all" : plan.keptAtReboot;
-    this.#medium = life.mediumAfter({ kept, direct: plan.direct, random });
+    const { card, direct } = plan;
+    const onLoss = (sectors: ReadonlySet<number>): void => this.#noteLoss(sectors, running);
+    this.#medium = life.mediumAfter({ kept, direct, random, ...(how === "cut" && { card, onLoss }) });
+    this.#checkState(life.log);
     this.#problems.push(
       ...checkJoins(this.#left(), running, before.joins, options.diskIsLate),
       ...checkRunningSlot(this.#left(), running),
@@ -220,6 +227,19 @@ class Round {
     // The power may have failed, or the agent have rebooted, while it was being stopped.
     if (how === "cut" || how === "rebooted") return how;
     return ending === "given up" ? ending : "later";
+  }
+
+  #noteLoss(sectors: ReadonlySet<number>, { slot, firmware }: Boot): void {
+    const { layout } = this.#model;
+    const lost = fatalLoss(sectors, layout, slot, Math.ceil(firmware.content.length / BLOCK_BYTES));
+    if (lost !== undefined)
+      this.#fatalLosses.push(`the card lost ${lost} (${this.#options.plan.model} board)`);
+  }
+
+  /** Checks by its log that an agent found its own files whole. */
+  #checkState(log: string): void {
+    const damaged = /^.* is damaged.*$/m.exec(log)?.[0];
+    if (damaged !== undefined) this.#wrong("wrong bytes", damaged);
   }
 
   /** Does to a board what others do. */

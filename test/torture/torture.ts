@@ -34,7 +34,7 @@ export async function torture(world: World, options: TortureOptions): Promise<re
 }
 
 /** The kinds of a run of all kinds. A transfer takes as long as many rounds, and is played only on request. */
-const MIXED = ["power", "power", "network", "disk", "mixed", "others"] as const;
+const MIXED = ["power", "power", "network", "disk", "mixed", "others", "card"] as const;
 
 /** Plays the round of one seed. */
 export async function playSeed(world: World, seed: number, only?: Kind): Promise<Played> {

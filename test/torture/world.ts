@@ -10,6 +10,7 @@ import { environmentConfig, makeBoard, type MadeFirmware } from "../fwup/archive
 import { layoutWithSlots, type Layout } from "../fwup/layout.ts";
 import { realFwup, runFwup, STAND_IN } from "../fwup/run.ts";
 import { boot, type KnownFirmware } from "./boot-loader.ts";
+import { readLifeState, writeLifeFaults } from "./life-faults.ts";
 import { DISK, readMedium, type Medium } from "./medium.ts";
 
 /**
@@ -66,6 +67,8 @@ export async function setUpWorld(): Promise<World> {
   const bin = join(dir, "bin");
   await mkdir(bin);
   for (const name of ["reboot", "sync"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
+  const preload = compilePreload(join(dir, "preload.so"));
+  requireTraceable(realFwup() ?? STAND_IN, preload, dir);
   const agent = join(dir, "hublink.cjs");
   await bundle(agent);
   const real = realFwup();
@@ -83,7 +86,7 @@ export async function setUpWorld(): Promise<World> {
     agent,
     fwup,
     fwupVersion,
-    preload: compilePreload(join(dir, "preload.so")),
+    preload,
     bin,
     remove: async () => rm(dir, { recursive: true, force: true }),
   };
@@ -100,7 +103,7 @@ export function hasCompiler(): boolean {
 
 /** Compiles preload/. @returns the library's path */
 export function compilePreload(library: string): string {
-  const sources = ["log.c", "files.c", "surroundings.c"].map((name) =>
+  const sources = ["log.c", "files.c", "refused.c", "surroundings.c"].map((name) =>
     join(import.meta.dirname, "preload", name),
   );
   const flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"];
@@ -108,6 +111,30 @@ export function compilePreload(library: string): string {
     stdio: ["ignore", "inherit", "inherit"],
   });
   return library;
+}
+
+/**
+ * Refuses a program that does not load the library, such as one that is linked statically: what it writes would not be
+ * seen, and every power cut would leave a perfect disk.
+ * @throws Error
+ */
+export function requireTraceable(program: string, preload: string, dir: string): void {
+  const state = join(dir, "traceable");
+  writeLifeFaults(state, {});
+  execFileSync(program, ["--version"], {
+    stdio: "ignore",
+    env: {
+      ...process.env,
+      LD_PRELOAD: preload,
+      TORTURE_MEDIUM: dir,
+      TORTURE_LOG: join(dir, "traceable-changes"),
+      TORTURE_STATE: state,
+    },
+  });
+  if (readLifeState(state).agent === 0)
+    throw new Error(
+      `${program} does not load ${preload}, so its writes can't be traced; is it linked statically?`,
+    );
 }
 
 async function makeModel(dir: string, name: ModelName): Promise<Model> {
