@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "smol-toml";
@@ -71,7 +71,10 @@ export class SoakBoard {
     const probe = join(dir, "probe.cjs");
     await writeFile(probe, PROBE);
     const args = ["--require", probe, agent, "run", "--config", configFile];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe", "ipc"] });
+    const child = spawn(process.execPath, args, {
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      env: { ...process.env, ...(await serviceEnvironment()) },
+    });
     const board = new SoakBoard(dir, hub, factory, child);
     await board.untilBack();
     return board;
@@ -155,4 +158,14 @@ export class SoakBoard {
     await writeFile(path, Buffer.alloc(sizeKib * KIB, name));
     return path;
   }
+}
+
+/** The variables that the board's service sets: they decide how much memory malloc keeps. */
+async function serviceEnvironment(): Promise<Record<string, string>> {
+  const service = await readFile(
+    join(import.meta.dirname, "../../buildroot/package/hublink/hublink.service"),
+    "utf8",
+  );
+  const [, line = ""] = /^Environment=(.*)$/m.exec(service) ?? [];
+  return Object.fromEntries(line.split(" ").map((word) => word.split("=", 2) as [string, string]));
 }
