@@ -33,13 +33,37 @@ export interface ApplyOptions extends Omit<FwupRun, "args"> {
   readonly devpath: string;
   /** The first task in the archive whose name starts so and whose requirements hold is run. */
   readonly task: string;
-  /** Base64 Ed25519; any one of them may have signed the archive. */
+  /** Base64 Ed25519, ten at most, as fwup reads no more; any one of them may have signed the archive. */
   readonly publicKeys: readonly string[];
 }
 
 /** The keys that fwup can read, each once. A single bad key would make it refuse every archive. */
 export function usablePublicKeys(keys: readonly string[]): string[] {
   return [...new Set(keys.map((key) => key.trim()))].filter((key) => PUBLIC_KEY.test(key));
+}
+
+/** fwup ignores the keys after these. */
+const MAX_KEYS = 10;
+
+/**
+ * Asks fwup with the keys by tens, until it accepts: an organisation may have more keys than fwup takes.
+ * @param keys base64 Ed25519
+ * @returns its answer, and the keys with which it accepted
+ * @throws Failure `no_public_key`; what `ask` throws with the last ten
+ */
+export async function byTens<T>(
+  keys: readonly string[],
+  ask: (keys: readonly string[]) => Promise<T>,
+): Promise<{ readonly answer: T; readonly keys: readonly string[] }> {
+  const left = usablePublicKeys(keys);
+  for (;;) {
+    const ten = left.splice(0, MAX_KEYS);
+    try {
+      return { answer: await ask(ten), keys: ten };
+    } catch (error) {
+      if (left.length === 0) throw error;
+    }
+  }
 }
 
 /** How a board comes by keys to verify signatures with. */
@@ -135,8 +159,10 @@ const VERIFY_TIMEOUT_MS = 30 * 60_000;
 export async function verifyArchive(
   options: QueryOptions & { readonly file: string; readonly publicKeys: readonly string[] },
 ): Promise<void> {
-  const keys = keyArguments(options.publicKeys);
-  await queryFwup({ ...options, timeoutMs: VERIFY_TIMEOUT_MS }, ["-V", ...keys, "-i", options.file]);
+  const query = { ...options, timeoutMs: VERIFY_TIMEOUT_MS };
+  await byTens(options.publicKeys, async (keys) =>
+    queryFwup(query, ["-V", ...keyArguments(keys), "-i", options.file]),
+  );
 }
 
 /**

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { shortened } from "../platform/text.ts";
 import { flawOfFile } from "./archive-shape.ts";
-import { checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts";
+import { byTens, checkFile, keyArguments, queryFwup, type QueryOptions } from "./fwup.ts";
 
 /** What a board compares and keeps in its state. The limits are those of what a hub announces. */
 function name(key: string, max = 256) {
@@ -76,7 +76,7 @@ export async function readMetadata(
   const { file } = options;
   await checkFile("firmware", file);
   try {
-    return parseMetadata(await queryFwup(options, ["-m", ...keysOf(options), "-i", file]));
+    return (await askMetadata(options, ["-i", file])).metadata;
   } catch (error) {
     const flaw = failedWith(error, "failed", "metadata_invalid") ? await flawOfFile(file) : undefined;
     if (flaw === undefined) throw error;
@@ -91,12 +91,10 @@ export async function readMetadata(
  */
 export async function readMetadataFromHead(
   options: MetadataOptions & { readonly head: Uint8Array },
-): Promise<FirmwareMetadata> {
+): Promise<Accepted> {
   const { head } = options;
   try {
-    return parseMetadata(
-      await queryFwup(options, ["-m", ...keysOf(options)], head.subarray(0, METADATA_HEAD_BYTES)),
-    );
+    return await askMetadata(options, [], head.subarray(0, METADATA_HEAD_BYTES));
   } catch (error) {
     options.signal?.throwIfAborted();
     if (head.length >= METADATA_HEAD_BYTES) throw error;
@@ -105,9 +103,27 @@ export async function readMetadataFromHead(
   }
 }
 
-/** An archive's metadata together with its bytes, from the first on. */
-export interface Peeked {
+interface Accepted {
   readonly metadata: FirmwareMetadata;
+  /** Those of the keys with which fwup accepts the archive, ten at most; empty when none were given. */
+  readonly publicKeys: readonly string[];
+}
+
+async function askMetadata(
+  options: MetadataOptions,
+  args: readonly string[],
+  stdin?: Uint8Array,
+): Promise<Accepted> {
+  const { publicKeys } = options;
+  const ask = async (keys: readonly string[]): Promise<FirmwareMetadata> =>
+    parseMetadata(await queryFwup(options, ["-m", ...keys, ...args], stdin));
+  if (publicKeys === undefined) return { metadata: await ask([]), publicKeys: [] };
+  const { answer, keys } = await byTens(publicKeys, async (ten) => ask(keyArguments(ten)));
+  return { metadata: answer, publicKeys: keys };
+}
+
+/** An archive's metadata together with its bytes, from the first on. */
+export interface Peeked extends Accepted {
   readonly stream: PeekedStream;
 }
 
@@ -127,7 +143,7 @@ export async function peekMetadata(
   const iterator = source[Symbol.asyncIterator]();
   try {
     const head = await readHead(iterator);
-    return { metadata: await readMetadataFromHead({ ...options, head }), stream: replay(head, iterator) };
+    return { ...(await readMetadataFromHead({ ...options, head })), stream: replay(head, iterator) };
   } catch (error) {
     await iterator.return?.();
     throw error;
@@ -186,8 +202,4 @@ export function compareWithAnnounced(metadata: FirmwareMetadata, announced: Anno
       `${key} is ${JSON.stringify(shortened(actual, MAX_SHOWN))}, announced was ${JSON.stringify(expected)}`,
     ];
   });
-}
-
-function keysOf({ publicKeys }: MetadataOptions): string[] {
-  return publicKeys === undefined ? [] : keyArguments(publicKeys);
 }

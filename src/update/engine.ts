@@ -188,7 +188,7 @@ export class Update {
       this.#noteStep();
       if (this.offer.sizeBytes !== null) cachedPercent((cached / this.offer.sizeBytes) * 100);
     };
-    const { metadata, stream } = await peekMetadata(query, this.offer.open(signal, onCached));
+    const { metadata, publicKeys, stream } = await peekMetadata(query, this.offer.open(signal, onCached));
     try {
       await this.#clearFor(metadata);
     } catch (error) {
@@ -205,7 +205,7 @@ export class Update {
       {
         ...settings,
         devpath: firmware.devpath,
-        publicKeys: keys.usable(),
+        publicKeys,
         clock: this.#clock,
         // `signal` would be aborted by fwup's own end, and its reason would hide what fwup said.
         signal: this.#stop,

@@ -148,7 +148,7 @@ describe("the supervisor under a SysV init", () => {
     await writeScript(join(folder, "logger"), "cat > /dev/null");
     await writeScript(
       join(folder, "agent"),
-      `echo "$1" >> ${story}`,
+      `echo "$1 MALLOC_ARENA_MAX=$MALLOC_ARENA_MAX MALLOC_TRIM_THRESHOLD_=$MALLOC_TRIM_THRESHOLD_" >> ${story}`,
       `[ "$(grep -c run ${story})" -ge 3 ] || exit 78`,
       `trap 'echo hup >> ${story}' HUP`,
       `trap 'echo term >> ${story}; kill $!; exit 0' TERM`,
@@ -173,7 +173,11 @@ describe("the supervisor under a SysV init", () => {
     await eventually(() => lines().includes("hup"), "SIGHUP");
     child.kill("SIGTERM");
     assert.deepEqual(await inTime(ended, "the end of the agent's start script"), [0, null]);
-    assert.deepEqual(lines(), ["run", "run", "run", "ready", "hup", "term"]);
+    const [, variables = ""] =
+      /^Environment=(.*)$/m.exec(readFileSync(join(PACKAGE, "hublink.service"), "utf8")) ?? [];
+    assert.match(variables, /MALLOC/);
+    const run = `run ${variables}`;
+    assert.deepEqual(lines(), [run, run, run, "ready", "hup", "term"]);
     assert.equal(existsSync(join(folder, "pipe")), false);
   });
 });

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import fc from "fast-check";
+import { verifyArchive } from "../../src/firmware/fwup.ts";
 import {
   compareWithAnnounced,
   METADATA_HEAD_BYTES,
@@ -21,6 +22,7 @@ import { systemClock as clock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { fixture, fixturesMissing } from "../fixtures.ts";
 import { someBytes } from "../download/announce.ts";
+import { generateSigningKey } from "../fwup/archive.ts";
 import { fwup, noArchiveMaker } from "./fwups.ts";
 import { watchForLeftovers } from "../download/left-behind.ts";
 
@@ -148,10 +150,33 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
     { skip: noArchiveMaker },
     async () => {
       const head = (await longestArchive(folder)).subarray(0, METADATA_HEAD_BYTES);
-      const { misc } = await readMetadataFromHead({ fwup, clock, head, publicKeys: [key("good")] });
-      assert.ok((misc?.length ?? 0) > 49_000);
+      const { metadata } = await readMetadataFromHead({ fwup, clock, head, publicKeys: [key("good")] });
+      assert.ok((metadata.misc?.length ?? 0) > 49_000);
     },
   );
+
+  it("is accepted by any of more keys than fwup takes, and the archive with it", async () => {
+    const others = Array.from({ length: 12 }, () => generateSigningKey().publicKeyBase64);
+    const [file, archive] = [fixture("fwup/v1.fw"), await readFile(fixture("fwup/v1.fw"))];
+    const source = async function* (): AsyncGenerator<Uint8Array> {
+      yield await Promise.resolve(archive);
+    };
+    for (const keys of [
+      [...others, key("good")],
+      [key("good"), ...others],
+    ]) {
+      const { metadata, publicKeys, stream } = await peekMetadata(
+        { fwup, clock, publicKeys: keys },
+        source(),
+      );
+      await stream.return();
+      assert.deepEqual(metadata, V1);
+      assert.ok(publicKeys.includes(key("good").trim()) && publicKeys.length <= 10);
+      assert.deepEqual(await readMetadata({ fwup, clock, file, publicKeys: keys }), V1);
+      await verifyArchive({ fwup, clock, file, publicKeys: keys });
+    }
+    await assert.rejects(readMetadata({ fwup, clock, file, publicKeys: others }), /fails digital signature/);
+  });
 
   it("can't be read from too few bytes, and the failure says so", async () => {
     const head = (await readFile(fixture("fwup/v1.fw"))).subarray(0, 800);
