@@ -16,9 +16,10 @@ import { ownAccount } from "../remote/account.ts";
 import { BUILD_DATE_MS } from "../version.ts";
 import type { CheckReport } from "./check-report.ts";
 
-/** Checks user, clock, watchdogs and LED. */
+/** Checks user, locks, clock, watchdogs and LED. */
 export async function checkBoard(config: Config, world: World, report: CheckReport): Promise<void> {
   checkUser(config, world, report);
+  await checkLocks(world, report);
   checkClock(world, report);
   await checkKernelWatchdog(config, world, report);
   await checkGpioWatchdog(config, world, report);
@@ -28,6 +29,17 @@ export async function checkBoard(config: Config, world: World, report: CheckRepo
 function checkUser(config: Config, world: World, report: CheckReport): void {
   if (process.getuid?.() !== 0) report.add("ok", "user", ownAccount().name);
   for (const missing of missingPrivileges(config, world)) report.add("warn", "user", missing);
+}
+
+/** The agent works without, so a board keeps its agent; but nothing keeps two of them apart for sure. */
+async function checkLocks(world: World, report: CheckReport): Promise<void> {
+  try {
+    await checkProgram("flock", world);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const text = `${error.message}: two hublinks can't be kept apart; install flock of util-linux or BusyBox`;
+    report.add("warn", "locks", text);
+  }
 }
 
 function checkClock({ clock }: World, report: CheckReport): void {

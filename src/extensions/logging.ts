@@ -10,7 +10,7 @@ import { signalGroup, spawnGroup } from "../platform/child.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { type Level, type LogLine, redact } from "../platform/log.ts";
-import { LineSplitter } from "../platform/text.ts";
+import { LineSplitter, printable } from "../platform/text.ts";
 import { TokenBucket } from "../platform/pace.ts";
 import type { Extension, ExtensionContext, RunningExtension } from "./extension.ts";
 
@@ -141,7 +141,8 @@ export class Logging implements Extension {
     for (;;) {
       try {
         await followLines(this.#command, clock, signal, (line) => {
-          const message = redact(line).slice(0, MAX_MESSAGE_LENGTH);
+          // Programs color their lines, and anybody may write to syslog: the hub's users read this in a terminal too.
+          const message = printable(redact(line)).slice(0, MAX_MESSAGE_LENGTH);
           this.#enqueue({ level: "info", message, timeMs: this.#clock.now(), meta: { source: "command" } });
         });
       } catch (error) {

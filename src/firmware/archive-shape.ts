@@ -2,8 +2,9 @@
  * Whether bytes can be a firmware archive at all: a ZIP archive that begins and ends as one. fwup's own words about an
  * empty, foreign or cut file are the same, and say neither which file it was nor what to do.
  */
-import { open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { fileFailure } from "../platform/failure.ts";
+import { openRegularFile } from "../platform/files.ts";
 
 /** The first entry of a ZIP archive begins so. */
 const BEGIN = Buffer.from("PK\u0003\u0004", "latin1");
@@ -51,25 +52,27 @@ export class ArchiveShape {
 }
 
 /**
- * Why a file is no whole archive, by its first and last bytes.
- * @returns undefined when nothing is wrong with its shape
- * @throws Failure when it can't be read
+ * Why an open file is no whole archive, by its first and last bytes; undefined when nothing is wrong with its shape.
+ * @throws the file system's error
  */
+export async function flawOf(file: FileHandle): Promise<string | undefined> {
+  const { size } = await file.stat();
+  const head = await file.read(Buffer.alloc(BEGIN.length), 0, BEGIN.length, 0);
+  if (head.bytesRead === 0) return EMPTY;
+  if (!head.buffer.equals(BEGIN)) return FOREIGN;
+  const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
+  await file.read(tail, 0, tail.length, size - tail.length);
+  return tail.includes(END) ? undefined : CUT;
+}
+
+/** The same of a file at a path. @throws Failure when it can't be read */
 export async function flawOfFile(path: string): Promise<string | undefined> {
+  const file = await openRegularFile("firmware", path);
   try {
-    const file = await open(path, "r");
-    try {
-      const { size } = await file.stat();
-      const head = await file.read(Buffer.alloc(BEGIN.length), 0, BEGIN.length, 0);
-      if (head.bytesRead === 0) return EMPTY;
-      if (!head.buffer.equals(BEGIN)) return FOREIGN;
-      const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
-      await file.read(tail, 0, tail.length, size - tail.length);
-      return tail.includes(END) ? undefined : CUT;
-    } finally {
-      await file.close();
-    }
+    return await flawOf(file);
   } catch (error) {
     throw fileFailure("firmware", path, error);
+  } finally {
+    await file.close();
   }
 }

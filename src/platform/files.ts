@@ -3,9 +3,9 @@
  * one: boards are switched off by pulling the plug. The agent is mostly root, and others may write to some of the
  * folders that it uses, so no link that they put there is followed.
  */
-import { type FileHandle, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
+import { constants, type FileHandle, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { systemCode } from "./failure.ts";
+import { Failure, fileFailure, systemCode } from "./failure.ts";
 
 /**
  * Replaces a file: writes the new content beside it, syncs that, renames it, and syncs the folder. Makes the
@@ -54,6 +54,26 @@ export function pathOf(file: FileHandle): string {
 
 /** From the kernel's asm-generic/fcntl.h; Node has no name for it. */
 export const O_PATH = 0o10000000;
+
+/**
+ * Opens a regular file to read it. Other things are not opened, not even for a moment: that would start a watchdog, or
+ * wait for the writer of a pipe.
+ * @param what the file's role, such as `firmware`
+ * @throws Failure `no_input`, `permission` or `io`
+ */
+export async function openRegularFile(what: string, path: string): Promise<FileHandle> {
+  try {
+    const found = await open(path, O_PATH);
+    try {
+      if (!(await found.stat()).isFile()) throw new Failure("no_input", `${what} ${path} is not a file`);
+      return await open(pathOf(found), constants.O_RDONLY);
+    } finally {
+      await found.close();
+    }
+  } catch (error) {
+    throw error instanceof Failure ? error : fileFailure(what, path, error);
+  }
+}
 
 /**
  * A file's text; undefined when the system refuses it for any reason, for files that a board may lack.

@@ -3,8 +3,6 @@
  * a person at the board names. A URL of the hub is signed, so it stays in here and is never logged.
  */
 import { addAbortListener } from "node:events";
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Readable } from "node:stream";
 import { isDeepStrictEqual } from "node:util";
@@ -15,11 +13,12 @@ import { fetchFirmware } from "../download/fetch.ts";
 import type { Trusted } from "../download/http-file.ts";
 import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
-import { ArchiveShape, flawOfFile } from "../firmware/archive-shape.ts";
+import { ArchiveShape, flawOf } from "../firmware/archive-shape.ts";
 import type { AnnouncedMetadata } from "../firmware/metadata.ts";
 import type { Update } from "../hub/device-messages.ts";
 import { within } from "../platform/clock.ts";
 import { Failure, fileFailure, messageOf } from "../platform/failure.ts";
+import { openRegularFile } from "../platform/files.ts";
 import { isHttpUrl } from "../platform/text.ts";
 import { type Log, redact } from "../platform/log.ts";
 import { hostOf, type ProxyChoice } from "../platform/proxy.ts";
@@ -148,10 +147,26 @@ export async function localOffer(source: string, deps: OfferDeps, force = false)
     const path = source.slice("unix:".length);
     return watched(STANDARD_INPUT, force, null, (signal) => readable(connect(path), path, signal));
   }
-  const sizeBytes = await fileSize(source);
-  const flaw = await flawOfFile(source);
+  const { sizeBytes, flaw } = await fileFacts(source);
   if (flaw !== undefined) throw new Failure("metadata_invalid", `firmware ${source} ${flaw}`);
-  return watched(source, force, sizeBytes, (signal) => readable(createReadStream(source), source, signal));
+  return watched(source, force, sizeBytes, (signal) => contentOf(source, signal));
+}
+
+async function fileFacts(path: string): Promise<{ sizeBytes: number; flaw: string | undefined }> {
+  const file = await openRegularFile("firmware", path);
+  try {
+    return { sizeBytes: (await file.stat()).size, flaw: await flawOf(file) };
+  } catch (error) {
+    throw fileFailure("firmware", path, error);
+  } finally {
+    await file.close();
+  }
+}
+
+/** The path may lead to another thing since it was checked, such as a pipe: it is opened with the same care. */
+async function* contentOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array, void> {
+  const file = await openRegularFile("firmware", path);
+  yield* readable(file.createReadStream(), path, signal);
 }
 
 /** A program that sends firmware over a socket is mostly the command line, with its standard input. */
@@ -196,15 +211,4 @@ async function* readable(
     signal.throwIfAborted();
     throw fileFailure("firmware", name, error);
   }
-}
-
-async function fileSize(path: string): Promise<number> {
-  let stats: Awaited<ReturnType<typeof stat>>;
-  try {
-    stats = await stat(path);
-  } catch (error) {
-    throw fileFailure("firmware", path, error);
-  }
-  if (!stats.isFile()) throw new Failure("no_input", `firmware ${path} is not a file`);
-  return stats.size;
 }

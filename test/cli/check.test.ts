@@ -1,7 +1,7 @@
 /** `hublink check`: what it shows of a good board, and what it finds wrong with a bad one. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setUpBoard, type TestBoard } from "../agent/board.ts";
@@ -186,6 +186,18 @@ describe("hublink check", () => {
     );
     assert.match(stdout, /^ok {3}proxy {10}proxy\.test:3128, to the hub$/m);
     assert.doesNotMatch(stdout, /secret/);
+  });
+
+  it("warns when flock is missing, without which two hublinks can't be kept apart", async () => {
+    const bin = join(board.dir, "no-flock");
+    await mkdir(bin);
+    await symlink("/bin/sh", join(bin, "sh"));
+    const { stdout } = await check({ PATH: bin });
+    assert.match(
+      stdout,
+      /^warn locks {10}command flock is not on the PATH: two hublinks can't be kept apart/m,
+    );
+    assert.doesNotMatch((await check()).stdout, /^warn locks/m);
   });
 
   it("names an LED that is missing", async () => {

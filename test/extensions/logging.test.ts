@@ -4,6 +4,7 @@ import { describe, it } from "node:test";
 import type { ExtensionContext } from "../../src/extensions/extension.ts";
 import { Logging } from "../../src/extensions/logging.ts";
 import { silentLog } from "../../src/platform/log.ts";
+import { eventually } from "../eventually.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
 
 interface Sent {
@@ -45,6 +46,19 @@ describe("the logging extension", () => {
       logging.add({ level: "info", scope: "hub", message: `line ${n}`, fields: {} });
     }
   };
+
+  it("sends the lines of its command as text: colors, titles and turned text are visible", async () => {
+    const { clock, sent, attach } = setUp(
+      String.raw`printf '\033[31mred\033[0m \302\233x \342\200\256gnp\n'`,
+    );
+    const detach = attach();
+    await eventually(async () => {
+      await clock.advance(0);
+      return sent.length > 0;
+    }, "a line");
+    assert.equal(sent[0]?.message, String.raw`\x1b[31mred\x1b[0m \x9bx \u202egnp`);
+    await detach();
+  });
 
   it("sends at the hub's pace: ten lines at once, then five a second", async () => {
     const { clock, logging, sent, attach } = setUp();

@@ -1,10 +1,12 @@
-/** Atomic writes, and reading files that a board may lack. */
+/** Atomic writes, and reading files that a board may lack or that may be other things. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { readIfThere, syncPath, writeFileAtomic } from "../../src/platform/files.ts";
+import { openRegularFile, readIfThere, syncPath, writeFileAtomic } from "../../src/platform/files.ts";
+import { failure } from "../identity/failure.ts";
 
 describe("a file that is replaced as a whole", () => {
   let dir: string;
@@ -93,4 +95,32 @@ describe("a file that a board may lack", () => {
       assert.equal(await readIfThere(path), undefined);
     },
   );
+});
+
+describe("a regular file that is opened", () => {
+  let dir: string;
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), "hublink-open-"));
+  });
+  afterEach(async () => rm(dir, { recursive: true }));
+
+  it("is read, also behind a link", async () => {
+    await writeFile(join(dir, "a.fw"), "bytes");
+    await symlink("a.fw", join(dir, "latest.fw"));
+    const file = await openRegularFile("firmware", join(dir, "latest.fw"));
+    assert.equal(await file.readFile("utf8"), "bytes");
+    await file.close();
+  });
+
+  it("is refused by name when it is a pipe, a device, a folder or missing, and nothing is opened", async () => {
+    const pipe = join(dir, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [pipe, "/dev/null", dir])
+      await assert.rejects(openRegularFile("firmware", path), failure("no-input", `${path} is not a file`));
+    const missing = join(dir, "missing");
+    await assert.rejects(
+      openRegularFile("firmware", missing),
+      failure("no-input", `firmware ${missing} does not exist`),
+    );
+  });
 });
