@@ -59,7 +59,7 @@ const READERS: Readonly<Record<string, (text: string) => unknown>> = {
   "a firmware's metadata": (text) => attempt(() => parseMetadata(`meta-product="${text}`)),
   "a file of certificates": (text) => pemBlocks(Buffer.from(text)),
   "the words of a token": (text) => tokenProblem({ kind: "tpm2", pem: "", tcti: "", origin: "key" }, text),
-  "the error of a connection": (text) => connectFailure(new Error(text)),
+  "the error of a connection": (text) => connectFailure(new Error(text), { clientCertificate: true }),
 };
 
 function attempt(work: () => unknown): void {

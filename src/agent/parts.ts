@@ -12,8 +12,8 @@ import { FirmwareCache } from "../download/cache.ts";
 import { ExtensionsTopic } from "../extensions/extensions-topic.ts";
 import { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { Logging } from "../extensions/logging.ts";
-import { hubRequests } from "../hub/connect-request.ts";
-import { inSeedDialect } from "../hub/device-messages.ts";
+import { hubRequests, presentsCertificate } from "../hub/connect-request.ts";
+import { seedDialect } from "../hub/device-messages.ts";
 import { DeviceTopic } from "../hub/device-topic.ts";
 import { HubLink } from "../hub/link.ts";
 import type { Log } from "../platform/log.ts";
@@ -66,6 +66,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   });
   const link = new HubLink({
     request: hubRequests(config.hub, identity, trust.ca),
+    clientCertificate: presentsCertificate(config.hub, identity),
     ...(await linkSettings(config.hub)),
     world,
     log: log.scope("hub"),
@@ -75,7 +76,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const device = new DeviceTopic({
     link,
     topic: config.hub.topic,
-    ...(config.hub.statusDialect === "seed" && { dialect: inSeedDialect }),
+    ...(config.hub.statusDialect === "seed" && { dialect: seedDialect }),
     log: log.scope("hub"),
   });
 

@@ -5,7 +5,7 @@
 import { boardIdentity, identityDeps } from "../agent/board.ts";
 import type { Config } from "../config/schema.ts";
 import { connectFailure } from "../hub/connect-error.ts";
-import { hubRequests } from "../hub/connect-request.ts";
+import { presentsCertificate, hubRequests } from "../hub/connect-request.ts";
 import { openWebSocket } from "../hub/handshake.ts";
 import { jsonSerializer } from "../hub/serializer.ts";
 import { credentialSource } from "../identity/credential-source.ts";
@@ -97,6 +97,10 @@ export async function checkConnection(
     webSocket.terminate();
     report.add("ok", "connection", `${request.url.host} takes this board`);
   } catch (error) {
-    report.fail("connection", "hub", connectFailure(error));
+    report.fail(
+      "connection",
+      "hub",
+      connectFailure(error, { clientCertificate: presentsCertificate(config.hub, identity) }),
+    );
   }
 }

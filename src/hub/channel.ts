@@ -8,6 +8,7 @@ import type { Cancel } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { Backoff } from "../platform/pace.ts";
+import { shortened } from "../platform/text.ts";
 import type { World } from "../platform/world.ts";
 import type { Frame } from "./serializer.ts";
 import type { PhoenixSocket } from "./socket.ts";
@@ -37,6 +38,8 @@ export interface ChannelOptions extends ChannelHandlers {
 const JOIN_TIMEOUT_MS = 10_000;
 /** A join that held this long was a good one: delays start over after it. */
 const STABLE_MS = 60_000;
+/** In characters. */
+const MAX_REASON = 256;
 const REJOIN = { minMs: 1000, maxMs: 60_000, jitter: 1 };
 
 const Reply = v.object({
@@ -44,6 +47,11 @@ const Reply = v.object({
   response: v.optional(v.unknown()),
 });
 const Reason = v.object({ reason: v.string() });
+
+/** The reason in a `phx_error`, for the log. */
+function given(payload: unknown): string {
+  return v.is(Reason, payload) ? `: ${shortened(payload.reason, MAX_REASON)}` : "";
+}
 
 /** `waiting` is the time between a failed join, or a crash, and the next join. */
 type State =
@@ -129,7 +137,7 @@ export class Channel {
     switch (frame.event) {
       case "phx_error":
       case "phx_err": // the seed page's spelling
-        this.#joinLater("the hub's channel crashed");
+        this.#joinLater(`the hub's channel crashed${given(frame.payload)}`);
         break;
       case "phx_close":
         this.#joinLater("the hub closed the channel");

@@ -14,12 +14,22 @@ const UNREACHABLE_BY: Readonly<Record<string, string>> = {
   ENOTFOUND: "the name does not resolve; check hub.url and the board's DNS",
   EAI_AGAIN: "no answer from DNS; check the board's network",
   ECONNREFUSED: "nothing listens there; check the host and port of hub.url",
-  ECONNRESET: "the connection was reset, as some servers do to a client certificate they refuse",
+  ECONNRESET: "the connection was reset; check hub.url, and what stands between the board and the hub",
   EPIPE: "the connection was reset",
   ETIMEDOUT: "no answer; check the board's network",
   EHOSTUNREACH: "no route to the host; check the board's network",
   ENETUNREACH: "no network",
 };
+
+const CERTIFICATE_RESET = "the connection was reset, as some servers do to a client certificate they refuse";
+
+/** What is known of an attempt besides its error. */
+export interface Attempt {
+  /** Why the board's clock may be wrong, if it may be. */
+  readonly clockDoubt?: string | undefined;
+  /** The board has shown a certificate of its own: not over plain ws://, and not with a shared secret. */
+  readonly clientCertificate: boolean;
+}
 
 /** The meaning of Node's errors about the hub's certificate. */
 const UNTRUSTED_BY: Readonly<Record<string, string>> = {
@@ -43,14 +53,13 @@ const CERTIFICATE_ALERT =
 /**
  * Why a connection to the hub could not be made, in one line that says what to look at. The code is `hub_refused`,
  * `hub_untrusted` or `hub_unreachable`.
- * @param clockDoubt why the board's clock may be wrong, if it may be
  */
-export function connectFailure(error: unknown, clockDoubt?: string): Failure {
+export function connectFailure(error: unknown, attempt: Attempt): Failure {
   const nodeCode = failureCode(error);
   const code = nodeCode in UNTRUSTED_BY ? "hub_untrusted" : "hub_unreachable";
   return new Failure(
     failedWith(error, "hub_refused") ? error.code : code,
-    explain(error, nodeCode, clockDoubt),
+    explain(error, nodeCode, attempt),
     { cause: error },
   );
 }
@@ -67,7 +76,7 @@ export function failureCode(error: unknown): string {
   return (first instanceof TlsHelperFailure ? first.nodeCode : systemCode(first)) ?? "";
 }
 
-function explain(error: unknown, code: string, clockDoubt: string | undefined): string {
+function explain(error: unknown, code: string, { clockDoubt, clientCertificate }: Attempt): string {
   if (error instanceof HandshakeRefused) return explainRefusal(error);
   const text = messageOf(error);
   if (error instanceof Failure && !(error instanceof TlsHelperFailure)) return text;
@@ -82,6 +91,7 @@ function explain(error: unknown, code: string, clockDoubt: string | undefined): 
   if (text.includes("wrong version number")) return "the hub does not speak TLS there; check hub.url";
   if (DATE_ERRORS.includes(code) && clockDoubt !== undefined)
     return `the hub's certificate can't be judged: ${clockDoubt}; it is tried again when the clock is set (${code})`;
+  if (code === "ECONNRESET" && clientCertificate) return `${CERTIFICATE_RESET} (${code})`;
   const meaning = UNREACHABLE_BY[code] ?? UNTRUSTED_BY[code];
   return meaning === undefined ? text : `${meaning} (${code})`;
 }

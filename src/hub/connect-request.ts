@@ -42,6 +42,11 @@ export function hubRequests(
   };
 }
 
+/** Whether the hub sees a certificate of the board's. */
+export function presentsCertificate({ url }: Pick<HubAddress, "url">, identity: Identity): boolean {
+  return url.startsWith("wss:") && identity.describe().certificate !== null;
+}
+
 /** Adds the path of the identity's kind of authentication, and `vsn`; a path or vsn in the configuration is kept. */
 export function socketUrl(base: string, path: ConnectionCredentials["path"], vsn: string): URL {
   const url = new URL(base);

@@ -11,6 +11,7 @@ import { shortened } from "../platform/text.ts";
 import type { Channel } from "./channel.ts";
 import {
   type DeviceMessage,
+  type Dialect,
   type HubMessage,
   joinPayload,
   type JoinState,
@@ -24,8 +25,8 @@ import type { HubLink } from "./link.ts";
 export interface DeviceTopicOptions {
   readonly link: HubLink;
   readonly topic: string;
-  /** Puts messages in a server's own words; undefined for what it has no word for. Default: as they are. */
-  readonly dialect?: (message: DeviceMessage) => WireMessage | undefined;
+  /** Puts messages in a server's own words. Default: as they are. */
+  readonly dialect?: Dialect<WireMessage>;
   readonly log: Log;
 }
 
@@ -60,6 +61,8 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   #joinState: (() => JoinState) | undefined;
   /** Statuses that the hub may not have read. */
   #unread: readonly Unread[] = [];
+  /** What the last join said of the running slot. */
+  #joinedValidated = false;
   /** The hub was asked to send its update once more, and has not sent it yet. */
   #asking = false;
   readonly #unknownEvents = new Set<string>();
@@ -105,7 +108,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
    */
   send(message: DeviceMessage): boolean {
     const { dialect } = this.#options;
-    const wire: WireMessage | undefined = dialect === undefined ? message : dialect(message);
+    const wire: WireMessage | undefined = dialect === undefined ? message : dialect.translate(message);
     return wire === undefined || this.#channel.push(wire.event, wire.payload);
   }
 
@@ -140,6 +143,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   #joinPayload(): unknown {
     if (this.#joinState === undefined) throw new Error("joined before the state of the board is known");
     const state = this.#joinState();
+    this.#joinedValidated = state.validated;
     if (this.#asking) return joinPayload({ ...state, downloadingUuid: null });
     // While a result is still to be reported, the hub must not believe that this board has no update.
     return joinPayload({
@@ -152,6 +156,15 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
     this.#options.log.info("joined the hub", { topic: this.#options.topic });
     for (const { status } of this.#unread) this.#sendStatus(status);
     if (this.#unread.length > 0) this.#confirmSoon();
+    const state = this.#joinState?.();
+    const { dialect } = this.#options;
+    if (dialect !== undefined && this.#unread.length === 0 && state?.downloadingUuid === null) {
+      this.#channel.push(dialect.idle.event, dialect.idle.payload);
+    }
+    // The slot was marked good while the join was under way, so what that was sent on had not been joined yet.
+    if (!this.#joinedValidated && state?.validated === true) {
+      this.send({ event: "firmware_validated", payload: {} });
+    }
     this.emit("joined");
     const message = parseJoinReply(response);
     if (message !== undefined) this.#receive(message);

@@ -36,6 +36,8 @@ export interface LinkOptions extends Omit<ConnectorOptions, "clock"> {
   readonly reconnect: Required<BackoffOptions>;
   readonly heartbeatMs: number;
   readonly world: World;
+  /** Whether the hub sees a certificate of the board's. Default: no. */
+  readonly clientCertificate?: boolean;
   /** Whether an address is one of the board's. Default: asks the system. */
   readonly hasAddress?: (localAddress: string) => boolean;
 }
@@ -132,7 +134,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
   }
 
   async #run(): Promise<void> {
-    const { log, world, clockGuard } = this.#options;
+    const { log, world, clockGuard, clientCertificate = false } = this.#options;
     while (!this.#isStopped()) {
       this.#wake = new AbortController();
       let delayAfter: () => number;
@@ -144,7 +146,9 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
         lastError = redact(`the connection ended: ${ended.reason || "no reason given"} (${ended.code})`);
       } catch (error) {
         delayAfter = () => this.#plan.afterFailure(error, this.#addressGone());
-        lastError = redact(connectFailure(error, clockGuard?.doubt).message);
+        lastError = redact(
+          connectFailure(error, { clockDoubt: clockGuard?.doubt, clientCertificate }).message,
+        );
       }
       if (this.#isStopped()) return;
       const woken = this.#wake.signal.aborted;

@@ -48,7 +48,10 @@ export function localShell({ config, terminalBackend, confirm, world }: LocalShe
               shell.start();
               break;
             case "shell_input":
-              if (v.is(Input, payload)) shell.type(payload.data);
+              if (!v.is(Input, payload)) break;
+              // The hub requests a shell once; after its end the next one is started by what is typed.
+              shell.start();
+              shell.type(payload.data);
               break;
             case "window_size": {
               const size = v.safeParse(WindowSize, payload);

@@ -146,11 +146,14 @@ export class RemoteShell extends EventEmitter<ShellEvents> {
         this.#cancelIdle();
         log.info("the shell for the hub has ended", { how: shell.endReason ?? end.kind });
         if (this.#stopped) return;
-        if (shell.endReason === "restarted") this.#launch();
-        else this.emit("ended", end);
+        if (shell.endReason !== "restarted") {
+          this.emit("ended", end);
+          return;
+        }
+        this.#launch();
+        this.#resetIdleTimer(); // somebody is there
       });
     this.#current = Object.assign(shell, { ended });
-    this.#resetIdleTimer();
   }
 
   /** Runs a shell from its start to its end. */

@@ -26,6 +26,8 @@ export interface UpdateEvents {
   started: [offer: Offer, networkInterface: string | undefined];
   progress: [offer: Offer, progress: Progress];
   ended: [offer: Offer, outcome: Outcome];
+  /** It was installed before, and waits for its reboot. */
+  installedAlready: [offer: Offer];
 }
 
 /** How fwup is run for an update. */

@@ -44,6 +44,8 @@ export class UpdateReport {
       control.publish("update_progress", { stage, percent, bytes, total_bytes: offer.sizeBytes });
       if (offer.origin === "hub") hub.reportProgress(percent, stage);
     });
+    // Without this answer the hub would wait for one, and keep others of the group waiting.
+    updater.on("installedAlready", (offer) => this.#report(offer, { status: "completed" }));
     updater.on("ended", (offer, outcome) => this.#end(offer, outcome));
   }
 

@@ -57,8 +57,13 @@ export class Updater extends EventEmitter<UpdateEvents> {
   offer(offer: Offer): void {
     if (this.#abort.signal.aborted) return;
     const { uuid } = offer.announced;
-    if (this.#state === "idle") {
+    const { running } = this.#options.firmware;
+    if (this.#state === "idle" && running?.rebootPending === true && uuid === running.other?.uuid) {
+      this.#installedAlready(offer); // by the agent of before its restart
+    } else if (this.#state === "idle") {
       this.#launch(offer);
+    } else if (uuid === this.status.uuid && this.#state === "installed") {
+      this.#installedAlready(offer);
     } else if (uuid === this.status.uuid) {
       this.#log.info("the same update again: it is under way", { uuid });
     } else if (this.#state === "installed") {
@@ -128,6 +133,13 @@ export class Updater extends EventEmitter<UpdateEvents> {
     if (offer === undefined || this.#abort.signal.aborted) return;
     if (this.#state === "idle") this.#launch(offer);
     else this.#answerLater(offer);
+  }
+
+  #installedAlready(offer: Offer): void {
+    this.#log.info("the same update again: it is installed, and waits for its reboot", {
+      uuid: offer.announced.uuid,
+    });
+    this.emit("installedAlready", offer);
   }
 
   /** Answers an offer that comes while an installed update waits for its reboot. */

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import {
   type DeviceMessage,
   type HubMessage,
-  inSeedDialect,
+  seedDialect,
   type UpdateStatus,
 } from "../../src/hub/device-messages.ts";
 import { DeviceTopic } from "../../src/hub/device-topic.ts";
@@ -29,7 +29,7 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
     device = new DeviceTopic({
       link,
       topic: "devices", // as in the page's examples; its list has `device`, which is the default of hub.topic
-      dialect: inSeedDialect,
+      dialect: seedDialect,
       log: bench.log,
     });
     device.setJoinState(() => ({
@@ -52,12 +52,12 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
   const sent = async (message: DeviceMessage): Promise<unknown> => {
     device.send(message);
     await settled();
-    return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
+    return peer.frames.slice(2).map((frame): unknown => frame.slice(2));
   };
   const statusSent = async (status: UpdateStatus): Promise<unknown> => {
     device.reportStatus("uuid", status);
     await settled();
-    return peer.frames.slice(1).map((frame): unknown => frame.slice(2));
+    return peer.frames.slice(2).map((frame): unknown => frame.slice(2));
   };
 
   describe("Message Structure", () => {
@@ -152,9 +152,19 @@ describe('status_dialect = "seed", row by row of the page "Phoenix Channel"', ()
     ];
     for (const [word, meaning, status] of rows) {
       it(`status_update: ${word}${meaning && ` - ${meaning}`} (${status.status})`, async () => {
-        assert.deepEqual(await statusSent(status), [["devices", "status_update", { status: word }]]);
+        assert.deepEqual(await statusSent(status), [
+          ["devices", "status_update", { status: word, state: word }],
+        ]);
       });
     }
+
+    it("status_update: idle - waiting for an update (after the join)", async () => {
+      await settled();
+      assert.deepEqual(
+        peer.frames.slice(1).map((frame): unknown => frame.slice(2)),
+        [["devices", "status_update", { status: "idle", state: "idle" }]],
+      );
+    });
 
     it("sends nothing that is not on the page, since that would crash the server's channel", async () => {
       device.send({ event: "firmware_validated", payload: {} });

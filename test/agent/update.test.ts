@@ -203,11 +203,11 @@ describe("an update from the hub", () => {
     assert.deepEqual(device.crashes, []);
   });
 
-  it("asks 10: starts over once when the file changes after some of it was written", async () => {
+  it("asks 10: starts over once when a file that nothing proves changes after some of it was written", async () => {
     const release = await setUp();
     const download = holdAfter(1024 * 1024);
     board.hub.faults.add(download, 1);
-    board.hub.pushUpdate(IDENTIFIER, release, { partials_checksums: null });
+    board.hub.pushUpdate(IDENTIFIER, release, { checksum: null, partials_checksums: null });
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "fwup_progress");
     const off = board.hub.faults.add(changingEtag());
     download.breakOff();
@@ -233,5 +233,28 @@ describe("an update from the hub", () => {
     await rebooting();
     assert.deepEqual(words(), ["received", "started", "failed", "received", "started", "completed"]);
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v3.uuid);
+  });
+
+  it("is completed once more when the hub sends it again before its reboot, also after a restart", async () => {
+    board = await setUpBoard();
+    const v2 = await board.firmware("2.0.0");
+    const release = await board.hub.publish(v2.path, v2.meta);
+    const config = { app: { reboot: "never" } };
+    const agent = await board.start(config);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+    board.hub.pushUpdate(IDENTIFIER, release);
+    await board.hub.until(() => words().at(-1) === "completed");
+    board.hub.pushUpdate(IDENTIFIER, release);
+    await board.hub.until(() => words().length === 4);
+    await agent.stop();
+    const joins = board.hub.device(IDENTIFIER).joins.length;
+    await board.start(config);
+    await board.hub.until(() => board.hub.device(IDENTIFIER).joins.length > joins);
+    board.hub.pushUpdate(IDENTIFIER, release);
+    const again = (line: string): boolean => line.includes("the same update again: it is installed");
+    await board.hub.until(() => board.logged.filter(again).length === 2);
+    assert.deepEqual(words().slice(0, 3), ["received", "started", "completed"]);
+    assert.deepEqual([...new Set(words().slice(3))], ["completed"]);
+    assert.equal(board.hub.downloads.length, 1);
   });
 });

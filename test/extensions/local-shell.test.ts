@@ -3,7 +3,13 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Agent } from "../../src/agent/agent.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
-import { untilGone } from "../remote/shell-on.ts";
+import type { RunningExtension } from "../../src/extensions/extension.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { systemWorld, type World } from "../../src/platform/world.ts";
+import { localShell } from "../../src/remote/local-shell.ts";
+import { eventually } from "../eventually.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
+import { backendsHere, untilGone } from "../remote/shell-on.ts";
 
 describe("the extension local_shell", () => {
   let board: TestBoard;
@@ -50,6 +56,32 @@ describe("the extension local_shell", () => {
     return messages("shell_exited")[0];
   };
 
+  /** The extension alone, on a clock of its own. */
+  const attach = async ({
+    clock,
+    sent,
+    world,
+  }: {
+    clock: FakeClock;
+    sent: [string, unknown][];
+    world: World;
+  }): Promise<{ running: RunningExtension }> => {
+    const { backend } =
+      backendsHere().find(({ skip }) => skip === false) ?? assert.fail("no terminal backend");
+    const extension = localShell({
+      config: { ...board.config().console, shell: "/bin/sh" },
+      terminalBackend: async () => Promise.resolve(backend),
+      confirm: async () => Promise.resolve(true),
+      world,
+    });
+    const running = await extension.start({
+      ...{ version: "0.0.1", clock, log: silentLog, signal: new AbortController().signal },
+      push: (event, payload) => sent.push([event, payload]) > 0,
+      fail: (error) => assert.fail(String(error)),
+    });
+    return { running };
+  };
+
   it("is not offered unless the configuration enables it", async () => {
     from = board.hub.device(IDENTIFIER).received.length;
     agent = await board.start();
@@ -84,6 +116,37 @@ describe("the extension local_shell", () => {
     }
     type("echo again-$((40 + 2))\r");
     await shows(/again-42/);
+  });
+
+  it("is started again by what is typed after its end: the hub requests a shell only once", async () => {
+    await start();
+    type("exit\r");
+    await exited();
+    const timer = setInterval(() => type("echo back-$((40 + 2))\r"), 200); // no two shells start within a second
+    try {
+      await shows(/back-42/);
+    } finally {
+      clearInterval(timer);
+    }
+    assert.equal(messages("request_status").length, 2);
+  });
+
+  it("does not end while nobody has typed yet, and ends when nothing more is typed", async () => {
+    const clock = new FakeClock();
+    const sent: [string, unknown][] = [];
+    const world = { ...systemWorld, clock };
+    const { running } = await attach({ clock, sent, world });
+    const has = async (event: string): Promise<void> =>
+      eventually(() => sent.some(([name]) => name === event), event);
+    await running.onMessage("request_shell", {});
+    await has("request_status");
+    await clock.advance(3_600_000);
+    await running.onMessage("shell_input", { data: "echo al$((40 + 2))ive\r" });
+    await eventually(() => /al42ive/.test(JSON.stringify(sent)), "the shell's answer");
+    assert.equal(sent.filter(([event]) => event === "request_status").length, 1);
+    await clock.advance(300_000);
+    await has("shell_exited");
+    await running.stop?.();
   });
 
   it("is interrupted by SIGINT, and ended with everything in it by default", async () => {

@@ -157,6 +157,23 @@ describe("a topic", () => {
     });
   }
 
+  for (const event of ["phx_error", "phx_err"]) {
+    it(`logs the reason in ${event}, and is joined without one as well`, async () => {
+      await setUp();
+      await joined();
+      peer.send(null, null, "device", event, CRASH);
+      await bench.until(() => !channel.joined);
+      assert.ok(
+        bench.lines.some((line) => line.includes("the hub's channel crashed: channel_crash; joining again")),
+      );
+      await bench.advance(1000);
+      await joined();
+      peer.send(null, null, "device", event, { reason: 7 });
+      await bench.until(() => !channel.joined);
+      assert.ok(bench.lines.some((line) => line.includes("the hub's channel crashed; joining again")));
+    });
+  }
+
   it("is joined with growing delays after crashes, and within the spread after a join that held a minute", async () => {
     await setUp();
     const crash = async (): Promise<number> => {

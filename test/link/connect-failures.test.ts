@@ -8,6 +8,7 @@ import { createSecureContext } from "node:tls";
 import { afterEach, before, beforeEach, describe, it } from "node:test";
 import type { LinkOptions } from "../../src/hub/link.ts";
 import type { HandshakeRequest } from "../../src/hub/handshake.ts";
+import { connectFailure } from "../../src/hub/connect-error.ts";
 import { inTime } from "../eventually.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
 import { refuseUpgrade, resetAtConnect } from "../hub/faults.ts";
@@ -143,7 +144,7 @@ describe("a hub that can't be reached", () => {
       },
     });
     assert.match(
-      await reason(server.url, trusting(await stranger.device("board-1"))),
+      await reason(server.url, trusting(await stranger.device("board-1")), { clientCertificate: true }),
       /(refused this board's|a client) certificate/,
     );
   });
@@ -208,7 +209,18 @@ describe("a hub that can't be reached", () => {
   it("resets the connection", async () => {
     hub = await startHub({ clock: bench.clock });
     hub.faults.add(resetAtConnect());
-    assert.match(await reason(hub.url), /the connection was reset, .*\(ECONNRESET\)/);
+    assert.equal(
+      await reason(hub.url),
+      "the connection was reset; check hub.url, and what stands between the board and the hub (ECONNRESET)",
+    );
+  });
+
+  it("resets the connection of a board that shows it a certificate", () => {
+    const error = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+    assert.equal(
+      connectFailure(error, { clientCertificate: true }).message,
+      "the connection was reset, as some servers do to a client certificate they refuse (ECONNRESET)",
+    );
   });
 
   it("speaks another protocol", async () => {

@@ -103,6 +103,31 @@ describe("the board's side of topic device", () => {
     });
   });
 
+  describe("when the slot is marked good while the join is under way", () => {
+    const validations = (peer: Peer): number =>
+      peer.frames.filter(([, , , event]) => event === "firmware_validated").length;
+    const joinWith = async (said: boolean, then: boolean): Promise<Peer> => {
+      await setUp({ joins: false });
+      state = { ...STATE, validated: said };
+      const peer = await bench.until(() => server.peers[0]);
+      const [joinRef, ref] = await bench.until(() => peer.frames[0]);
+      state = { ...STATE, validated: then };
+      peer.send(joinRef, ref, "device", "phx_reply", { status: "ok", response: {} });
+      await joined();
+      await settled();
+      return peer;
+    };
+
+    it("says so after the reply: what was sent before it was lost", async () => {
+      state = { ...STATE, validated: false };
+      assert.equal(validations(await joinWith(false, true)), 1);
+    });
+
+    it("says nothing when the join has said so already, or it is still on trial", async () => {
+      assert.equal(validations(await joinWith(true, true)), 0);
+    });
+  });
+
   it("sends a status once when the hub confirms that it has read it", async () => {
     await setUp();
     const first = await joined();

@@ -215,7 +215,7 @@ async function attempt(port: number, tls: HandshakeRequest["tls"]): Promise<stri
     return "opened";
   } catch (error) {
     if (error instanceof HandshakeRefused && error.status === 200) return "taken"; // TLS was good: it got an answer
-    const { code, message } = connectFailure(error);
+    const { code, message } = connectFailure(error, { clientCertificate: true });
     return `${code}: ${message}`;
   }
 }

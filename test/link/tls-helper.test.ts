@@ -177,7 +177,7 @@ describe("TLS by a helper", { skip: missing("stunnel") }, () => {
     const failure = async (host: string): Promise<string> => {
       const { stream } = startTlsHelper(host, 1, pemTls);
       const [error] = (await inTime(once(stream, "error"), `stunnel fails to reach ${host}`)) as [Error];
-      return connectFailure(error).message;
+      return connectFailure(error, { clientCertificate: true }).message;
     };
     assert.match(await failure("127.0.0.1"), /nothing listens there; .*\(ECONNREFUSED\)/);
     assert.match(await failure("::1"), /\((ECONNREFUSED|ENETUNREACH|EADDRNOTAVAIL)\)/);
