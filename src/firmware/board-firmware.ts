@@ -13,7 +13,7 @@ import type { InstalledFirmware, Journal } from "./journal.ts";
 import { readSlotSources, runningFirmware } from "./read-slots.ts";
 import { invalidation, reversion, validation } from "./slot-changes.ts";
 import { isFile, SlotOperations } from "./slot-operations.ts";
-import { type RunningFirmware, targetSlot } from "./slots.ts";
+import { otherSlot, type RunningFirmware, targetSlot } from "./slots.ts";
 import { noteUnnoticed, ThisBoot } from "./this-boot.ts";
 import { readEnvironment, writeVariables } from "./uboot-environment.ts";
 
@@ -159,6 +159,9 @@ export class BoardFirmware {
     }
     // The installed firmware runs and is validated, so the record is no longer needed.
     if (arrived && running.validated && !this.#fellBack) await journal.update({ installed: null });
+    // What was being written has been replaced since, or it would not run.
+    if (journal.writing !== null && running.validated && running.slot !== journal.writing.fromSlot)
+      await journal.update({ writing: null });
   }
 
   /** Marks the running slot good. @throws Failure */
@@ -178,6 +181,7 @@ export class BoardFirmware {
     await this.#claimed(async () => {
       await this.#refuseOtherWriter();
       const firmware = await this.#current();
+      this.#refuseHalfWritten(firmware);
       await this.#operations.correct(firmware, this.#devpath);
       await this.#operations.change("revert", this.#devpath, (variables) => reversion(variables, firmware));
       await this.#options.journal.update({ installed: null });
@@ -275,6 +279,17 @@ export class BoardFirmware {
     } finally {
       await this.#device.release();
     }
+  }
+
+  /**
+   * The slot's description may have come back: a card that loses power while it erases a block can restore what was in
+   * it before. The journal still knows that the slot was being written.
+   */
+  #refuseHalfWritten({ slot }: RunningFirmware): void {
+    const { writing } = this.#options.journal;
+    if (writing === null || slot === "" || writing.fromSlot !== slot) return;
+    const text = `slot ${otherSlot(slot)} holds an update that was not finished; install an update instead`;
+    throw new Failure("unavailable", text);
   }
 
   async #refuseOtherWriter(): Promise<void> {

@@ -1,7 +1,10 @@
 /** The short commands, without a daemon and with one. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
+import { join } from "node:path";
 import { AgentStatus } from "../../src/control/messages.ts";
+import { openJournal } from "../../src/firmware/journal.ts";
+import { silentLog } from "../../src/platform/log.ts";
 import * as v from "valibot";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
 import { holdAfter } from "../agent/held-download.ts";
@@ -52,6 +55,31 @@ describe("commands without a daemon", () => {
     assert.equal(reverted.stderr, "");
     assert.equal(reverted.stdout, "the other slot is the one to boot now; hublink reboot starts it\n");
     assert.equal((await board.environment()).get("nerves_fw_active"), "b");
+  });
+
+  it("revert refuses a slot in which an update was not finished, whatever the environment says of it", async () => {
+    const other = await setUpBoard();
+    try {
+      const path = await other.writeConfig({ firmware: { public_keys: [other.signingKey.publicKeyBase64] } });
+      const here = async (...args: string[]): Promise<Ended> => hublink([...args, "--config", path]);
+      assert.equal((await here("apply", (await other.firmware("2.0.0")).path)).code, 0);
+      assert.equal((await here("validate")).code, 0);
+      const journal = await openJournal(join(other.dir, "state"), silentLog);
+      const writing = { fromSlot: "b", bootId: "", rebootAsked: false, origin: "hub", atMs: 0 } as const;
+      await journal.update({ writing: { uuid: other.v1.uuid, ...writing } });
+      const { code, stderr } = await here("revert");
+      assert.equal(code, 69);
+      assert.equal(
+        stderr,
+        "hublink: slot a holds an update that was not finished; install an update instead\n",
+      );
+      assert.equal((await other.environment()).get("nerves_fw_active"), "b");
+      await journal.update({ writing: null });
+      assert.equal((await here("revert")).stderr, "");
+      assert.equal((await other.environment()).get("nerves_fw_active"), "a");
+    } finally {
+      await other.remove();
+    }
   });
 
   it("metadata prints a firmware's metadata and needs no configuration", async () => {
