@@ -97,7 +97,7 @@ export async function readMetadataFromHead(
     return await askMetadata(options, [], head.subarray(0, METADATA_HEAD_BYTES));
   } catch (error) {
     options.signal?.throwIfAborted();
-    if (head.length >= METADATA_HEAD_BYTES) throw error;
+    if (head.length >= METADATA_HEAD_BYTES || failedWith(error, "fwup_missing")) throw error;
     const text = `${messageOf(error)} (in the first ${head.length} bytes; up to ${METADATA_HEAD_BYTES} are needed)`;
     throw new Failure("metadata_invalid", text, { cause: error });
   }

@@ -178,6 +178,16 @@ describe("the metadata of a firmware", { skip: fixturesMissing }, () => {
     await assert.rejects(readMetadata({ fwup, clock, file, publicKeys: others }), /fails digital signature/);
   });
 
+  it("can't be read without fwup, which is not held against a short file", async () => {
+    const head = Buffer.from("short");
+    await assert.rejects(readMetadataFromHead({ fwup: "/missing/fwup", clock, head }), (error: unknown) => {
+      assert.ok(error instanceof Failure);
+      assert.equal(error.code, "fwup_missing");
+      assert.match(error.message, /^\/missing\/fwup: not found; .* \(see firmware\.fwup\)$/);
+      return true;
+    });
+  });
+
   it("can't be read from too few bytes, and the failure says so", async () => {
     const head = (await readFile(fixture("fwup/v1.fw"))).subarray(0, 800);
     await assert.rejects(
