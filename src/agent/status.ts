@@ -62,7 +62,12 @@ export function agentStatus(sources: StatusSources, extensions: readonly Extensi
     update:
       update.state === "idle" || update.state === "installed" // then it is the last one
         ? null
-        : { uuid: update.uuid ?? "", stage: stageOf(update), percent: update.percent },
+        : {
+            uuid: update.uuid ?? "",
+            stage: stageOf(update),
+            percent: update.percent,
+            waiting: waitOf(update, world),
+          },
     pending_validation: validation.pending,
     pending_reboot: pendingReboot === undefined ? null : { deferred_until_ms: pendingReboot.deferredUntilMs },
     agent_version: VERSION,
@@ -116,6 +121,11 @@ function otherFirmware({ running }: BoardFirmware): AgentStatus["other_firmware"
   if (running?.other === undefined) return null;
   const { uuid, version } = running.other;
   return uuid === undefined && version === undefined ? null : summaryOf(running.other);
+}
+
+function waitOf({ waiting }: UpdaterStatus, { clock }: World): NonNullable<AgentStatus["update"]>["waiting"] {
+  if (waiting === undefined) return null;
+  return { reason: waiting.reason, for_s: Math.round((clock.monotonic() - waiting.sinceMs) / 1000) };
 }
 
 /** The protocol knows two stages; what comes before the first byte is written counts as the first. */

@@ -12,7 +12,7 @@ import * as v from "valibot";
 import { downloadSettings, fwupSettings } from "../agent/settings.ts";
 import type { Config } from "../config/schema.ts";
 import { connectToDaemon, type ControlClient } from "../control/client.ts";
-import { ProgressPayload } from "../control/messages.ts";
+import { ProgressPayload, WaitingPayload } from "../control/messages.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { unlessAborted } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
@@ -32,29 +32,59 @@ export async function apply(context: CommandContext, { operand, has }: Arguments
   const source = { name: operand, force: has("force") };
   const config = await readConfig(context);
   const bar = new ProgressBar(context.terminal, context.world.clock);
+  const silence = watchSilence(operand, context);
   const daemon = await connectToDaemon({
     path: config.state.controlSocket,
-    subscribe: ["update_progress"],
+    subscribe: ["update_progress", "update_waiting"],
     onEvent: (event, payload) => {
+      silence.end();
       const progress = v.safeParse(ProgressPayload, payload);
       if (event === "update_progress" && progress.success) {
         bar.show({ ...progress.output, bytes: progress.output.bytes ?? 0 });
       }
+      const wait = v.safeParse(WaitingPayload, payload);
+      if (event === "update_waiting" && wait.success) reportWaiting(context, wait.output);
     },
   });
+  const show = (progress: Progress): void => {
+    silence.end();
+    bar.show(progress);
+  };
   const interruption = listenForInterruption();
   let version: string | undefined;
   try {
     version =
       daemon === undefined
-        ? await applyDirectly(context, config, source, (progress) => bar.show(progress), interruption.signal)
+        ? await applyDirectly(context, config, source, show, interruption.signal)
         : await applyThroughDaemon(daemon, context, source, interruption.signal);
   } finally {
+    silence.end();
     bar.end(version !== undefined);
     interruption.end();
     daemon?.close();
   }
   context.terminal.stdout.write(`installed ${printable(version)}; hublink reboot starts it\n`);
+}
+
+/** A server that answers is quicker than this, and a person begins to wonder. */
+const SILENCE_MS = 3000;
+
+/** Says whom the command waits for, if nothing comes of a URL at first; until `end` is called. */
+function watchSilence(source: string, { terminal, world }: CommandContext): { end(): void } {
+  if (!isHttpUrl(source) || !URL.canParse(source)) return { end: () => undefined };
+  const { host } = new URL(source);
+  const cancel = world.clock.after(SILENCE_MS, () => {
+    terminal.stderr.write(`hublink: waiting for ${printable(host)}\n`);
+  });
+  return { end: cancel };
+}
+
+function reportWaiting(
+  { terminal }: CommandContext,
+  { reason, next_attempt_s: seconds }: v.InferOutput<typeof WaitingPayload>,
+): void {
+  if (reason === null) return;
+  terminal.stderr.write(`hublink: the download waits ${seconds ?? 0} s: ${printable(reason)}\n`);
 }
 
 /** What is to be installed. */

@@ -50,6 +50,10 @@ function rowsOf(status: AgentStatus): [string, string][] {
   const { update, last_update: last } = status;
   if (update !== null) {
     rows.push(["update", `${update.stage}, ${update.percent} %`]);
+    if (update.waiting !== null) {
+      const { reason, for_s: seconds } = update.waiting;
+      rows.push(["", `no byte for ${formatSpan(seconds * 1000)}: ${reason}`]);
+    }
     if (update.uuid !== "") rows.push(["", update.uuid]);
   } else if (last !== null) {
     const more = last.status === "installed" ? ", starts with the next reboot" : "";

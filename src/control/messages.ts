@@ -18,6 +18,8 @@ export type ControlEvent =
   | "update_installed"
   | "update_failed"
   | "reboot_pending"
+  /** Ours: why a download waits; `reason` is null once bytes come again. */
+  | "update_waiting"
   /** Ours: how far `upload` is. */
   | "upload_progress";
 
@@ -159,7 +161,15 @@ export const AgentStatus = v.object({
   identifier: v.string(),
   update_tool: v.string(),
   firmware: v.nullable(FirmwareSummary),
-  update: v.nullable(v.object({ uuid: v.string(), stage: v.string(), percent: v.number() })),
+  update: v.nullable(
+    v.object({
+      uuid: v.string(),
+      stage: v.string(),
+      percent: v.number(),
+      /** Why its download waits, and for how long no byte has come; null while bytes come. */
+      waiting: v.optional(v.nullable(v.object({ reason: v.string(), for_s: v.number() })), null),
+    }),
+  ),
   pending_validation: v.boolean(),
   /** An installed update waits for its reboot; `deferred_until_ms` is null when the reboot is left to others. */
   pending_reboot: v.optional(v.nullable(v.object({ deferred_until_ms: v.nullable(v.number()) })), null),
@@ -258,6 +268,12 @@ export const UploadParams = v.object({ path: v.pipe(v.string(), v.startsWith("/"
 
 /** The answer to `upload`. */
 export const Uploaded = v.object({ name: v.string(), size: v.number() });
+
+/** The payload of the event `update_waiting`. */
+export const WaitingPayload = v.object({
+  reason: v.nullable(v.string()),
+  next_attempt_s: v.nullable(v.number()),
+});
 
 /** The payload of the events `update_progress` and `upload_progress`; the last two fields are ours. */
 export const ProgressPayload = v.object({

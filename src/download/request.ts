@@ -54,7 +54,7 @@ export async function* requestBytes(line: Line, request: BytesRequest): AsyncGen
 }
 
 async function* readBytes(
-  { http, headers = {}, clock, rateLimit }: Line,
+  { http, headers = {}, clock, rateLimit, retries }: Line,
   { accept, ...request }: BytesRequest,
   pace: Pace,
   signal: AbortSignal,
@@ -71,6 +71,7 @@ async function* readBytes(
       return pace.wait(reader.next(), (chunk) => chunk?.length ?? 0);
     };
     for (let chunk = await next(); chunk !== null; chunk = await next()) {
+      retries.bytesCame();
       const from = Math.max(0, wantedFrom - at);
       const to = request.end === null ? chunk.length : request.end - at;
       at += chunk.length;

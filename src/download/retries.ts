@@ -7,7 +7,7 @@ import type { Config } from "../config/schema.ts";
 import { Backoff } from "../platform/pace.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, failedWith, messageOf, systemCode } from "../platform/failure.ts";
-import type { Log } from "../platform/log.ts";
+import { type Log, redact } from "../platform/log.ts";
 import { VerificationFailure } from "./verify.ts";
 
 export interface RetryOptions {
@@ -22,6 +22,18 @@ export interface RetryOptions {
    * @throws when there is none to be had; a LineFault when asking again may help
    */
   readonly renewUrl?: (signal: AbortSignal) => Promise<string>;
+  /** Learns that the download waits, and undefined once bytes come again. */
+  readonly onWaiting?: (wait: DownloadWait | undefined) => void;
+  /** Gives up when no byte has come for this long, since a person waits for it. Default: only after the attempts. */
+  readonly firstByteMs?: number;
+}
+
+/** Why a download waits. */
+export interface DownloadWait {
+  /** One line for people, redacted. */
+  readonly reason: string;
+  /** Until the next attempt. */
+  readonly delayMs: number;
 }
 
 const MAX_DELAY_MS = 10 * 60_000;
@@ -48,6 +60,9 @@ export class Retries {
   #url: URL;
   /** The most bytes of the file that were there. */
   #reached: number;
+  /** When to give up, on the monotonic clock, if no byte has come by then. */
+  #firstByteByMs: number;
+  #waiting = false;
   /** Failed attempts in a row without a new byte. */
   #failures = 0;
   /** Fresh URLs in a row without a new byte. */
@@ -65,6 +80,7 @@ export class Retries {
     this.#options = options;
     this.#backoff = new Backoff({ minMs: SPREAD * retry.delayMs, maxMs: SPREAD * maxMs, jitter: 1 }, random);
     this.deadlineMs = clock.monotonic() + retry.totalTimeoutMs;
+    this.#firstByteByMs = clock.monotonic() + (options.firstByteMs ?? Number.POSITIVE_INFINITY);
     this.#url = parseUrl(url);
     this.#reached = bytes;
   }
@@ -104,6 +120,14 @@ export class Retries {
     }
   }
 
+  /** Notes that bytes come. */
+  bytesCame(): void {
+    this.#firstByteByMs = Number.POSITIVE_INFINITY;
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    this.#options.onWaiting?.(undefined);
+  }
+
   /** The failure of a download whose time is over. */
   timedOut(why: string): Failure {
     const seconds = this.#options.retry.totalTimeoutMs / 1000;
@@ -124,12 +148,22 @@ export class Retries {
     }
     const delayMs = Math.min(fault.retryAfterMs, MAX_RETRY_AFTER_MS) + this.#backoff.next();
     if (clock.monotonic() + delayMs >= this.deadlineMs) throw this.timedOut(fault.message);
+    if (clock.monotonic() + delayMs >= this.#firstByteByMs) {
+      const text = `no byte came in ${this.#failures} attempts; the last one: ${fault.message}`;
+      throw new Failure("download_gave_up", text, { cause: error });
+    }
     log.warn(`download interrupted, trying again: ${fault.message}`, {
       bytes: this.#reached,
       failures: this.#failures,
       delay_s: Math.round(delayMs / 1000),
     });
+    this.#noteWaiting(fault.message, delayMs);
     await sleep(clock, delayMs, signal);
+  }
+
+  #noteWaiting(reason: string, delayMs: number): void {
+    this.#waiting = true;
+    this.#options.onWaiting?.({ reason: redact(reason), delayMs });
   }
 
   /** The fault to try again after. @throws the error when trying again can't help */
@@ -150,6 +184,7 @@ export class Retries {
     this.#renewals += 1;
     if (renewUrl === undefined || this.#renewals > MAX_RENEWALS) throw expired;
     log.info(`asking the hub for a fresh URL: ${expired.message}`, { bytes: this.#reached });
+    this.#noteWaiting(`a fresh URL of the hub: ${expired.message}`, 0);
     const call = new AbortController();
     using _listener = signal && addAbortListener(signal, () => call.abort(signal.reason));
     const cancel = clock.after(this.deadlineMs - clock.monotonic(), () =>

@@ -5,6 +5,7 @@
  */
 import { addAbortListener, type EventEmitter } from "node:events";
 import type { FirmwareCache } from "../download/cache.ts";
+import type { DownloadWait } from "../download/retries.ts";
 import { withholdEnd } from "../download/verify.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { applyFirmware, KEYS_REMEDY, usablePublicKeys } from "../firmware/fwup.ts";
@@ -25,9 +26,18 @@ export interface UpdateEvents {
   /** It was accepted, and its download begins over this network interface, if that is known. */
   started: [offer: Offer, networkInterface: string | undefined];
   progress: [offer: Offer, progress: Progress];
+  /** Its download waits, or goes on again (undefined). */
+  waiting: [offer: Offer, wait: DownloadWait | undefined];
   ended: [offer: Offer, outcome: Outcome];
   /** It was installed before, and waits for its reboot. */
   installedAlready: [offer: Offer];
+}
+
+/** Why a download waits, and since when no byte has come. */
+export interface Waiting {
+  readonly reason: string;
+  /** On the clock that never jumps. */
+  readonly sinceMs: number;
 }
 
 /** How fwup is run for an update. */
@@ -73,6 +83,7 @@ export class Update {
   #state: UpdateState = "idle";
   #percent = 0;
   #lastStepMs = 0;
+  #waiting: Waiting | undefined;
   /** By which the history knows the firmware: announced at first, then what the file says. */
   #uuid: string | null | undefined;
   /** The device is this update's own, from the first step that writes. */
@@ -96,6 +107,11 @@ export class Update {
   /** 0 to 100, of its present stage. */
   get percent(): number {
     return this.#percent;
+  }
+
+  /** Why its download waits; undefined while bytes come. */
+  get waiting(): Waiting | undefined {
+    return this.#waiting;
   }
 
   /** Time since its last step (a state, a percent or a byte), ms; undefined when it is not under way. */
@@ -185,12 +201,16 @@ export class Update {
         this.#events.emit("progress", this.offer, { stage, percent, bytes });
       });
     const cachedPercent = progress("downloading");
+    const onWaiting = (wait: DownloadWait | undefined): void => this.#noteWaiting(wait);
     const onCached = (cached: number): void => {
       bytes = cached;
       this.#noteStep();
       if (this.offer.sizeBytes !== null) cachedPercent((cached / this.offer.sizeBytes) * 100);
     };
-    const { metadata, publicKeys, stream } = await peekMetadata(query, this.offer.open(signal, onCached));
+    const { metadata, publicKeys, stream } = await peekMetadata(
+      query,
+      this.offer.open(signal, { onCached, onWaiting }),
+    );
     try {
       await this.#clearFor(metadata);
     } catch (error) {
@@ -296,6 +316,12 @@ export class Update {
     const { history } = this.#options;
     if (history === undefined || this.offer.origin !== "hub" || typeof this.#uuid !== "string") return;
     await note(history, this.#uuid);
+  }
+
+  #noteWaiting(wait: DownloadWait | undefined): void {
+    const sinceMs = this.#waiting?.sinceMs ?? this.#clock.monotonic();
+    this.#waiting = wait && { reason: wait.reason, sinceMs };
+    this.#events.emit("waiting", this.offer, wait);
   }
 
   #noteStep(): void {

@@ -11,6 +11,7 @@ import type { Config } from "../config/schema.ts";
 import type { FirmwareCache } from "../download/cache.ts";
 import { fetchFirmware } from "../download/fetch.ts";
 import type { Trusted } from "../download/http-file.ts";
+import type { DownloadWait } from "../download/retries.ts";
 import { download } from "../download/stream.ts";
 import { Verifier, type ExpectedFile } from "../download/verify.ts";
 import { ArchiveShape, flawOf } from "../firmware/archive-shape.ts";
@@ -43,11 +44,18 @@ export interface Offer {
   /**
    * Opens the file. It yields bytes that are verified as far as checksums are known, and withholds the end
    * until the whole file is proven, because fwup acts as soon as it sees the archive's directory.
-   * @param onCached gets the number of bytes on the disk, if the file is cached first
    */
-  readonly open: (signal: AbortSignal, onCached: (bytes: number) => void) => AsyncIterable<Uint8Array>;
+  readonly open: (signal: AbortSignal, watch: DownloadWatch) => AsyncIterable<Uint8Array>;
   /** What the bytes that came show to be wrong with a local file, with its name; completes fwup's words. */
   readonly flaw?: () => string | undefined;
+}
+
+/** Learns how a file comes. */
+export interface DownloadWatch {
+  /** Gets the number of bytes on the disk, if the file is cached first. */
+  readonly onCached: (bytes: number) => void;
+  /** Gets why the download waits; undefined once bytes come again. */
+  readonly onWaiting: (wait: DownloadWait | undefined) => void;
 }
 
 /** The parts and settings for fetching firmware. */
@@ -93,7 +101,7 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
     sizeBytes: update.size,
     deploymentId: update.deployment_id,
     networkInterface: async () => interfaceFor(update.firmware_url, deps),
-    open: (signal, onCached) => {
+    open: (signal, watch) => {
       const url = (): string => latest.firmware_url;
       return fetchFirmware({
         ...downloadDeps(deps),
@@ -102,7 +110,7 @@ export function hubOffer(update: Update, deps: HubOfferDeps, freshUrl: FreshUrl)
         expected: expectedOf(latest),
         renewUrl,
         signal,
-        onCached,
+        ...watch,
       });
     },
   };
@@ -132,6 +140,11 @@ function expectedOf(update: Update): ExpectedFile {
 
 const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null };
 
+/** A person waits for a download, and may have mistyped its URL: the hub's are tried for most of an hour. */
+const PERSON_PATIENCE_MS = 60_000;
+/** The first delay between attempts. */
+const PERSON_DELAY_MS = 2000;
+
 /**
  * The offer of `hublink apply SOURCE`.
  * @param source an http(s) URL, `unix:PATH` of a socket that sends the file, or the path of a file
@@ -139,8 +152,13 @@ const UNANNOUNCED: ExpectedFile = { sizeBytes: null, checksum: null, parts: null
  */
 export async function localOffer(source: string, deps: OfferDeps, force = false): Promise<Offer> {
   if (isHttpUrl(source)) {
-    const open = (signal: AbortSignal): AsyncIterable<Uint8Array> =>
-      download({ ...downloadDeps(deps), url: source, verifier: new Verifier(UNANNOUNCED), signal });
+    const delayMs = Math.min(deps.retry.delayMs, PERSON_DELAY_MS);
+    const patience = { retry: { ...deps.retry, delayMs }, firstByteMs: PERSON_PATIENCE_MS };
+    const open = (signal: AbortSignal, { onWaiting }: DownloadWatch): AsyncIterable<Uint8Array> =>
+      download({
+        ...{ ...downloadDeps(deps), ...patience, onWaiting, signal },
+        ...{ url: source, verifier: new Verifier(UNANNOUNCED) },
+      });
     return watched(source, force, null, open);
   }
   if (source.startsWith("unix:")) {
@@ -173,12 +191,7 @@ async function* contentOf(path: string, signal: AbortSignal): AsyncGenerator<Uin
 const STANDARD_INPUT = "from standard input";
 
 /** A local offer whose bytes are watched, to say more than fwup when they are no archive. */
-function watched(
-  name: string,
-  force: boolean,
-  sizeBytes: number | null,
-  open: (signal: AbortSignal) => AsyncIterable<Uint8Array>,
-): Offer {
+function watched(name: string, force: boolean, sizeBytes: number | null, open: Offer["open"]): Offer {
   let shape = new ArchiveShape();
   return {
     origin: "local",
@@ -186,9 +199,9 @@ function watched(
     announced: {},
     deploymentId: null,
     sizeBytes,
-    open(signal) {
+    open(signal, watch) {
       shape = new ArchiveShape();
-      return shape.watch(open(signal));
+      return shape.watch(open(signal, watch));
     },
     flaw: () => (shape.flaw === undefined ? undefined : `firmware ${redact(name)} ${shape.flaw}`),
   };

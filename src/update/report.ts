@@ -46,6 +46,10 @@ export class UpdateReport {
     });
     // Without this answer the hub would wait for one, and keep others of the group waiting.
     updater.on("installedAlready", (offer) => this.#report(offer, { status: "completed" }));
+    updater.on("waiting", (_, wait) => {
+      const seconds = wait === undefined ? null : Math.round(wait.delayMs / 1000);
+      control.publish("update_waiting", { reason: wait?.reason ?? null, next_attempt_s: seconds });
+    });
     updater.on("ended", (offer, outcome) => this.#end(offer, outcome));
   }
 

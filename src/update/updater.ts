@@ -7,7 +7,7 @@ import { within } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 
-import { Update, type UpdateEvents, type UpdateOptions } from "./engine.ts";
+import { Update, type UpdateEvents, type UpdateOptions, type Waiting } from "./engine.ts";
 import type { Offer } from "./offers.ts";
 import { type Outcome, REBOOT_FIRST } from "./outcome.ts";
 import type { UpdateState } from "./states.ts";
@@ -17,6 +17,8 @@ export interface UpdaterStatus {
   /** The firmware under way; null when there is none or its uuid is not known. */
   readonly uuid: string | null;
   readonly percent: number;
+  /** Why its download waits; undefined while bytes come. */
+  readonly waiting: Waiting | undefined;
   /** Time since its last step (a state, a percent or a byte), ms; undefined when no update is under way. */
   readonly stillForMs: number | undefined;
 }
@@ -44,6 +46,7 @@ export class Updater extends EventEmitter<UpdateEvents> {
       state: this.#state,
       uuid: current?.offer.announced.uuid ?? null,
       percent: current?.percent ?? 0,
+      waiting: current?.waiting,
       stillForMs: current?.stillForMs,
     };
   }

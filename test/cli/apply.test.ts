@@ -52,6 +52,25 @@ describe("hublink apply without a daemon", () => {
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
   });
 
+  it("says at once why a URL brings nothing, and gives up with an error that names the host", async () => {
+    const path = await board.writeConfig({
+      firmware: { public_keys: [board.signingKey.publicKeyBase64] },
+      update: { retry: { attempts: 2, delay_s: 0.01 } },
+    });
+    const { code, stderr } = await hublink(["apply", "http://localhost:1/a.fw?sig=secret", "--config", path]);
+    assert.notEqual(code, 0);
+    const [first, last] = stderr.trim().split("\n");
+    assert.match(
+      first ?? "",
+      /download interrupted, trying again: localhost:1: nothing listens there \(ECONNREFUSED\)/,
+    );
+    assert.match(
+      last ?? "",
+      /^hublink: the download got no further in 2 attempts; the last one: localhost:1: nothing/,
+    );
+    assert.doesNotMatch(stderr, /secret/);
+  });
+
   it("installs from its standard input", async () => {
     const v2 = await board.firmware("2.0.0");
     const stdin = await readFile(v2.path);
@@ -213,6 +232,17 @@ describe("hublink apply with a daemon", () => {
     const { code, stderr } = await hublink(["apply", "/missing.fw", "--config", config]);
     assert.equal(code, 66);
     assert.equal(stderr, "hublink: firmware /missing.fw does not exist\n");
+  });
+
+  it("says at once why a URL brings nothing to the daemon, which shows it in its status too", async () => {
+    program = await start(["apply", "http://localhost:1/a.fw", "--config", config]);
+    await program.logged(/hublink: the download waits \d+ s: localhost:1: nothing listens there/);
+    const { stdout } = await hublink(["status", "--json", "--config", config]);
+    const { update } = JSON.parse(stdout) as { update: { waiting: { reason: string; for_s: number } } };
+    assert.match(update.waiting.reason, /^localhost:1: nothing listens there \(ECONNREFUSED\)$/);
+    assert.ok(update.waiting.for_s >= 0);
+    const shown = await hublink(["status", "--config", config]);
+    assert.match(shown.stdout, /no byte for \d+ s: localhost:1: nothing/);
   });
 
   it("says on Ctrl-C that the daemon goes on with a file, and the daemon does", async () => {

@@ -22,7 +22,7 @@ const STATUS: AgentStatus = {
   identifier: HOSTILE,
   update_tool: "fwup",
   firmware: { uuid: HOSTILE, version: HOSTILE, product: HOSTILE, platform: HOSTILE, architecture: HOSTILE },
-  update: { uuid: HOSTILE, stage: HOSTILE, percent: 5 },
+  update: { uuid: HOSTILE, stage: HOSTILE, percent: 5, waiting: { reason: HOSTILE, for_s: 1 } },
   pending_validation: false,
   pending_reboot: null,
   agent_version: HOSTILE,

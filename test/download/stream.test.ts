@@ -528,6 +528,33 @@ describe("a download", () => {
       );
     });
 
+    it("for as long as a person waits for the first byte, and says why it waits", async () => {
+      const waits: (string | undefined)[] = [];
+      const onWaiting = (wait?: { readonly reason: string }): void => void waits.push(wait?.reason);
+      const patience = { retry: { ...RETRY, attempts: 100 }, firstByteMs: 60_000, onWaiting };
+      const silent = await server(status(500));
+      await fails(
+        fetchFrom(silent, NOTHING, patience),
+        "download_gave_up",
+        /^no byte came in \d attempts; the last one: 127\.0\.0\.1:\d+ answers HTTP 500$/,
+      );
+      assert.ok(clock.monotonic() <= 60_000);
+      assert.match(String(waits[0]), /answers HTTP 500$/);
+      waits.length = 0;
+      const slow = await server(
+        status(500),
+        give(FILE, { stopAfter: 1000, stop: "end" }),
+        ...Array.from({ length: 5 }, () => status(500)),
+        give(FILE),
+      );
+      assert.ok(
+        (await fetchFrom(slow, NOTHING, patience)).equals(FILE),
+        "a line that gave bytes is not given up",
+      );
+      assert.equal(waits[1], undefined);
+      assert.equal(waits.at(-1), undefined);
+    });
+
     it("when nothing listens at the URL", async () => {
       const origin = await server(give(FILE));
       await origin.close();

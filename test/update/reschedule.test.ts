@@ -27,7 +27,7 @@ describe("a rescheduled update", () => {
       updater: {
         get status() {
           const state = busy ? "writing" : "idle";
-          return { state, uuid: null, percent: 0, stillForMs: undefined } as const;
+          return { state, uuid: null, percent: 0, waiting: undefined, stillForMs: undefined } as const;
         },
       },
       link: { hubTimeMs: () => clock.now() },
