@@ -44,7 +44,7 @@ export function hubRequests(
 
 /** Whether the hub sees a certificate of the board's. */
 export function presentsCertificate({ url }: Pick<HubAddress, "url">, identity: Identity): boolean {
-  return url.startsWith("wss:") && identity.describe().certificate !== null;
+  return url.startsWith("wss:") && identity.describe().certificate !== undefined;
 }
 
 /** Adds the path of the identity's kind of authentication, and `vsn`; a path or vsn in the configuration is kept. */

@@ -1,7 +1,12 @@
 /** The HTTP request of one connection attempt, made from the configuration and the identity. */
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
-import { hubRequests, socketUrl, type HubAddress } from "../../src/hub/connect-request.ts";
+import {
+  hubRequests,
+  presentsCertificate,
+  socketUrl,
+  type HubAddress,
+} from "../../src/hub/connect-request.ts";
 import { checkConfig } from "../../src/config/check.ts";
 import type { ConnectionCredentials, Identity } from "../../src/identity/identity.ts";
 import { createAuthority, type Authority } from "../hub/certificates.ts";
@@ -51,6 +56,23 @@ describe("the request of an attempt", () => {
       assert.equal(socketUrl(config.hub.url, "/socket/websocket", "2.0.0").href, url);
     });
   }
+
+  it("shows the hub a certificate only over TLS, and only if the board has one", () => {
+    const withSecret = identityOf(NONE, "/device-socket/websocket");
+    const certificate = {
+      subject: "CN=board-1",
+      notBefore: new Date(0),
+      notAfter: new Date(1),
+      sha256: "00",
+    };
+    const withCertificate: Identity = {
+      ...withSecret,
+      describe: () => ({ identifier: "board-1", source: "file", warnings: [], certificate }),
+    };
+    assert.equal(presentsCertificate(HUB, withCertificate), true);
+    assert.equal(presentsCertificate(HUB, withSecret), false);
+    assert.equal(presentsCertificate({ url: "ws://localhost:4000" }, withCertificate), false);
+  });
 
   it("is signed for the given time in whole seconds, and carries the identity's headers", async () => {
     const times: number[] = [];
