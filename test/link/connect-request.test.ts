@@ -63,7 +63,7 @@ describe("the request of an attempt", () => {
       subject: "CN=board-1",
       notBefore: new Date(0),
       notAfter: new Date(1),
-      sha256: "00",
+      ...{ issuer: "CN=CA", sha1: "00", sha256: "00" },
     };
     const withCertificate: Identity = {
       ...withSecret,
