@@ -43,7 +43,7 @@ function tortureText(runs: Runs): string {
 ([architecture.md](architecture.md#tests)). A bad boot is a board that does not boot, or boots the wrong
 firmware; wrong bytes are a slot with other bytes than were sent; "not done" is an update that was lost: the board could
 have installed it, and does not run it at the end; "waiting" is an update whose end the hub did not hear; "misled" is a
-hub that got a report that is not true. Explained rounds went wrong for a reason that the agent can't prevent. An agent that hung was reset by its
+hub that got a report that is not true; "left behind" are files on the board that grow, or say something that is not true. Explained rounds went wrong for a reason that the agent can't prevent. An agent that hung was reset by its
 board's watchdog. Of the kinds, \`transfer\` is the one that measures bytes per needed byte: a long download to the cache
 that is interrupted 20 times (goal: 1.05).
 

@@ -1,6 +1,7 @@
 /** Checks of what must be true after every life of an agent, and at the end of a round. */
 import type { DeviceRecord } from "../hub/device-record.ts";
 import { boot, firmwareIn, readVariables, type Boot } from "./boot-loader.ts";
+import { DISK, type Medium } from "./medium.ts";
 import type { Model } from "./world.ts";
 
 /**
@@ -11,9 +12,12 @@ import type { Model } from "./world.ts";
  * - `not done`: the board could have installed the firmware, and does not run it at the end
  * - `waiting`: the hub got no end of an update
  * - `misled`: the hub got a report that is not true
+ * - `left behind`: files stay on the board that grow, or say something that is not true
  */
-export const WRONGS = ["bad boot", "wrong bytes", "not done", "waiting", "misled"] as const;
+export const WRONGS = ["bad boot", "wrong bytes", "not done", "waiting", "misled", "left behind"] as const;
 export type Wrong = (typeof WRONGS)[number];
+
+const HOUR_MS = 3_600_000;
 
 export interface Problem {
   readonly wrong: Wrong;
@@ -63,6 +67,32 @@ export function checkPromise({ model, disk, device }: Left, from: number): Probl
   const { firmware } = boot(Buffer.from(disk), model.layout, model.known);
   if (firmware.uuid === model.target.uuid) return [];
   return [{ wrong: "misled", text: `reported "completed", and ${firmware.version} is booted` }];
+}
+
+/** The journal has a few entries; at most this much is written and flushed at each step of an update. */
+const MAX_JOURNAL_BYTES = 16 * 1024;
+/** Files that a power cut kept from being renamed or removed: one of each name, of which the agent has few. */
+const MAX_UNFINISHED = 4;
+
+/**
+ * Checks the files that stay on a board that has arrived.
+ * @param cacheBytes what may be left of the download
+ * @param nowMs by the board's clock
+ */
+export function checkFiles(medium: Medium, cacheBytes: number, nowMs: number): Problem[] {
+  const wrong = (text: string): Problem => ({ wrong: "left behind", text });
+  const problems: Problem[] = [];
+  const journalBytes = medium.get("state/journal.json")?.length ?? 0;
+  if (journalBytes > MAX_JOURNAL_BYTES) problems.push(wrong(`a journal of ${journalBytes} bytes`));
+  const files = [...medium].filter(([name]) => name !== DISK);
+  const unfinished = files.filter(([name]) => name.endsWith(".new")).map(([name]) => name);
+  if (unfinished.length > MAX_UNFINISHED) problems.push(wrong(unfinished.join(", ")));
+  const cached = files.filter(([name]) => name.startsWith("cache/"));
+  const bytes = cached.reduce((sum, [, content]) => sum + content.length, 0);
+  if (bytes > cacheBytes) problems.push(wrong(`a cache of ${bytes} bytes`));
+  const known = Date.parse(medium.get("state/last-known-time")?.toString().trim() ?? "");
+  if (known > nowMs + HOUR_MS) problems.push(wrong(`the last-known time ${new Date(known).toISOString()}`));
+  return problems;
 }
 
 /** Checks the end of a round: the firmware that was sent runs and is validated, and no update is open at the hub. */

@@ -73,6 +73,14 @@ export const MUTANTS: readonly Mutant[] = [
     rounds: 30,
   },
   {
+    name: "the cache keeps the file of an installed update",
+    file: "download/cache.ts",
+    text: "await removeCached(this.#pathsOf(uuid))",
+    by: "await Promise.resolve()",
+    kind: "network",
+    rounds: 15,
+  },
+  {
     name: "the slots are not read again before a step",
     file: "firmware/board-firmware.ts",
     text: "if (this.#running === undefined) await noteUnnoticed(this.#options);",

@@ -3,7 +3,7 @@ import { WRONGS } from "./checks.ts";
 import { counted } from "./results.ts";
 import type { Outcome, Played } from "./round.ts";
 
-/** The table at the end of a run, at most 80 columns wide. */
+/** The tables at the end of a run. */
 export function renderReport(played: readonly Played[]): string {
   const kinds = [...new Set(played.map(({ kind }) => kind))];
   const rows = [

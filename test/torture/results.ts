@@ -35,7 +35,7 @@ const RunResult = v.strictObject({
   /** Agents that hung until the watchdog reset their board. */
   hung: Count,
   /** Rounds in which this went wrong; without those that are explained. */
-  wrong: v.strictObject(v.entriesFromList(WRONGS, Count)),
+  wrong: v.strictObject(v.entriesFromList(WRONGS, v.optional(Count, 0))),
   /** Seeds of the rounds in which something went wrong. */
   wrongSeeds: v.array(Count),
   /** Rounds in which something went wrong that the agent can't prevent, by the reason. */
@@ -85,6 +85,7 @@ function resultsOf(played: readonly Played[], run: Run, commit: string, nowMs: n
         "not done": withWrong("not done"),
         waiting: withWrong("waiting"),
         misled: withWrong("misled"),
+        "left behind": withWrong("left behind"),
       },
       wrongSeeds: rounds.filter(({ outcome }) => outcome.problems.length > 0).map(({ seed }) => seed),
       explained: counted(outcomes.flatMap(({ explained }) => [...new Set(explained)])),

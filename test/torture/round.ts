@@ -9,6 +9,7 @@ import { boot, DeadBoard, type Boot } from "./boot-loader.ts";
 import { fatalLoss } from "./card.ts";
 import {
   checkEnd,
+  checkFiles,
   checkJoins,
   checkPromise,
   checkRunningSlot,
@@ -146,6 +147,7 @@ class Round {
     let running = this.#boot();
     for (;;) {
       const ending = await this.#live(running);
+      if (ending === "arrived") this.#checkFiles();
       if (ending === "arrived" || ending === "given up") break;
       // The same boot, another process; unless somebody who installed firmware by hand now boots it.
       if (ending === "later" && plan.happening?.byHand === undefined) continue;
@@ -240,6 +242,13 @@ class Round {
   #checkState(log: string): void {
     const damaged = /^.* is damaged.*$/m.exec(log)?.[0];
     if (damaged !== undefined) this.#wrong("wrong bytes", damaged);
+  }
+
+  #checkFiles(): void {
+    const { plan } = this.#options;
+    // What was removed may come back when the removal was not flushed.
+    const cacheBytes = plan.keptAtReboot === "all" ? 0 : 2 * this.#model.target.sizeBytes;
+    this.#problems.push(...checkFiles(this.#medium, cacheBytes, Date.now() + this.#aheadS * 1000));
   }
 
   /** Does to a board what others do. */
