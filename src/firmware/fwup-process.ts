@@ -221,7 +221,7 @@ class FwupProcess {
       // A program that an execute() left running would hold the pipes open, and `close` would not come.
       let cancel: Cancel | undefined;
       child.once("exit", () => {
-        signalGroup(child);
+        this.#endGroup();
         cancel = this.#run.clock.after(LAST_WORDS_MS, () => this.#readNoMore()); // for one that left the group
       });
       child.once("close", (exitCode: number | null, signal: NodeJS.Signals | null) => {
@@ -241,7 +241,17 @@ class FwupProcess {
 
   /** By SIGKILL, since fwup handles no signal anyway. */
   #kill(): void {
-    if (isRunning(this.#child)) signalGroup(this.#child);
+    if (isRunning(this.#child)) this.#endGroup();
+  }
+
+  /** It is called by events and timers, where an error would end the agent. */
+  #endGroup(): void {
+    try {
+      signalGroup(this.#child);
+    } catch (error) {
+      // EPERM: all that is left belongs to another user. Its pipes are closed all the same.
+      this.#run.onWarning?.(`what fwup started can't be ended: ${messageOf(error)}`);
+    }
   }
 
   #failure(ending: Ending): Failure {

@@ -64,8 +64,12 @@ export function startTlsHelper(host: string, port: number, tls: HelperTls, proxy
     write: (chunk: Buffer, _encoding, done) => void stdin?.write(chunk, () => done()),
     final: (done) => void stdin?.end(() => done()),
     destroy(error, done) {
-      if (isRunning(child)) signalGroup(child);
-      done(error);
+      try {
+        if (isRunning(child)) signalGroup(child);
+        done(error);
+      } catch (refused) {
+        done(error ?? (refused as Error)); // EPERM, for a stunnel that changed its user
+      }
     },
   });
   let log = "";

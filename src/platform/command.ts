@@ -5,7 +5,7 @@
  */
 import { addAbortListener } from "node:events";
 import { signalGroup, spawnGroup } from "./child.ts";
-import type { Clock } from "./clock.ts";
+import type { Cancel, Clock } from "./clock.ts";
 import { Failure, messageOf, systemCode } from "./failure.ts";
 import { redact } from "./log.ts";
 
@@ -39,6 +39,9 @@ export interface CommandResult {
 
 const MAX_OUTPUT_BYTES = 64 * 1024;
 
+/** What a program wrote last is in its pipes when it ends, and is read within this time. */
+const LAST_WORDS_MS = 2000;
+
 /** Characters kept of a command's own words about its failure. */
 const MAX_WORDS = 200;
 
@@ -53,7 +56,8 @@ export function failedEnd({ exitCode, timedOut, stderr }: CommandResult, timeout
 }
 
 /**
- * Runs a program to its end, in a process group of its own.
+ * Runs a program to its end, in a process group of its own. A daemon that it leaves behind lives on; what that writes is
+ * read for two seconds more at most.
  * @param command a program with its arguments, or a line for `/bin/sh -c`
  * @throws Failure `command_failed` when the program can't be started
  */
@@ -68,6 +72,7 @@ export async function runCommand(
   const stderr = new Output(limit);
   let timedOut = false;
   let kill = (): void => undefined;
+  let cancelGrace: Cancel = () => undefined;
   const cancel = options.clock.after(options.timeoutMs, () => {
     timedOut = true;
     kill();
@@ -80,6 +85,15 @@ export async function runCommand(
         stdio: ["pipe", "pipe", "pipe", ...(options.files ?? [])],
       });
       child.once("error", reject);
+      // A daemon that it started may hold them open for as long as it lives.
+      const readNoMore = (): void => {
+        child.stdout?.destroy();
+        child.stderr?.destroy();
+      };
+      child.once("exit", () => {
+        // After a timer come the events of files, so what is in the pipes is read before the immediates.
+        cancelGrace = options.clock.after(LAST_WORDS_MS, () => setImmediate(readNoMore));
+      });
       child.once("close", resolve);
       child.stdout?.on("data", (chunk: Buffer) => stdout.add(chunk));
       child.stderr?.on("data", (chunk: Buffer) => stderr.add(chunk));
@@ -91,9 +105,7 @@ export async function runCommand(
         } catch (error) {
           reject(new Error(messageOf(error), { cause: error }));
         }
-        // A daemon that has left the group may hold them open for ever.
-        child.stdout?.destroy();
-        child.stderr?.destroy();
+        readNoMore();
       };
     });
     const stdoutBytes = stdout.bytes();
@@ -110,6 +122,7 @@ export async function runCommand(
     throw new Failure("command_failed", `${program}: ${hint}`, { cause: error });
   } finally {
     cancel();
+    cancelGrace();
   }
 }
 

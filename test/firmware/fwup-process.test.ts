@@ -240,6 +240,15 @@ describe("a run of fwup", () => {
     process.kill(await daemon(), "SIGKILL");
   });
 
+  it("succeeds although what fwup left running may not be ended", async (t) => {
+    const kill = t.mock.method(process, "kill", () => {
+      throw Object.assign(new Error("kill EPERM"), { code: "EPERM" }); // another user's
+    });
+    await run([OK]);
+    assert.ok(kill.mock.callCount() > 0);
+    assert.deepEqual(heard, ["100 %", "what fwup started can't be ended: kill EPERM"]);
+  });
+
   for (const [what, lines] of [
     ["has ended", ["head -c 100 > /dev/null", OK]],
     ["goes on reading", ["head -c 100 > /dev/null", OK, TAKE_ALL]],

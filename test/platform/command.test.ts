@@ -10,7 +10,7 @@ import { after, before, describe, it } from "node:test";
 import { systemClock } from "../../src/platform/clock.ts";
 import { runCommand } from "../../src/platform/command.ts";
 import { Failure } from "../../src/platform/failure.ts";
-import { inTime } from "../eventually.ts";
+import { eventually, inTime } from "../eventually.ts";
 import { FakeClock } from "./fake-clock.ts";
 
 const LONG = { clock: systemClock, timeoutMs: 30_000 };
@@ -73,6 +73,16 @@ describe("running a program", () => {
     await runCommand(["true"], { clock, timeoutMs: 1000, signal });
     await assert.rejects(runCommand(["no-such-tool"], { clock, timeoutMs: 1000, signal }));
     assert.equal(clock.pending, 0);
+  });
+
+  it("ends soon after it, although a daemon that it started holds its output open", async () => {
+    const clock = new FakeClock();
+    const running = runCommand("sleep 1000 & echo $!; exit 3", { clock, timeoutMs: 30_000 });
+    await eventually(() => clock.pending === 2, "its end");
+    await clock.advance(2000);
+    const { exitCode, stdout, timedOut } = await inTime(running, "the result");
+    process.kill(Number(stdout)); // the daemon lives on
+    assert.deepEqual([exitCode, timedOut, clock.pending], [3, false, 0]);
   });
 
   describe("that takes too long", () => {
