@@ -166,6 +166,8 @@ async function failUpdate(board: SoakBoard, random: Random, number: number): Pro
   // Without a fault of its own the file would be installed, and the agent would wait for its reboot.
   hub.pushUpdate(IDENTIFIER, release, { ...partial, checksum: foreign ? checksum : "0".repeat(64) });
   if (random.chance(0.3)) {
+    // Before that, the message itself could be lost with the connection.
+    await board.until(() => board.record.statuses.length > 0, "the update is received");
     hub.terminate(IDENTIFIER);
     await board.untilBack();
   }
