@@ -4,6 +4,7 @@
  * update leaves the running slot as it was.
  */
 import { addAbortListener } from "node:events";
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
@@ -17,8 +18,9 @@ import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { unlessAborted } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import { FAILURES } from "../platform/failures.ts";
+import { redact } from "../platform/log.ts";
 import { makeScratch } from "../platform/scratch.ts";
-import { isHttpUrl, printable } from "../platform/text.ts";
+import { isHttpUrl, printable, schemeProblem } from "../platform/text.ts";
 import { decide, whyForeign } from "../update/decide.ts";
 import { localOffer, type Offer, streamOffer } from "../update/offers.ts";
 import { Updater } from "../update/updater.ts";
@@ -30,6 +32,11 @@ import type { Arguments, CommandContext } from "./terminal.ts";
 /** `hublink apply SOURCE`: installs a .fw, through the daemon when one runs. */
 export async function apply(context: CommandContext, { operand, has }: Arguments<"force">): Promise<void> {
   const source = { name: operand, force: has("force") };
+  const problem = existsSync(operand) ? undefined : schemeProblem(operand, ["http", "https"]);
+  if (problem !== undefined) {
+    const remedy = "name a file, an http:// or https:// URL, or - for standard input";
+    throw new Failure("no_input", `firmware ${redact(operand)}: ${problem}; ${remedy}`);
+  }
   const config = await readConfig(context);
   const bar = new ProgressBar(context.terminal, context.world.clock);
   const silence = watchSilence(operand, context);

@@ -3,6 +3,7 @@
  * they follow "expected" in an error and stand in the reference, so that both say the same.
  */
 import * as v from "valibot";
+import { schemeProblem } from "../platform/text.ts";
 import { isHostPattern } from "../platform/url-hosts.ts";
 import type { Kind, SecondsKind } from "./setting.ts";
 
@@ -115,6 +116,8 @@ const SOCKET_SCHEMES: Readonly<Record<string, string>> = {
   "http:": "ws:",
 };
 
+const HUB_SCHEMES = Object.keys(SOCKET_SCHEMES).map((scheme) => scheme.slice(0, -1));
+
 const HOST_EXPECTED = "HOST, HOST:PORT, or either after *. for the names below it";
 
 const HUB_EXPECTED = "wss://HOST, ws://HOST or a bare host name, without user, password or fragment";
@@ -125,7 +128,13 @@ export const hubAddress: Kind<string> = {
   form: "text",
   schema: v.pipe(
     v.string(HUB_EXPECTED),
-    v.check((text) => text === "" || socketUrl(text) !== undefined, HUB_EXPECTED),
+    v.check(
+      (text) => text === "" || socketUrl(text) !== undefined,
+      ({ input }) => {
+        const problem = schemeProblem(input, HUB_SCHEMES);
+        return problem === undefined ? HUB_EXPECTED : `${HUB_EXPECTED}; ${problem}`;
+      },
+    ),
     v.transform((text) => socketUrl(text) ?? ""),
   ),
 };
@@ -145,7 +154,7 @@ export const hostPattern: Kind<string> = {
 
 /** The address as `wss://…` or `ws://…`, without a slash at the end of a bare host. */
 function socketUrl(text: string): string | undefined {
-  if (/\s/.test(text)) return undefined;
+  if (/\s/.test(text) || schemeProblem(text, HUB_SCHEMES) !== undefined) return undefined;
   const url = parseUrl(text.includes("://") ? text : `wss://${text}`);
   if (url === undefined || url.username !== "" || url.password !== "" || text.includes("#")) return undefined;
   const scheme = SOCKET_SCHEMES[url.protocol];

@@ -28,6 +28,23 @@ export function isHttpUrl(text: string): boolean {
   return /^https?:\/\//i.test(text);
 }
 
+/**
+ * What is wrong with the scheme of a text that is meant to be a URL, in words that show nothing else of it; undefined
+ * when nothing is, or when it is no URL at all. `wss:/host` and `http//host` would else be a host name or a file.
+ * @param schemes the ones that can be used, without their colon
+ */
+export function schemeProblem(text: string, schemes: readonly string[]): string | undefined {
+  const [, scheme = ""] = /^([a-z][a-z0-9+.-]{0,15})(?::\/\/|:|\/\/)/i.exec(text) ?? [];
+  if (scheme === "") return undefined;
+  const rest = text.slice(scheme.length);
+  const isKnown = schemes.includes(scheme.toLowerCase());
+  if (rest.startsWith("://")) return isKnown ? undefined : `${scheme}:// can't be used`;
+  if (!isKnown) return undefined;
+  return rest.startsWith(":")
+    ? `a slash is missing after ${scheme}:, write ${scheme}://`
+    : `the colon is missing after ${scheme}, write ${scheme}://`;
+}
+
 const DEFAULT_PORTS: Readonly<Record<string, string>> = {
   "http:": "80",
   "ws:": "80",

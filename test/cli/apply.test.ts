@@ -71,6 +71,18 @@ describe("hublink apply without a daemon", () => {
     assert.doesNotMatch(stderr, /secret/);
   });
 
+  for (const [source, words] of [
+    ["ftp://host.test/a.fw", "ftp:// can't be used"],
+    ["http//host.test/a.fw", "the colon is missing after http, write http://"],
+    ["https:/host.test/a.fw", "a slash is missing after https:, write https://"],
+  ] as const) {
+    it(`names what is wrong with ${source}, with 66`, async () => {
+      const { code, stderr } = await hublink(["apply", source, "--config", config]);
+      assert.equal(code, 66);
+      assert.ok(stderr.startsWith(`hublink: firmware ${source}: ${words}; name a file, an http://`), stderr);
+    });
+  }
+
   it("installs from its standard input", async () => {
     const v2 = await board.firmware("2.0.0");
     const stdin = await readFile(v2.path);

@@ -175,6 +175,17 @@ describe("the hub's address", () => {
     it(`${given} means ${url}`, () => assert.equal(withUrl(given).config.hub.url, url));
   }
 
+  for (const [given, words] of [
+    ["wss:/hub.test", "a slash is missing after wss:, write wss://"],
+    ["http//hub.test", "the colon is missing after http, write http://"],
+    ["ftp://hub.test", "ftp:// can't be used"],
+  ] as const) {
+    it(`${given} is a typo, and not the name of a host`, () => {
+      const problems = problemsOf({ hub: { url: given }, identity: { source: "shared-secret" } }, {});
+      assert.ok(problems.join().endsWith(`; ${words}`), problems.join());
+    });
+  }
+
   for (const url of [
     "ftp://hub.test",
     "wss://",
