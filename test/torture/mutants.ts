@@ -54,7 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
     text: "stallMs: OPS_STALL_MS });\n  await syncPath(options.devpath);",
     by: "stallMs: OPS_STALL_MS });",
     kind: "power",
-    rounds: 30,
+    rounds: 60,
   },
   {
     name: "state files are not flushed before they are renamed",

@@ -14,6 +14,8 @@ export interface Happening {
   readonly hubFaults?: readonly HubFault[];
   /** Somebody installs other firmware when so many bytes were downloaded; with or without a restart of the agent. */
   readonly byHand?: { readonly atByte: number; readonly restartsAgent: boolean };
+  /** Instead of what was drawn for the board. */
+  readonly bootScriptTells?: boolean;
   /** Two agents are started at the same moment. */
   readonly twoAgents?: boolean;
   /** The disk shows up after the first join. */
@@ -54,7 +56,8 @@ export function drawHappening(random: Random, firmwareBytes: number): Happening 
     case "by hand, restart":
       return {
         name: "somebody's fwup, then a restart of the agent",
-        byHand: { atByte: random.int(0, firmwareBytes), restartsAgent: true },
+        byHand: { atByte: random.chance(0.5) ? 0 : random.int(0, firmwareBytes), restartsAgent: true },
+        bootScriptTells: false,
       };
     case "killed":
       return {

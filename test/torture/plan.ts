@@ -98,6 +98,7 @@ export function drawPlan(seed: number, kind: Kind): { plan: Plan; random: Random
   const happening = kind === "others" ? drawHappening(random, FIRMWARE_BYTES) : undefined;
   const plan: Plan = {
     ...board,
+    bootScriptTells: happening?.bootScriptTells ?? board.bootScriptTells,
     cuts,
     keptAtReboot,
     hubFaults: [...network.hubFaults, ...(happening?.hubFaults ?? [])],
