@@ -15,6 +15,8 @@ export interface GpioLine {
 export interface GpioChip {
   /** As its driver names it, such as `pinctrl-bcm2835`. */
   readonly label: string;
+  /** The device that it belongs to, such as `fe200000.gpio`: chips of one driver may have one label. */
+  readonly device: string | undefined;
   /** How many lines it has. */
   readonly lines: number;
   /** For people, how and where a line is reached: `sysfs 529`. */

@@ -5,8 +5,8 @@
  * agent left exported in sysfs is still there for the next one, so an external watchdog can be fed on.
  */
 import { existsSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, readFile, readlink } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import type { World } from "../platform/world.ts";
 import type { GpioChip, GpioLine } from "./gpio-chip.ts";
@@ -23,7 +23,8 @@ export interface FoundLine {
 }
 
 /**
- * Finds the line that the configuration names: `17`, `GPIO17` or `pinctrl-bcm2835:17`. The number is the
+ * Finds the line that the configuration names: `17`, `GPIO17`, `pinctrl-bcm2835:17` or
+ * `fe200000.gpio:17`. The number is the
  * offset on its chip, independent of the base of sysfs: 0 in old kernels, 512 from 6.6 on.
  * @throws Failure that names the chip, the line or the missing program
  */
@@ -47,25 +48,40 @@ export async function findLine(text: string, world: World): Promise<FoundLine> {
 /** The chips whose lines are on a Raspberry Pi's header: pinctrl-bcm2835, pinctrl-bcm2711, pinctrl-rp1. */
 const HEADER = /^pinctrl-/;
 
-function chooseChip(chips: readonly GpioChip[], label: string | undefined, offset: number): GpioChip {
-  const known = chips.map((chip) => chip.label).join(", ") || "none";
-  if (label !== undefined) {
-    const named = chips.find((chip) => chip.label === label);
-    if (named !== undefined) return named;
+function chooseChip(chips: readonly GpioChip[], name: string | undefined, offset: number): GpioChip {
+  const words = (some: readonly GpioChip[]): string =>
+    some.map((chip) => wordFor(chip, chips)).join(", ") || "none";
+  const header = chips.filter((chip) => HEADER.test(chip.label));
+  const fitting =
+    name !== undefined
+      ? chips.filter(({ label, device }) => name === label || name === device)
+      : header.length > 0
+        ? header
+        : chips;
+  const [only, ...others] = fitting;
+  if (only !== undefined && others.length === 0) return only;
+  if (only !== undefined) {
+    const several =
+      name === undefined
+        ? `there are several GPIO chips (${words(chips)})`
+        : `several GPIO chips are called ${name} (${words(fitting)})`;
     throw new Failure(
       "gpio_line_invalid",
-      `watchdog.gpio.line: there is no GPIO chip ${label}; there are: ${known}`,
+      `watchdog.gpio.line: ${several}; put the chip in front, as in "${wordFor(only, chips)}:${offset}"`,
     );
   }
-  const header = chips.filter((chip) => HEADER.test(chip.label));
-  const [only, ...others] = header.length > 0 ? header : chips;
-  if (only === undefined)
+  if (name === undefined)
     throw new Failure("gpio_unavailable", "watchdog.gpio.line: the board has no GPIO chip");
-  if (others.length === 0) return only;
   throw new Failure(
     "gpio_line_invalid",
-    `watchdog.gpio.line: there are several GPIO chips (${known}); put the chip in front, as in "${only.label}:${offset}"`,
+    `watchdog.gpio.line: there is no GPIO chip ${name}; there are: ${words(chips)}`,
   );
+}
+
+/** The word that means this chip alone: its label, or its device where another one has the same label. */
+function wordFor({ label, device }: GpioChip, chips: readonly GpioChip[]): string {
+  const alone = chips.filter((chip) => chip.label === label).length === 1;
+  return alone ? label : (device ?? label);
 }
 
 /**
@@ -86,6 +102,7 @@ async function chipOf(folder: string, name: string): Promise<GpioChip> {
   const base = Number(await read("base"));
   return {
     label: await read("label"),
+    device: await readlink(join(folder, name, "device")).then(basename, () => undefined),
     lines: Number(await read("ngpio")),
     describe: (offset) => `sysfs ${base + offset}`,
     user: async (offset) =>

@@ -2,6 +2,8 @@
  * GPIO through libgpiod's command line tools, versions 1 and 2, for kernels without GPIO in sysfs: the character
  * device needs ioctl, and Node.js has no ioctl.
  */
+import { readlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { signalGroup, spawnGroup } from "../platform/child.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { World } from "../platform/world.ts";
@@ -13,7 +15,7 @@ const TIMEOUT_MS = 5000;
  * The chips that libgpiod's tools find, for kernels without GPIO in sysfs.
  * @throws Failure when the tools are missing, or refused
  */
-export async function gpiodChips({ clock, run }: World): Promise<GpioChip[]> {
+export async function gpiodChips({ clock, root, run }: World): Promise<GpioChip[]> {
   const ask = async (...command: string[]): Promise<string> => {
     const { exitCode, stdout, stderr } = await run(command, { clock, timeoutMs: TIMEOUT_MS });
     if (exitCode === 0) return stdout;
@@ -34,22 +36,31 @@ export async function gpiodChips({ clock, run }: World): Promise<GpioChip[]> {
   }
   const isFirst = /\bv1\./.test(version);
   const chips = [...(await ask("gpiodetect")).matchAll(/^(\S+) \[(.*)\] \((\d+) lines\)$/gm)];
-  return chips.map(([, name = "", label = "", lines]) => ({
-    label,
-    lines: Number(lines),
-    describe: (offset) => `line ${offset} of ${name}, by gpioset`,
-    async user(offset) {
-      const line = await ask("gpioinfo", ...(isFirst ? [name] : ["-c", name, String(offset)]));
-      return userOf(line, offset);
-    },
-    async open(offset, high) {
-      const command = (level: boolean): string[] => {
-        const setting = `${offset}=${level ? 1 : 0}`;
-        return isFirst ? ["gpioset", "--mode=signal", name, setting] : ["gpioset", "-c", name, setting];
-      };
-      return Promise.resolve(new GpiodLine(command, high));
-    },
-  }));
+  return Promise.all(
+    chips.map(async ([, name = "", label = "", lines]) => ({
+      label,
+      device: await deviceOf(root, name),
+      lines: Number(lines),
+      describe: (offset) => `line ${offset} of ${name}, by gpioset`,
+      async user(offset) {
+        const line = await ask("gpioinfo", ...(isFirst ? [name] : ["-c", name, String(offset)]));
+        return userOf(line, offset);
+      },
+      async open(offset, high) {
+        const command = (level: boolean): string[] => {
+          const setting = `${offset}=${level ? 1 : 0}`;
+          return isFirst ? ["gpioset", "--mode=signal", name, setting] : ["gpioset", "-c", name, setting];
+        };
+        return Promise.resolve(new GpiodLine(command, high));
+      },
+    })),
+  );
+}
+
+/** The folder that the chip is in: `…/soc/fe200000.gpio/gpiochip0`. */
+async function deviceOf(root: string, name: string): Promise<string | undefined> {
+  const target = await readlink(join(root, "sys/bus/gpio/devices", name)).catch(() => undefined);
+  return target === undefined ? undefined : basename(dirname(target));
 }
 
 /**

@@ -396,7 +396,7 @@ export const schema = section("", {
       line: setting(
         text('a GPIO line such as "17", "GPIO17" or "pinctrl-bcm2835:17"', /^((GPIO)?\d+|[^\s:]+:\d+)?$/),
         "",
-        "The line: the number on the header, not the one in sysfs, with the chip's label in front if there are several chips. Empty: none.",
+        "The line: the number on the header, not the one in sysfs, with the chip's label in front if there are several chips, or its device, such as fe200000.gpio, where two have one label. Empty: none.",
       ),
       active_low: setting(flag, false, "The line is asserted when it is low."),
       mode: setting(

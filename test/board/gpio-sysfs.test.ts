@@ -1,7 +1,7 @@
 /** A GPIO line through sysfs, and the external watchdog on it. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -69,6 +69,22 @@ describe("a GPIO line in sysfs", () => {
       find("17"),
       failure("config", "several GPIO chips (209c000.gpio, 20a0000.gpio)", 'as in "209c000.gpio:17"'),
     );
+  });
+
+  it("is chosen by the chip's device where two chips have one label", async () => {
+    for (const [base, device] of [
+      [512, "20-0020"],
+      [528, "20-0021"],
+    ] as const) {
+      await chip("pca9555", base, 16);
+      await symlink(`../../../${device}`, join(root, `sys/class/gpio/gpiochip${base}/device`));
+    }
+    for (const line of ["3", "pca9555:3"])
+      await assert.rejects(
+        find(line),
+        failure("config", "several GPIO chips", "20-0020, 20-0021", '"20-0020:3"'),
+      );
+    assert.equal((await find("20-0021:3")).name, "GPIO3 of pca9555 (sysfs 531)");
   });
 
   it("shows who may use it already", async () => {

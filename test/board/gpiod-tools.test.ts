@@ -1,7 +1,7 @@
 /** A GPIO line through libgpiod's tools, whose two versions are played by scripts. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
@@ -69,6 +69,21 @@ for (const [version, { version: words, info, held }] of Object.entries(TOOLS)) {
       const found = await find();
       assert.equal(found.name, "GPIO17 of pinctrl-bcm2835 (line 17 of gpiochip0, by gpioset)");
       assert.equal(await found.user(), "led-driver");
+    });
+
+    it("is chosen by the chip's device where two chips have one label", async () => {
+      await mkdir(join(dir, "sys/bus/gpio/devices"), { recursive: true });
+      for (const n of [0, 1])
+        await symlink(
+          `../../../devices/soc/20-002${n}/gpiochip${n}`,
+          join(dir, `sys/bus/gpio/devices/gpiochip${n}`),
+        );
+      const both = 'echo "gpiochip0 [pca9555] (16 lines)"; echo "gpiochip1 [pca9555] (16 lines)"';
+      await writeFile(join(dir, "gpiodetect"), `#!/bin/sh\n${both}\n`, { mode: 0o755 });
+      const world = testWorld({ root: dir, clock: systemClock });
+      await assert.rejects(findLine("pca9555:3", world), /several GPIO chips.*20-0020, 20-0021/);
+      const { name } = await findLine("20-0021:3", world);
+      assert.equal(name, "GPIO3 of pca9555 (line 3 of gpiochip1, by gpioset)");
     });
 
     it("is held by one gpioset for each change, and by none when it is given back", async () => {
