@@ -2,6 +2,7 @@
 import type { Dispatcher } from "undici";
 import type { Clock } from "../platform/clock.ts";
 import { openTunnel } from "../platform/proxy-tunnel.ts";
+import { retryAfterMs } from "../platform/pace.ts";
 import type { ProxyChoice } from "../platform/proxy.ts";
 import { Failure, messageOf, systemCode } from "../platform/failure.ts";
 import { locationUrl } from "../platform/text.ts";
@@ -268,8 +269,9 @@ async function faultOf(
     return new Failure("url_expired", `${text}: the firmware's URL has expired or its file is gone`);
   }
   if (statusCode >= 500 || [408, 416, 421, 425, 429].includes(statusCode)) {
+    const askedMs = retryAfterMs(single(headers["retry-after"]), single(headers["date"]), request.nowMs);
     const pastEnd = statusCode === 416 && request.offset > 0;
-    return new LineFault(text, { retryAfterMs: retryAfterMs(headers, request.nowMs), pastEnd });
+    return new LineFault(text, { retryAfterMs: askedMs, pastEnd });
   }
   return new Failure("download_refused", text);
 }
@@ -282,16 +284,6 @@ async function headOf(body: Body): Promise<string> {
     if (head.length >= ERROR_BYTES) break;
   }
   return head.toString("latin1", 0, ERROR_BYTES);
-}
-
-/** RFC 9110 §10.2.3: seconds, or a date, which is taken relative to the server's own. */
-function retryAfterMs(headers: HttpAnswer["headers"], nowMs: number): number {
-  const value = single(headers["retry-after"]) ?? "";
-  if (/^\d+$/.test(value)) return Number(value) * 1000;
-  const atMs = Date.parse(value);
-  if (Number.isNaN(atMs)) return 0;
-  const serverMs = Date.parse(single(headers["date"]) ?? "");
-  return Math.max(0, atMs - (Number.isNaN(serverMs) ? nowMs : serverMs));
 }
 
 function single(value: string | string[] | undefined): string | undefined {

@@ -5,7 +5,8 @@
  * identifier make the hub close one connection for the other; the plan notices, or they would take turns for ever.
  */
 import { failureCode } from "./connect-error.ts";
-import { Backoff, type BackoffOptions } from "../platform/pace.ts";
+import { HandshakeRefused } from "./handshake.ts";
+import { Backoff, type BackoffOptions, retryAfterMs } from "../platform/pace.ts";
 import type { SocketClosed } from "./socket.ts";
 
 /** A connection that was open, and for how long. */
@@ -21,6 +22,16 @@ const TWIN_WITHIN_MS = 10_000;
 const TWIN_CLOSES = 3;
 /** With these an attempt did not leave the board. */
 const NO_NETWORK = ["ENETUNREACH", "ENETDOWN", "EADDRNOTAVAIL"];
+
+/** A hub's Retry-After is followed up to here; a wrong one must not keep a board away. */
+const MAX_RETRY_AFTER_MS = 10 * 60_000;
+
+/** How long a hub that refused asks to stay away. */
+function askedMs(error: unknown): number {
+  if (!(error instanceof HandshakeRefused)) return 0;
+  const { date, "retry-after": value } = error.headers;
+  return Math.min(retryAfterMs(value, date, Number.NaN), MAX_RETRY_AFTER_MS);
+}
 
 /** The delays before the attempts of one link. */
 export class RetryPlan {
@@ -65,6 +76,8 @@ export class RetryPlan {
    */
   afterFailure(error: unknown, addressGone: boolean): number {
     this.#twinCloses = 0;
-    return addressGone || NO_NETWORK.includes(failureCode(error)) ? this.#own.next() : this.#backoff.next();
+    if (addressGone || NO_NETWORK.includes(failureCode(error))) return this.#own.next();
+    // After the time that the hub asks for, since it tells all boards the same.
+    return askedMs(error) + this.#backoff.next();
   }
 }

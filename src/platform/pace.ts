@@ -133,3 +133,18 @@ export class Backoff {
     return longestMs * (1 - jitter * this.#random());
   }
 }
+
+/**
+ * How long a server asks to stay away, ms; 0 when it does not. RFC 9110 §10.2.3: seconds, or a date, which is taken
+ * relative to the server's own.
+ * @param value Retry-After
+ * @param date the server's Date
+ * @param nowMs wall clock, where the server sent no Date
+ */
+export function retryAfterMs(value: string | undefined, date: string | undefined, nowMs: number): number {
+  if (value === undefined) return 0;
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
+  const serverMs = Date.parse(date ?? "");
+  const waitMs = Date.parse(value) - (Number.isNaN(serverMs) ? nowMs : serverMs);
+  return Number.isNaN(waitMs) ? 0 : Math.max(0, waitMs);
+}

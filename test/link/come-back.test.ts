@@ -48,6 +48,20 @@ describe("the link to the hub", () => {
       assert.equal(link.status.lastError, "refused with 500");
     });
 
+    it("after the time that a hub which refuses asks for, ten minutes at most", async () => {
+      const asked = ["120", "Thu, 01 Jan 1970 00:01:30 GMT", "86400", "soon"];
+      const server = await bench.serve({
+        onUpgrade: (_request, socket) =>
+          refuse(socket, 503, {
+            date: "Thu, 01 Jan 1970 00:01:00 GMT",
+            "retry-after": asked[server.requests.length - 1] ?? "0",
+          }),
+      });
+      const link = bench.link(server.url);
+      link.start();
+      assert.deepEqual(await delays(link, 4), [121_000, 32_000, 604_000, 8000]);
+    });
+
     it("and knows since when the hub has been away, across all attempts", async () => {
       const refused = await refusing(500);
       const link = bench.link(refused.url);
