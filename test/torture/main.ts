@@ -38,7 +38,8 @@ const world = await setUpWorld();
 let record = (): void => undefined;
 const interrupt = (): void => {
   record(); // what was played counts
-  void world.remove().finally(() => process.exit(130));
+  world.removeNow();
+  process.exit(130);
 };
 process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
 try {

@@ -1,6 +1,7 @@
 /** All rounds share these and change none: firmware, disks, the bundle, the library that simulates power cuts. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -51,6 +52,8 @@ export interface World {
   /** A folder that comes first on an agent's PATH: its programs keep the agent from rebooting this machine. */
   readonly bin: string;
   remove(): Promise<void>;
+  /** Removes it while agents may still run in it. */
+  removeNow(): void;
 }
 
 /** Several parts of 1 MiB, which leave room in the slot. */
@@ -89,6 +92,7 @@ export async function setUpWorld(): Promise<World> {
     preload,
     bin,
     remove: async () => rm(dir, { recursive: true, force: true }),
+    removeNow: () => rmSync(dir, { recursive: true, force: true }),
   };
 }
 
