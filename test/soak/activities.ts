@@ -160,7 +160,7 @@ async function failUpdate(board: SoakBoard, random: Random, number: number): Pro
   const release = await hub.publish(made.path, made.meta);
   if (random.chance(0.3)) hub.faults.add(faults.resetAfter(random.int(0, release.sizeBytes)), 2);
   if (random.chance(0.2)) hub.faults.add(faults.corruptByte(random.int(0, release.sizeBytes - 1)), 2);
-  if (random.chance(0.1)) hub.faults.add(faults.refuseDownload(404));
+  if (random.chance(0.1)) hub.faults.add(faults.refuseDownload(500));
   const checksum = random.chance(0.2) ? release.checksum : "0".repeat(64);
   const partial = random.chance(0.5) ? {} : { partials_checksums: null };
   // Without a fault of its own the file would be installed, and the agent would wait for its reboot.
