@@ -100,20 +100,8 @@ export interface ScriptResult {
   readonly reason?: string;
 }
 
-/** `{}` before device API 2.4.0. A version that is no text can't be one of this agent's. */
-const Extensions = v.pipe(
-  v.object({ extensions: v.optional(v.record(v.string(), v.array(v.unknown()))) }),
-  v.transform(
-    ({ extensions }) =>
-      extensions &&
-      new Map(
-        Object.entries(extensions).map(([name, versions]) => [
-          name,
-          versions.filter((version) => typeof version === "string"),
-        ]),
-      ),
-  ),
-);
+/** `{}` before device API 2.4.0. */
+const OfferedExtensions = v.object({ extensions: v.record(v.string(), v.array(v.unknown())) });
 
 /** A parsed message of the hub. */
 export type HubMessage =
@@ -157,10 +145,21 @@ export function parseHubMessage(event: string, payload: unknown): HubMessage {
     case "archive":
       return parsed(Archive, event, payload, (archive) => ({ type: "archive", archive }));
     case "extensions:get":
-      return parsed(Extensions, event, payload, (offered) => ({ type: "extensions", offered }));
+      return { type: "extensions", offered: offeredVersions(payload) };
     default:
       return { type: "unknown" };
   }
+}
+
+/** Undefined when the hub does not say, or not in a way that can be read: it asks for extensions all the same. */
+function offeredVersions(payload: unknown): ReadonlyMap<string, readonly string[]> | undefined {
+  if (!v.is(OfferedExtensions, payload)) return undefined;
+  return new Map(
+    Object.entries(payload.extensions).map(([name, versions]) => [
+      name,
+      versions.filter((version) => typeof version === "string"),
+    ]),
+  );
 }
 
 /** Old servers answer the join with an update; today's answer `{}`. */

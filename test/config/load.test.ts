@@ -164,7 +164,7 @@ level = "info"
       "firmware.task = 7: expected the name of a task",
       "hub.heartbeat: unknown key; did you mean hub.heartbeat_s?",
       "hub.reconnect.min_s = 90: expected no more than hub.reconnect.max_s, which is 60",
-      'hub.url = "ftp://hub.test": expected wss://HOST, ws://HOST or a bare host name, without user, password or fragment',
+      'hub.url = "ftp://hub.test": expected wss://HOST, ws://HOST or a bare host name, without user, password or fragment; ftp:// can\'t be used',
       'identity.source = "files": expected "file", "env", "uboot-env", "pkcs11", "tpm2", "rpi-otp" or "shared-secret"',
       "logs: unknown key; did you mean log?",
       'state.control_mode = "0999": expected a mode in octal such as "0600", in quotes',

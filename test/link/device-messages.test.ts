@@ -242,8 +242,25 @@ describe("the hub's messages", () => {
     for (const payload of [{}, null, "x", { reason: "y" }]) {
       assert.deepEqual(parseHubMessage("reboot", payload), { type: "reboot" });
       assert.deepEqual(parseHubMessage("identify", payload), { type: "identify" });
-      assert.deepEqual(parseHubMessage("extensions:get", payload), { type: "extensions" });
+      assert.deepEqual(parseHubMessage("extensions:get", payload), {
+        type: "extensions",
+        offered: undefined,
+      });
       assert.deepEqual(parseHubMessage("presence_diff", payload), { type: "unknown" });
+    }
+  });
+
+  it("extensions:get: names the versions of each extension; those that are no text count for nothing", () => {
+    const offered = (extensions: unknown): unknown => parseHubMessage("extensions:get", { extensions });
+    assert.deepEqual(offered({ logging: ["0.1.0", 1, null, "0.0.1"], geo: [] }), {
+      type: "extensions",
+      offered: new Map([
+        ["logging", ["0.1.0", "0.0.1"]],
+        ["geo", []],
+      ]),
+    });
+    for (const unreadable of [null, "all", ["logging"], { logging: "0.1.0" }]) {
+      assert.deepEqual(offered(unreadable), { type: "extensions", offered: undefined });
     }
   });
 
