@@ -388,6 +388,9 @@ describe("deciding on an update", () => {
       await board.restart();
       await online();
       board.hub.pushUpdate(IDENTIFIER, release); // an operator sees a board that runs the old firmware
+      await nextStatus("completed", from);
+      const other = await board.firmware("3.0.0");
+      board.hub.pushUpdate(IDENTIFIER, await board.hub.publish(other.path, other.meta));
       assert.match((await nextStatus("rescheduled", from)).reason ?? "", /waits for its reboot/);
       const back = await application();
       await pass(30_000);
