@@ -78,7 +78,7 @@ for (const [source, { cert, key, called, of }] of Object.entries(SOURCES)) {
       const name = (variable: string): string => `the ${called} variable ${variable}`;
       await assert.rejects(load(device), {
         code: "key_missing",
-        message: `certificate: ${name(cert)} is not set`,
+        message: `certificate: ${name(cert)} is not set; hublink identity --csr requests one`,
       });
       variables.set(cert, base64(issued.der));
       await assert.rejects(load(device), {
