@@ -131,22 +131,29 @@ describe("the extension local_shell", () => {
     assert.equal(messages("request_status").length, 2);
   });
 
-  it("does not end while nobody has typed yet, and ends when nothing more is typed", async () => {
+  it("does not end while nobody has typed yet, and ends when nothing more is typed", async (t) => {
     const clock = new FakeClock();
     const sent: [string, unknown][] = [];
-    const world = { ...systemWorld, clock };
-    const { running } = await attach({ clock, sent, world });
-    const has = async (event: string): Promise<void> =>
-      eventually(() => sent.some(([name]) => name === event), event);
+    const { running } = await attach({ clock, sent, world: { ...systemWorld, clock } });
+    t.after(async () => {
+      const stopped = running.stop?.();
+      await clock.advance(60_000); // a shell that does not end is killed
+      await stopped;
+    });
+    /** Output waits for more of it, by the clock. */
+    const has = async (pattern: RegExp): Promise<void> =>
+      eventually(async () => {
+        await clock.advance(10);
+        return pattern.test(JSON.stringify(sent));
+      }, String(pattern));
     await running.onMessage("request_shell", {});
-    await has("request_status");
+    await has(/request_status/);
     await clock.advance(3_600_000);
     await running.onMessage("shell_input", { data: "echo al$((40 + 2))ive\r" });
-    await eventually(() => /al42ive/.test(JSON.stringify(sent)), "the shell's answer");
+    await has(/al42ive/);
     assert.equal(sent.filter(([event]) => event === "request_status").length, 1);
     await clock.advance(300_000);
-    await has("shell_exited");
-    await running.stop?.();
+    await has(/shell_exited/);
   });
 
   it("is interrupted by SIGINT, and ended with everything in it by default", async () => {
