@@ -228,7 +228,7 @@ describe("the agent on a card of buildroot/", { skip: missing("fwup") }, () => {
     await writeVariables(card.environmentConfig, new Map(Object.entries(bootScriptsDoing)));
     const fallen = await card.boot("fw_slot=a fw_validated=1");
     assert.equal(fallen.running?.slot, "a");
-    assert.deepEqual([fallen.fellBack, fallen.fellBackFrom], [true, failed]);
+    assert.deepEqual([fallen.fellBack, fallen.fellBackFrom?.uuid], [true, failed]);
     await fallen.clearTarget(AbortSignal.timeout(PATIENCE_MS));
     assert.equal((await card.environment()).get("nerves_fw_reverted"), undefined);
   });
