@@ -89,7 +89,7 @@ export class Validation extends EventEmitter<ValidationEvents> {
     this.#started = true;
     if (this.#pending !== true) return;
     const { mode, deadlineMs } = this.#config;
-    const trialMs = await this.#record.trialMs();
+    const trialMs = await within(this.#world.clock, LOOK_TIMEOUT_MS, this.#record.trialMs(), 0);
     if (this.#end.signal.aborted) return;
     const since = trialMs === 0 ? {} : { on_trial_s: Math.round(trialMs / 1000) };
     this.#log.info("the running firmware is not marked good yet", {

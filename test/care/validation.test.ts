@@ -15,7 +15,7 @@ import { testWorld } from "../platform/world.ts";
 async function onTrial(
   config: Partial<Config["validation"]> = {},
   exits: number[] = [],
-  { pending = true, trialMs = 0 } = {},
+  { pending = true, trialMs = 0, recordHangs = false } = {},
 ) {
   const clock = new FakeClock();
   const seen = { validated: 0, deadline: 0, runs: 0, failures: 0 };
@@ -41,7 +41,10 @@ async function onTrial(
       return Promise.reject(new Error("the disk is busy"));
     },
   };
-  const record = { trialMs: async () => Promise.resolve(trialMs), trialEnded: async () => Promise.resolve() };
+  const record = {
+    trialMs: async () => (recordHangs ? new Promise<number>(() => undefined) : Promise.resolve(trialMs)),
+    trialEnded: async () => Promise.resolve(),
+  };
   const validation = new Validation(
     { mode: "auto", command: "", deadlineMs: 600_000, ...config },
     { firmware, record },
@@ -50,7 +53,8 @@ async function onTrial(
   );
   validation.on("validated", () => (seen.validated += 1));
   validation.on("expired", () => (seen.deadline += 1));
-  await validation.start();
+  const started = validation.start();
+  if (!recordHangs) await started;
   return { clock, firmware, seen, slot, validation };
 }
 
@@ -99,6 +103,13 @@ describe("firmware on trial", () => {
     await clock.advance(9_999);
     assert.equal(seen.deadline, 0);
     await clock.advance(1);
+    assert.equal(seen.deadline, 1);
+  });
+
+  it("expires also when a disk that hangs does not say how long it was on trial", async () => {
+    const { clock, seen } = await onTrial({}, [], { recordHangs: true });
+    await clock.advance(10_000);
+    await clock.advance(600_000);
     assert.equal(seen.deadline, 1);
   });
 
