@@ -75,7 +75,7 @@ export class ExtensionsTopic {
 
   /** Topic `device` was joined: a hub that makes no offer within {@link OFFER_WAIT_MS} gets the lowest versions. */
   deviceJoined(): void {
-    if (this.#channel !== undefined || this.#extensions.size === 0) return;
+    if (this.#asked || this.#extensions.size === 0) return;
     this.#cancelWait?.();
     this.#cancelWait = this.#options.clock.after(OFFER_WAIT_MS, () => this.#joinWith(undefined));
   }

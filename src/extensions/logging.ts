@@ -1,7 +1,8 @@
 /**
  * The extension `logging`: sends the agent's log, and the output of a command such as `logread -f`, to the hub. With
  * version 0.0.1 the hub accepts five lines a second, with 0.1.0 five messages of up to 100 lines. Of what comes faster,
- * and of what comes before the hub attaches it, the newest lines wait, the rest is counted, and the hub gets the count. The command's output is read in steps: a command that floods then waits in its pipe instead of using the
+ * and of what comes before the hub attaches it, the newest lines wait, the rest is counted, and the hub gets the count.
+ * The command's output is read in steps: a command that floods then waits in its pipe instead of using the
  * board's only core.
  */
 import { addAbortListener } from "node:events";

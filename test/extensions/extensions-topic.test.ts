@@ -158,6 +158,7 @@ describe("the board's side of topic extensions", () => {
       await setUp(probe("health"));
       topic.deviceJoined();
       offer({ health: [] });
+      topic.deviceJoined(); // once more on the same connection
       await bench.clock.advance(10_000);
       await settled();
       assert.deepEqual(joins(), []);
