@@ -118,6 +118,11 @@ describe("firmware on trial", { skip: cannotIsolate || missing("busybox") }, () 
       assert.equal(await watchdog(), "");
     });
 
+    it("makes no file where there is no watchdog", async () => {
+      await bootArmed("fw_validated=0 watchdog.open_timeout=300");
+      await system.run(`rm /dev/watchdog; ${TRIAL} begin; test ! -e /dev/watchdog`);
+    });
+
     it("leaves a watchdog alone that the kernel does not feed, or can't stop", async () => {
       await bootArmed("fw_validated=0");
       await system.run(`${TRIAL} begin`);
