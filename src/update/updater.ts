@@ -60,14 +60,12 @@ export class Updater extends EventEmitter<UpdateEvents> {
   offer(offer: Offer): void {
     if (this.#abort.signal.aborted) return;
     const { uuid } = offer.announced;
-    const { running } = this.#options.firmware;
-    if (this.#state === "idle" && running?.rebootPending === true && uuid === running.other?.uuid) {
-      this.#installedAlready(offer); // by the agent of before its restart
+    if (this.#isInstalled(uuid)) {
+      this.#log.info("the same update again: it is installed, and waits for its reboot", { uuid });
+      this.emit("installedAlready", offer);
     } else if (this.#state === "idle") {
       this.#launch(offer);
-    } else if (uuid === this.status.uuid && this.#state === "installed") {
-      this.#installedAlready(offer);
-    } else if (uuid === this.status.uuid) {
+    } else if (uuid === this.status.uuid && this.#state !== "installed") {
       this.#log.info("the same update again: it is under way", { uuid });
     } else if (this.#state === "installed") {
       this.#answerLater(offer);
@@ -138,11 +136,12 @@ export class Updater extends EventEmitter<UpdateEvents> {
     else this.#answerLater(offer);
   }
 
-  #installedAlready(offer: Offer): void {
-    this.#log.info("the same update again: it is installed, and waits for its reboot", {
-      uuid: offer.announced.uuid,
-    });
-    this.emit("installedAlready", offer);
+  /** Whether this firmware waits for its reboot. */
+  #isInstalled(uuid: Offer["announced"]["uuid"]): boolean {
+    if (this.#state === "installed") return uuid === this.status.uuid;
+    // The agent may have been restarted since.
+    const { running } = this.#options.firmware;
+    return this.#state === "idle" && running?.rebootPending === true && uuid === running.other?.uuid;
   }
 
   /** Answers an offer that comes while an installed update waits for its reboot. */
