@@ -25,7 +25,7 @@ for (const target of TARGETS) {
     it("reads its command line as the bundle does", async () => {
       const { code, stderr } = await hublink(target, ["reboto"]);
       assert.equal(code, 64);
-      assert.match(stderr, /there is no command reboto /);
+      assert.match(stderr, /there is no command reboto; did you mean reboot\?/);
     });
 
     it("checks a board, joins its hub over TLS with a client certificate, and updates", async () => {
