@@ -7,6 +7,12 @@
  * mistake would stay there for good. The hub may be wrong too. A single `Date` of 2066 was kept once, and every
  * certificate had expired from then on. So a time that can't be right is ignored, and a clock that shows no more
  * than the agent's guess gives way to the dates of the hub's certificate.
+ *
+ * A wrong time that could be right is believed, until the next connection: the newest time of a verified hub counts,
+ * in both directions, for the file too. Whoever sends one has a certificate of the hub that is valid by the clock as
+ * it is, and gains nothing by it that a hub doesn't have anyway. But the servers of one hub may disagree, so that each
+ * connection contradicts the one before: such contradictions are followed a few times, and then once an hour, so that
+ * neither the board's clock nor the flash pays for them.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,6 +20,7 @@ import { type Clock, LATEST_DATE_MS } from "../platform/clock.ts";
 import { messageOf, systemCode } from "../platform/failure.ts";
 import { writeFileAtomic } from "../platform/files.ts";
 import type { Log } from "../platform/log.ts";
+import { TokenBucket } from "../platform/pace.ts";
 import type { World } from "../platform/world.ts";
 import { SystemClock, TOLERANCE_MS } from "./system-clock.ts";
 
@@ -40,6 +47,8 @@ const HOUR_MS = 3_600_000;
 const LIFETIME_MS = 20 * 365.25 * 24 * HOUR_MS;
 /** How often the agent checks whether somebody has set the clock, while there is a doubt. */
 const DOUBT_POLL_MS = 5000;
+/** How often a hub may contradict what it said since the start. One wrong time takes two: it comes, and it goes. */
+const CONTRADICTIONS = { perSecond: 1 / 3600, burst: 4 };
 
 /** Keeps the agent's clock from running behind the time that is known to have passed. */
 export class ClockGuard {
@@ -57,6 +66,7 @@ export class ClockGuard {
   /** The known time is the file's or a verified hub's, and may be kept. */
   #proven = true;
   #hubTimeKnown = false;
+  readonly #contradictions: TokenBucket;
   /** Writes the file and sets the system's clock, one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #cancelPoll = (): void => undefined;
@@ -67,6 +77,7 @@ export class ClockGuard {
     this.#options = options;
     this.#system = system;
     this.#latestMs = latestPossible(buildDateMs);
+    this.#contradictions = new TokenBucket(CONTRADICTIONS, clock);
     this.#path = join(stateDir, FILE);
     this.#known = this.#since(buildDateMs);
     this.clock = enabled
@@ -112,12 +123,12 @@ export class ClockGuard {
    * the agent has set that.
    * @param hubMs since 1970; NaN when it could not be read
    * @param certificateEndsMs when that certificate expires; without it, the system's clock is left as it is
-   * @returns false, with a line in the log, when it can't be right
+   * @returns false, with a line in the log, when it can't be right or the hub contradicts itself too often
    */
   noteHubTime(hubMs: number, certificateEndsMs?: number): boolean {
     const { enabled, log } = this.#options;
     if (!enabled) return true;
-    const problem = this.#impossible(hubMs, certificateEndsMs);
+    const problem = this.#impossible(hubMs, certificateEndsMs) ?? this.#contradiction(hubMs);
     if (problem !== undefined) {
       log.warn(`the hub's time is ignored: ${problem}`);
       return false;
@@ -205,6 +216,14 @@ export class ClockGuard {
     if (hubMs > certificateEndsMs)
       return `${time} is after the end of its certificate, ${isoTime(certificateEndsMs)}`;
     return hubMs > this.#latestMs ? `${time} is too far in the future` : undefined;
+  }
+
+  /** Why a hub's time is not followed though it could be right; counts how often it contradicts an earlier one. */
+  #contradiction(hubMs: number): string | undefined {
+    const knownMs = this.#counted(this.#known);
+    if (!this.#hubTimeKnown || Math.abs(hubMs - knownMs) <= TOLERANCE_MS) return undefined;
+    if (this.#contradictions.take()) return undefined;
+    return `${isoTime(hubMs)} contradicts ${isoTime(Math.ceil(knownMs))} of an earlier connection, and the hub has done so before; compare the clocks of its servers`;
   }
 
   async #help(): Promise<void> {

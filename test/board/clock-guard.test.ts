@@ -178,6 +178,43 @@ describe("a board without a clock", () => {
     assert.equal((await board.restart()).clock.now(), BUILT_MS + HOUR_MS);
   });
 
+  it("forgets a wrong time of the hub that could be right, with the next connection", async () => {
+    let guard = await board.start();
+    const lateMs = BUILT_MS + 19 * YEAR_MS;
+    guard.noteHubTime(lateMs, BUILT_MS + 20 * YEAR_MS);
+    guard = await board.restart();
+    assert.equal(board.clock.now(), lateMs, "it is believed, since nothing says that it is wrong");
+    guard.noteHubTime(BUILT_MS + HOUR_MS, BUILT_MS + YEAR_MS);
+    await guard.stop();
+    assert.deepEqual(
+      [board.clock.now(), guard.clock.now(), await board.kept()],
+      [BUILT_MS + HOUR_MS, BUILT_MS + HOUR_MS, "2026-06-01T01:00:00.000Z\n"],
+    );
+    assert.equal((await board.restart()).clock.now(), BUILT_MS + HOUR_MS);
+  });
+
+  it("follows a hub whose servers disagree a few times, and then once an hour", async () => {
+    const guard = await board.start();
+    const endsMs = BUILT_MS + 20 * YEAR_MS;
+    const joinServer = async (index: number): Promise<boolean> => {
+      const believed = guard.noteHubTime(BUILT_MS + (index % 2 === 0 ? HOUR_MS : 19 * YEAR_MS), endsMs);
+      await guard.stop();
+      return believed;
+    };
+    const followed: boolean[] = [];
+    for (let index = 0; index < 12; index++) followed.push(await joinServer(index));
+    assert.deepEqual(followed.slice(0, 5), [true, true, true, true, true]);
+    assert.deepEqual(followed.slice(5, 8), [false, true, false], "those that agree with the last one");
+    assert.equal(board.commands.length, 6, "set at the start, by the first join, and four times more");
+    assert.equal(board.clock.now(), BUILT_MS + HOUR_MS);
+    assert.match(
+      board.lines.at(-1) ?? "",
+      /^warn the hub's time is ignored: 2045\S+ contradicts 2026\S+ of an earlier connection, .* of its servers$/,
+    );
+    await board.clock.advance(HOUR_MS);
+    assert.deepEqual([await joinServer(1), await joinServer(0)], [true, false]);
+  });
+
   for (const content of ["garbage", "", "1969-01-01T00:00:00Z", "99999-01-01"]) {
     it(`ignores a file that holds ${JSON.stringify(content)}`, async () => {
       await writeFile(join(board.stateDir, "last-known-time"), content);

@@ -117,6 +117,15 @@ export const MUTANTS: readonly Mutant[] = [
     rounds: 10,
   },
   {
+    name: "the hub's time moves no clock back",
+    file: "board/clock-guard.ts",
+    text: "this.#known = this.#since(hubMs);\n    const isOff",
+    by: "this.#known = this.#since(Math.max(hubMs, this.#counted(this.#known)));\n    const isOff",
+    kind: "others",
+    fault: "wrong Date on a board without a clock",
+    rounds: 10,
+  },
+  {
     name: "a late disk is not looked for",
     file: "firmware/board-firmware.ts",
     text: "      this.#problem = error;\n      return;",

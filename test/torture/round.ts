@@ -65,6 +65,8 @@ const NO_HUB = "wss://localhost:1";
 const DEAF_DEADLINE_S = 2;
 /** Longer than any postponement. */
 const LATER_S = 26 * 3600;
+/** No time later than this can be right. */
+const LIFETIME_MS = 20 * 365.25 * 86_400_000;
 
 /** Plays a plan to its end. */
 export async function playRound({ world, plan, random, dir }: RoundOptions): Promise<Outcome> {
@@ -110,6 +112,8 @@ class Round {
   #deadBoots = 0;
   #deafBoots = 0;
   #aheadS = 0;
+  /** After a wrong time, the hub gives the right one. */
+  #hubIsRight = false;
   #log = "";
 
   constructor(options: RoundOptions, model: Model, hub: Hub) {
@@ -148,7 +152,7 @@ class Round {
     for (;;) {
       const ending = await this.#live(running);
       if (ending === "arrived") this.#checkFiles();
-      if (ending === "arrived" || ending === "given up") break;
+      if (ending === "given up" || (ending === "arrived" && !(await this.#rightsHubTime()))) break;
       // The same boot, another process; unless somebody who installed firmware by hand now boots it.
       if (ending === "later" && plan.happening?.byHand === undefined) continue;
       running = this.#boot();
@@ -203,12 +207,12 @@ class Round {
     const life = (this.#life = new Life(options));
     const happened = this.#lives === 1 ? this.#happen(life, before.joins) : Promise.resolve();
     const ending = await this.#outcomeOf(life, cut?.moment, before.statuses);
-    this.#log = life.log;
     const { random, plan } = this.#options;
     // The hub knows that the update is done, so no power cut may undo it.
     if (ending === "arrived" && plan.keptAtReboot !== "all") life.cutPower();
     else if (ending !== "ended") await life.stop();
     const how = await life.ended;
+    this.#log = life.log;
     const isPlanned = cut !== undefined && how === "cut" && ending !== "arrived";
     if (how === "cut") this.#cuts += 1;
     if (cut !== undefined && !isPlanned && ending !== "arrived") this.#cutsLeft.unshift(cut);
@@ -248,7 +252,19 @@ class Round {
     const { plan } = this.#options;
     // What was removed may come back when the removal was not flushed.
     const cacheBytes = plan.keptAtReboot === "all" ? 0 : 2 * this.#model.target.sizeBytes;
-    this.#problems.push(...checkFiles(this.#medium, cacheBytes, Date.now() + this.#aheadS * 1000));
+    const { happening } = plan;
+    // A wrong time that could be right is believed as long as the hub gives no other.
+    const doubtMs = happening?.noClock === true && !this.#hubIsRight ? LIFETIME_MS : 0;
+    this.#problems.push(...checkFiles(this.#medium, cacheBytes, Date.now() + this.#aheadS * 1000 + doubtMs));
+  }
+
+  /** Corrects the hub's clock, once. @returns whether it was wrong, and the board must learn of it in another boot */
+  async #rightsHubTime(): Promise<boolean> {
+    if (this.#options.plan.happening?.noClock !== true || this.#hubIsRight) return false;
+    this.#hub.faults.clear();
+    this.#hubIsRight = true;
+    await this.#hub.until(() => !this.#device.online);
+    return true;
   }
 
   /** Does to a board what others do. */
