@@ -1,4 +1,4 @@
-/** The console page of `npm run hub` in a real browser, with a real agent and shell behind it. */
+/** The page of `npm run hub` in a real browser, with a real agent and shell behind it. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
@@ -163,6 +163,18 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await says("the board is off: start its agent");
     agent = await board.start({ console: { enabled: true, upload_dir: uploads } });
     await says("connected");
+  });
+
+  it("shows what the board reported, on the tabs for it", async () => {
+    const reportShows = async (text: string): Promise<void> => {
+      await page.waitForFunction(`document.getElementById("report").innerText.includes("${text}")`);
+    };
+    await page.selectOption("#tab", "metrics");
+    await reportShows("disk_total_kb");
+    await page.selectOption("#tab", "alarms");
+    await reportShows("History");
+    await page.selectOption("#tab", "console");
+    await shows(/[#$] $/);
   });
 
   it("gives no shell to any other page", async () => {

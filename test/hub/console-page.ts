@@ -1,6 +1,6 @@
 /**
- * The page of `npm run hub`: the console of a device in a browser. It relays between the page's WebSocket and
- * the device's topics `console` and `local_shell`.
+ * The page of `npm run hub`: the console of a device in a browser, and what the device reported. It relays between
+ * the page's WebSocket and the device's topics `console` and `extensions`.
  */
 import { readFile } from "node:fs/promises";
 import { createServer, type ServerResponse } from "node:http";
@@ -8,7 +8,10 @@ import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { WebSocketServer, type WebSocket } from "ws";
+import { systemClock } from "../../src/platform/clock.ts";
 import { inTime } from "../eventually.ts";
+import { every } from "./channels/channel.ts";
+import { REPORT_TABS, type ReportTab } from "./report-tabs.ts";
 import type { Hub } from "./server.ts";
 
 /** The hub's page with the console of each device, on a port of its own. */
@@ -62,7 +65,7 @@ export async function startConsolePage(hub: Hub, port = 0): Promise<ConsolePage>
       return;
     }
     const device = url.searchParams.get("device") ?? "";
-    const tab = url.searchParams.get("tab") === "local_shell" ? localShellTab : consoleTab;
+    const tab = tabOf(url.searchParams.get("tab") ?? "");
     sockets.handleUpgrade(request, socket, head, (webSocket) => tab(hub, device, webSocket));
   });
 
@@ -80,6 +83,14 @@ export async function startConsolePage(hub: Hub, port = 0): Promise<ConsolePage>
 
 function answer(response: ServerResponse, status: number, type: string, body: string | Buffer): void {
   response.writeHead(status, { "content-type": type }).end(body);
+}
+
+type OpenTab = (hub: Hub, device: string, page: WebSocket) => void;
+
+function tabOf(name: string): OpenTab {
+  const reports = REPORT_TABS[name];
+  if (reports !== undefined) return reportTab(reports);
+  return name === "local_shell" ? localShellTab : consoleTab;
 }
 
 /** Relays between page and topic `console`, as NervesHub does, and begins with the scrollback. */
@@ -114,6 +125,34 @@ function localShellTab(hub: Hub, device: string, page: WebSocket): void {
       if (name !== undefined && hub.device(device).connected) hub.send(device, "extensions", name, payload);
     },
   });
+}
+
+/** Shows the tables, and again after each message of the device; the page's buttons send messages to it. */
+function reportTab({ tables, watched }: ReportTab): OpenTab {
+  return (hub, device, page) => {
+    const toDevice = (event: string, payload: unknown): void => {
+      const { connected, attached } = hub.device(device);
+      if (connected && attached.has(event.split(":")[0] ?? ""))
+        hub.send(device, "extensions", event, payload);
+    };
+    relay(page, {
+      toPage(show) {
+        const draw = (): void => show("tables", tables(hub.device(device)));
+        draw();
+        const ask = (): void => {
+          if (watched !== undefined) toDevice(watched.event, {});
+        };
+        ask();
+        const endWatch = watched === undefined ? undefined : every(systemClock, watched.everyMs, ask);
+        const endFollow = hub.follow(device, () => queueMicrotask(draw)); // the hub reads the message after this
+        return () => {
+          endWatch?.();
+          endFollow();
+        };
+      },
+      toDevice,
+    });
+  };
 }
 
 interface Tab {

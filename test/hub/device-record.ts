@@ -2,6 +2,7 @@
  * What the stand-in hub knows of one device, and keeps for a test's assertions: its joins, messages,
  * statuses, firmware, and the update it is busy with.
  */
+import type { TokenBucket } from "../../src/platform/pace.ts";
 import type { Deployment } from "./deployments.ts";
 
 /** A message a device sent, as the hub got it. */
@@ -62,6 +63,25 @@ export function isUpdateStatus(word: unknown): word is UpdateStatus {
   return (UPDATE_STATUSES as readonly unknown[]).includes(word);
 }
 
+/** Numbers that a device measured, those of its health reports too. */
+interface Reading {
+  /** When it measured them; for a health report, when that came. */
+  readonly atMs: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
+interface RaisedAlarm {
+  readonly description: string | null;
+  readonly raisedAtMs: number;
+}
+
+interface AlarmEntry {
+  readonly atMs: number;
+  readonly alarm: string;
+  readonly event: "raised" | "resolved";
+  readonly description: string | null;
+}
+
 /** All the hub knows of one device. */
 export interface DeviceRecord {
   readonly identifier: string;
@@ -94,6 +114,16 @@ export interface DeviceRecord {
   console: string;
   /** Extensions attached now. */
   readonly attached: Set<string>;
+  /** The last 2000 readings, oldest first. */
+  readonly metrics: Reading[];
+  /** Those raised now, by name. */
+  readonly alarms: Map<string, RaisedAlarm>;
+  /** Raised and resolved, in the order in which the hub heard it. */
+  readonly alarmHistory: AlarmEntry[];
+  /** What the hub dropped of an extension's messages: by its rate limit, or because it can't be used. */
+  readonly dropped: { readonly extension: string; readonly what: string }[];
+  /** The rate limits of its extensions, by name. */
+  readonly buckets: Map<string, TokenBucket>;
   /** Every message from the device, oldest first. */
   readonly received: Received[];
   /** Channels it crashed, with the reason. */
@@ -122,6 +152,11 @@ export function createRecord(identifier: string, id: number): DeviceRecord {
     connectionTypes: undefined,
     console: "",
     attached: new Set(),
+    metrics: [],
+    alarms: new Map(),
+    alarmHistory: [],
+    dropped: [],
+    buckets: new Map(),
     received: [],
     crashes: [],
     closes: [],

@@ -138,10 +138,12 @@ const KNOWN_EXTENSIONS: Readonly<Record<HubApi, Readonly<Record<string, readonly
     network_identity: ["0.0.1"],
   },
   "2.4": {
+    alarms: ["0.1.0"],
     geo: ["0.0.1"],
     health: ["0.0.1"],
     local_shell: ["0.0.1"],
     logging: ["0.1.0", "0.0.1"],
+    metrics: ["0.1.0"],
     network_identity: ["0.0.1"],
   },
 };

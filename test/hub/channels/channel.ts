@@ -2,6 +2,7 @@
  * One topic of a device, as the stand-in hub's session sees it, and the part of the hub that a topic may use.
  */
 import type { Cancel, Clock } from "../../../src/platform/clock.ts";
+import { TokenBucket, type TokenRate } from "../../../src/platform/pace.ts";
 import type { Deployment } from "../deployments.ts";
 import type { DeviceRecord } from "../device-record.ts";
 
@@ -35,9 +36,24 @@ export interface ChannelContext {
   readonly hub: ChannelHub;
 }
 
+/** What the hub does with the reports of one extension, for one join. */
+export interface Reader {
+  /** Takes `EVENT` of the device's `NAME:EVENT`. */
+  handle(event: string, payload: unknown): void;
+  /** The extension was detached, or the join has ended. */
+  close(): void;
+}
+
+/** Each extension has a bucket of its own for each device, across its connections (protocol §7.3). */
+export function allowed({ record, hub }: ChannelContext, extension: string, rate: TokenRate): boolean {
+  const bucket = record.buckets.get(extension) ?? new TokenBucket(rate, hub.clock);
+  record.buckets.set(extension, bucket);
+  return bucket.take();
+}
+
 /** The hub as channels see it. */
 export interface ChannelHub {
-  readonly clock: Pick<Clock, "after">;
+  readonly clock: Clock;
   /** The hub's wall clock. */
   nowMs(): number;
   readonly publicKeys: readonly string[];

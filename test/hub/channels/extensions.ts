@@ -1,21 +1,47 @@
 /**
- * The topic `extensions` on the stand-in hub: it attaches the extensions that both sides know, and asks for
- * reports.
+ * The topic `extensions` on the stand-in hub: it attaches the extensions that both sides know, asks for reports, and
+ * has them read.
  */
 import satisfies from "semver/functions/satisfies.js";
 import type { Cancel } from "../../../src/platform/clock.ts";
 import { crash, isMap } from "../crash.ts";
-import { every, type Channel, type ChannelContext } from "./channel.ts";
+import { readAlarms, readHealthAlarms } from "./alarms.ts";
+import { every, type Channel, type ChannelContext, type Reader } from "./channel.ts";
+import { readHealthMetrics, readMetrics } from "./reported-metrics.ts";
 
-const HEALTH_INTERVAL_MS = 3_600_000;
+/** How often the hub repeats its first request; others come once. */
+const INTERVALS_MS: Readonly<Record<string, number | undefined>> = {
+  health: 3_600_000,
+  metrics: 900_000,
+};
 
 /** The request that the hub sends when an extension attaches; none for `logging`, which only sends. */
 const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
+  alarms: "alarms:sync",
   geo: "geo:location:request",
   health: "health:check",
   local_shell: "local_shell:request_shell",
+  metrics: "metrics:check",
   network_identity: "network_identity:request",
 };
+
+/** What the hub does with the reports; those of other extensions are kept in the record of messages only. */
+const READERS: Readonly<Record<string, ((context: ChannelContext) => Reader) | undefined>> = {
+  alarms: readAlarms,
+  health: readHealth,
+  metrics: readMetrics,
+};
+
+function readHealth(context: ChannelContext): Reader {
+  return {
+    handle(event, payload) {
+      if (event !== "report" || !isMap(payload) || !isMap(payload["value"])) return;
+      readHealthMetrics(context, payload["value"]["metrics"]);
+      readHealthAlarms(context, payload["value"]["alarms"]);
+    },
+    close: () => undefined,
+  };
+}
 
 /** The join has names and versions of extensions; the answer has the names to attach. */
 export function joinExtensions(context: ChannelContext, params: unknown): Channel {
@@ -31,26 +57,36 @@ export function joinExtensions(context: ChannelContext, params: unknown): Channe
       return hub.api === "2.3" ? known.length > 0 && satisfies(version, "~0.0.1") : known.includes(version);
     });
   record.attached.clear();
-  let stopHealthChecks: Cancel = () => undefined;
+  const requests = new Map<string, Cancel>();
+  const readers = new Map<string, Reader>();
 
   const attach = (name: string): void => {
+    detach(name);
     record.attached.add(name);
+    const reader = READERS[name]?.(context);
+    if (reader !== undefined) readers.set(name, reader);
     const request = FIRST_REQUEST[name];
     if (request === undefined) return;
     context.push(request, {});
-    if (name !== "health") return;
-    stopHealthChecks();
-    stopHealthChecks = every(hub.clock, HEALTH_INTERVAL_MS, () => context.push(request, {}));
+    const intervalMs = INTERVALS_MS[name];
+    if (intervalMs === undefined) return;
+    requests.set(
+      name,
+      every(hub.clock, intervalMs, () => context.push(request, {})),
+    );
   };
   const detach = (name: string): void => {
     record.attached.delete(name);
-    if (name === "health") stopHealthChecks();
+    requests.get(name)?.();
+    readers.get(name)?.close();
+    requests.delete(name);
+    readers.delete(name);
   };
 
   return {
     response: wanted,
     afterJoin: () => undefined,
-    handle(event) {
+    handle(event, payload) {
       if (typeof event !== "string") crash("an event that is not a string");
       const colon = event.indexOf(":");
       const name = event.slice(0, Math.max(colon, 0));
@@ -63,14 +99,14 @@ export function joinExtensions(context: ChannelContext, params: unknown): Channe
         case "error":
           detach(name);
           break;
-        default: // reports; the record keeps them all
+        default: // the record of messages keeps all, read or not
+          readers.get(name)?.handle(event.slice(colon + 1), payload);
           break;
       }
       return undefined;
     },
     close() {
-      stopHealthChecks();
-      record.attached.clear();
+      for (const name of [...record.attached]) detach(name);
     },
   };
 }

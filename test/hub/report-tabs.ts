@@ -1,0 +1,96 @@
+/**
+ * The tabs of the hub's page that show what a device reported: tables, with buttons where the hub can ask the
+ * device for something. The page draws them all in one way, so a new tab is an entry in {@link REPORT_TABS}, and an
+ * option in console-page.html.
+ */
+import type { DeviceRecord } from "./device-record.ts";
+
+/** Sends a message of topic `extensions` to the device; with `confirm`, the page asks first. */
+export interface Button {
+  readonly label: string;
+  readonly confirm?: string;
+  readonly event: string;
+  readonly payload: unknown;
+}
+
+export interface Table {
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | Button)[])[];
+}
+
+export interface ReportTab {
+  readonly tables: (record: DeviceRecord) => readonly Table[];
+  /** The request that the hub repeats while somebody looks at the tab, if there is one. */
+  readonly watched?: { readonly event: string; readonly everyMs: number };
+}
+
+const MAX_ROWS = 100;
+
+const METRICS: ReportTab = {
+  tables({ metrics, dropped }) {
+    const newest = [...metrics].reverse();
+    const now = Object.entries(newest[0]?.metrics ?? {});
+    return [
+      {
+        title: "Now",
+        columns: ["metric", "value"],
+        rows: now.map(([name, value]) => [name, String(value)]),
+      },
+      {
+        title: `${metrics.length} readings`,
+        columns: ["time", "metrics"],
+        rows: newest.slice(0, MAX_ROWS).map(({ atMs, metrics: numbers }) => [
+          time(atMs),
+          Object.entries(numbers)
+            .map(([name, value]) => `${name} ${value}`)
+            .join(", "),
+        ]),
+      },
+      droppedOf(["health", "metrics"], dropped),
+    ];
+  },
+  watched: { event: "metrics:check", everyMs: 60_000 },
+};
+
+const ALARMS: ReportTab = {
+  tables: ({ alarms, alarmHistory, dropped }) => [
+    {
+      title: "Raised",
+      columns: ["alarm", "description", "since"],
+      rows: [...alarms].map(([name, { description, raisedAtMs }]) => [
+        ...[name, description ?? ""],
+        time(raisedAtMs),
+      ]),
+    },
+    {
+      title: "History",
+      columns: ["time", "alarm", "event", "description"],
+      rows: [...alarmHistory]
+        .reverse()
+        .slice(0, MAX_ROWS)
+        .map(({ atMs, alarm, event, description }) => [time(atMs), alarm, event, description ?? ""]),
+    },
+    droppedOf(["alarms"], dropped),
+  ],
+};
+
+/** By the names of the page's options. */
+export const REPORT_TABS: Readonly<Record<string, ReportTab | undefined>> = {
+  alarms: ALARMS,
+  metrics: METRICS,
+};
+
+/** What the hub dropped of these extensions' messages, of which NervesHub notifies the product's operators. */
+function droppedOf(extensions: readonly string[], dropped: DeviceRecord["dropped"]): Table {
+  const rows = dropped.filter(({ extension }) => extensions.includes(extension));
+  return {
+    title: "Dropped by the hub",
+    columns: ["extension", "what"],
+    rows: rows.slice(-MAX_ROWS).map(({ extension, what }) => [extension, what]),
+  };
+}
+
+function time(atMs: number): string {
+  return new Date(atMs).toISOString();
+}

@@ -1,0 +1,177 @@
+/** What the stand-in hub keeps of a device's metrics and alarms, and what it drops, as NervesHub does (protocol §7.3). */
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { FakeClock } from "../platform/fake-clock.ts";
+import type { RawDevice } from "./client.ts";
+import type { DeviceRecord } from "./device-record.ts";
+import { signNh1 } from "./nh1.ts";
+import { open } from "./replay.ts";
+import { type HubApi, type Hub, startHub } from "./server.ts";
+
+const PRODUCT = { key: "nhp_product", secret: "a product's secret" };
+const HOUR_MS = 3_600_000;
+
+describe("a device's reports at the hub", () => {
+  let clock: FakeClock;
+  let hub: Hub;
+  let device: RawDevice;
+  let record: DeviceRecord;
+  beforeEach(() => (clock = new FakeClock()));
+  afterEach(async () => {
+    await hub.stop();
+    assert.equal(clock.pending, 0, "stop leaves no timer behind");
+  });
+
+  const attach = async (name: string, version: string, api: HubApi = "2.4"): Promise<void> => {
+    hub = await startHub({ clock, api, secrets: { [PRODUCT.key]: { secret: PRODUCT.secret } } });
+    device = await open(`${hub.url}/device-socket/websocket?vsn=2.0.0`, {
+      headers: signNh1({ ...PRODUCT, identifier: "dev" }, Math.floor(clock.now() / 1000)),
+    });
+    record = hub.device("dev");
+    device.send(["1", "1", "extensions", "phx_join", { [name]: version }]);
+    await push(`${name}:attached`, {});
+  };
+  const push = async (event: string, payload: unknown): Promise<void> => {
+    device.send(["1", null, "extensions", event, payload]);
+    assert.equal(await device.beat(), "answered");
+  };
+  const heard = async (event: string): Promise<number> => {
+    assert.equal(await device.beat(), "answered");
+    return device.frames.filter((frame) => Array.isArray(frame) && frame[3] === event).length;
+  };
+  const minutes = async (count: number): Promise<void> => {
+    for (let minute = 0; minute < count; minute += 1) {
+      await clock.advance(60_000);
+      assert.equal(await device.beat(), "answered"); // else the hub would close the silent socket
+    }
+  };
+  const at = (ms: number): string => new Date(clock.now() + ms).toISOString();
+  const numbers = (count: number): Record<string, number> =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`m${String(n).padStart(2, "0")}`, n]));
+  const dropped = (): string[] => record.dropped.map(({ what }) => what);
+
+  it("metrics: asked for at once and each 15 minutes, and kept by the device's times", async () => {
+    await attach("metrics", "0.1.0");
+    await minutes(31);
+    assert.equal(await heard("metrics:check"), 3);
+    const reports = [
+      { timestamp: at(-1000), metrics: { load_1min: 2 } },
+      { timestamp: at(-2000), metrics: { load_1min: 1 } },
+    ];
+    await push("metrics:report", { reports });
+    assert.deepEqual(record.metrics, [
+      { atMs: clock.now() - 2000, metrics: { load_1min: 1 } },
+      { atMs: clock.now() - 1000, metrics: { load_1min: 2 } },
+    ]);
+    assert.deepEqual(dropped(), []);
+  });
+
+  it("metrics: of a report, 20 names are kept, in sorted order", async () => {
+    await attach("metrics", "0.1.0");
+    const metrics = { ...numbers(21), [`a${"é".repeat(32)}`]: 1, text: "x" };
+    await push("metrics:report", { reports: [{ timestamp: at(0), metrics }] });
+    assert.deepEqual(record.metrics[0]?.metrics, numbers(20));
+    assert.deepEqual(dropped(), ["m20", `a${"é".repeat(32)}`, "text"]);
+  });
+
+  it("metrics: reports over 60, of another day, without a time or metrics are dropped", async () => {
+    await attach("metrics", "0.1.0");
+    const good = { timestamp: at(-24 * HOUR_MS), metrics: { a: 1 } };
+    const bad = [
+      { timestamp: at(24 * HOUR_MS + 1), metrics: { a: 1 } },
+      { timestamp: at(0).replace("Z", ""), metrics: { a: 1 } },
+      { timestamp: at(0) },
+      7,
+    ];
+    const many = Array.from({ length: 58 }, () => good);
+    await push("metrics:report", { reports: [...bad, ...many] });
+    await push("metrics:report", {});
+    assert.equal(record.metrics.length, 56);
+    assert.deepEqual(dropped(), [
+      "2 reports over 60",
+      "a report of another day",
+      ...["a report without metrics or a time", "a report without metrics or a time"],
+      ...["a report without metrics or a time", "a message without reports"],
+    ]);
+  });
+
+  it("metrics: five messages at once, then one a second; empty ones cost nothing", async () => {
+    await attach("metrics", "0.1.0");
+    const reports = [{ timestamp: at(0), metrics: { a: 1 } }];
+    for (let n = 0; n < 10; n += 1) await push("metrics:report", { reports: [] });
+    for (let n = 0; n < 6; n += 1) await push("metrics:report", { reports });
+    assert.equal(record.metrics.length, 5);
+    await clock.advance(1000);
+    await push("metrics:report", { reports });
+    assert.equal(record.metrics.length, 6);
+    assert.deepEqual(dropped(), ["a message over the rate limit"]);
+  });
+
+  for (const [api, kept] of [
+    ["2.3", 21],
+    ["2.4", 20],
+  ] as const)
+    it(`health: a hub of API ${api} keeps ${kept} names of 21`, async () => {
+      await attach("health", "0.0.1", api);
+      await push("health:report", { value: { metrics: numbers(21), alarms: { hot: "90 °C" } } });
+      assert.equal(Object.keys(record.metrics[0]?.metrics ?? {}).length, kept);
+      assert.deepEqual(dropped(), kept === 21 ? [] : ["m20"]);
+      await push("health:report", { value: { metrics: {} } });
+      assert.equal(record.alarms.has("hot"), api === "2.4", "a missing key says nothing to today's hub");
+      await push("health:report", { value: { metrics: {}, alarms: {} } });
+      assert.equal(record.alarms.size, 0);
+    });
+
+  it("alarms: asked for at once; the set replaces what is stored, and events change it", async () => {
+    await attach("alarms", "0.1.0");
+    assert.equal(await heard("alarms:sync"), 1);
+    const hot = { alarm: "hot", description: "90 °C", raised_at: at(-HOUR_MS) };
+    await push("alarms:snapshot", { alarms: [hot] });
+    await push("alarms:raised", { ...hot, description: "95 °C", raised_at: at(0) });
+    assert.deepEqual(
+      [...record.alarms],
+      [["hot", { description: "95 °C", raisedAtMs: clock.now() - HOUR_MS }]],
+    );
+    await push("alarms:raised", { alarm: "wet" });
+    await push("alarms:cleared", { alarm: "hot", cleared_at: at(-1) });
+    await push("alarms:snapshot", { alarms: [] });
+    assert.deepEqual(
+      record.alarmHistory.map(({ alarm, event, atMs }) => [alarm, event, atMs - clock.now()]),
+      [
+        ["hot", "raised", -HOUR_MS],
+        ["wet", "raised", 0],
+        ["hot", "resolved", -1],
+        ["wet", "resolved", 0],
+      ],
+    );
+  });
+
+  it("alarms: a time that is not believable is that of the message, and one bad entry rejects the set", async () => {
+    await attach("alarms", "0.1.0");
+    await push("alarms:raised", { alarm: "old", raised_at: at(-73 * HOUR_MS) });
+    await push("alarms:raised", { alarm: "ahead", raised_at: at(2 * HOUR_MS) });
+    assert.deepEqual(
+      [...record.alarms.values()].map(({ raisedAtMs }) => raisedAtMs - clock.now()),
+      [0, 0],
+    );
+    for (const entry of [{}, { alarm: "" }, { alarm: "x".repeat(256) }, 7])
+      await push("alarms:snapshot", { alarms: [{ alarm: "new" }, entry] });
+    assert.deepEqual([...record.alarms.keys()], ["old", "ahead"]);
+    assert.equal(dropped().length, 4);
+  });
+
+  it("alarms: ten messages at once; 10 s after it dropped some, the hub asks for all", async () => {
+    await attach("alarms", "0.1.0");
+    for (let n = 0; n < 13; n += 1) await push("alarms:raised", { alarm: `a${n}` });
+    assert.equal(record.alarms.size, 10);
+    assert.deepEqual(dropped(), Array(3).fill("a message over the rate limit"));
+    await clock.advance(9999);
+    assert.equal(await heard("alarms:sync"), 1);
+    await clock.advance(1);
+    assert.equal(await heard("alarms:sync"), 2);
+    await push("alarms:snapshot", { alarms: [{ alarm: "a12" }] });
+    assert.deepEqual([...record.alarms.keys()], ["a12"]);
+    await clock.advance(20_000);
+    assert.equal(await heard("alarms:sync"), 2);
+  });
+});
