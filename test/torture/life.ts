@@ -244,6 +244,7 @@ export function writeBootFacts(dir: string, { boot, bootScriptTells, bootId }: L
   const kernel = bootScriptTells ? boot.kernelCommandLine : "";
   writeFileSync(join(dir, "cmdline"), `console=ttyAMA0 ${kernel}\n`);
   writeFileSync(join(dir, "boot_id"), `${bootId}\n`);
+  writeFileSync(join(dir, "model"), "Torture Board\0");
 }
 
 export function environmentOf(world: World, dir: string): NodeJS.ProcessEnv {
