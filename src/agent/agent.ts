@@ -76,9 +76,10 @@ export class Agent {
   /** Goes quietly: ends what is under way, leaves the channels, closes everything. */
   async stop(): Promise<void> {
     const { access, archives, care, control, extensions, guard, identify, link, log } = this.#parts;
-    const { rebootIntoUpdate, reschedule, updater } = this.#parts;
+    const { rebootIntoUpdate, reschedule, sampler, updater } = this.#parts;
     log.info("hublink stops");
     reschedule.stop();
+    sampler?.stop();
     const reported = Promise.all([updater.stop(FINISH_GRACE_MS), extensions.stop()]);
     await care.stop(
       Promise.all([
@@ -96,7 +97,7 @@ export class Agent {
 
 async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<void> {
   const { access, care, device, hubFetching, firmware, guard, identify, journal, link } = parts;
-  const { rebootIntoUpdate, updater, world } = parts;
+  const { rebootIntoUpdate, sampler, updater, world } = parts;
   // First: the control socket is open, and a reboot that is asked for there has to know what to end.
   await care.start({
     updater,
@@ -109,6 +110,7 @@ async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<voi
   guard.start(() => {
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
   });
+  sampler?.start();
   link.start();
   if (!firmware.rebootOwed) return;
   // The hub may not have heard it; the join tells it, and it sends the update no second time.

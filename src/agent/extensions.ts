@@ -6,38 +6,62 @@ import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
 import type { Extension } from "../extensions/extension.ts";
 import { Geo } from "../extensions/geo.ts";
-import { BoardMetrics, type Metrics } from "../extensions/health-metrics.ts";
+import { type ApplicationMetrics, BoardMetrics, type Metrics } from "../extensions/health-metrics.ts";
 import { boardMetadata, Health, type HealthFacts } from "../extensions/health.ts";
 import type { Logging } from "../extensions/logging.ts";
+import { MetricSampler, MetricsExtension } from "../extensions/metrics.ts";
 import type { ExtensionState } from "../extensions/negotiation.ts";
 import { NetworkIdentity } from "../extensions/network-identity.ts";
+import { ReportMetrics } from "../extensions/report-metrics.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import { loadTrust } from "../identity/trust.ts";
+import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 
 export interface ExtensionSources {
   readonly facts: () => HealthFacts;
-  readonly applicationMetrics: () => Metrics;
+  readonly applicationMetrics: ApplicationMetrics;
   /** Undefined where the log is not sent. */
   readonly logging: Logging | undefined;
   /** Undefined where no shell is opened. */
   readonly localShell: Extension | undefined;
+  /** Whether the world's clock shows the time. */
+  readonly clockIsSet: () => boolean;
   readonly world: World;
+  readonly log: Log;
+}
+
+/** The extensions, and those of their parts that work while there is no hub. */
+export interface BoardExtensions {
+  readonly extensions: readonly Extension[];
+  /** Undefined where metrics are not sent. */
+  readonly sampler: MetricSampler | undefined;
 }
 
 /** The extensions that `[extensions]` turns on. */
-export function boardExtensions(config: Config, sources: ExtensionSources): Extension[] {
-  const { world, logging, localShell } = sources;
+export function boardExtensions(config: Config, sources: ExtensionSources): BoardExtensions {
+  const { world, logging, localShell, applicationMetrics, clockIsSet, log } = sources;
   const { clock } = world;
-  const { health, geo, networkIdentity } = config.extensions;
-  const metrics = new BoardMetrics({ world, diskPath: config.state.dir });
-  return [
+  const { health, geo, metrics, networkIdentity } = config.extensions;
+  const reportMetrics = new ReportMetrics(log.scope("metrics"));
+  /** Each reader has a CPU usage of its own: that since its last reading. */
+  const metricsReader = (): (() => Promise<Metrics>) => {
+    const board = new BoardMetrics({ world, diskPath: config.state.dir });
+    return async () => reportMetrics.choose(await board.read(), applicationMetrics.values);
+  };
+  const sampler = metrics
+    ? new MetricSampler({
+        ...{ intervalMs: config.metrics.intervalMs, read: metricsReader(), clock },
+        log: log.scope("metrics"),
+      })
+    : undefined;
+  const extensions = [
     ...(health
       ? [
           new Health({
             ...sources,
             clock,
-            metrics: async () => metrics.read(),
+            metrics: metricsReader(),
             boardMetadata: async () => boardMetadata(world),
           }),
         ]
@@ -45,11 +69,13 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Exte
     ...(geo ? [new Geo(config.geo.source, clock, async () => (await loadTrust("", world)).ca)] : []),
     ...(logging === undefined ? [] : [logging]),
     ...(localShell === undefined ? [] : [localShell]),
+    ...(sampler === undefined ? [] : [new MetricsExtension({ sampler, clockIsSet, clock })]),
     ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),
   ];
+  return { extensions, sampler };
 }
 
-const NAMES = ["geo", "health", "local_shell", "logging", "network_identity"];
+const NAMES = ["geo", "health", "local_shell", "logging", "metrics", "network_identity"];
 
 /** @param on those that the configuration turns on; the others are added, as `off` */
 export function allExtensionStates(on: readonly ExtensionState[]): ExtensionState[] {

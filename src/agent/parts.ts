@@ -127,14 +127,13 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     ...{ rebootIntoUpdate, rebooter, watchdogs, console, archives, world, startedMs: clock.monotonic() },
   };
   const applicationMetrics = new ApplicationMetrics();
+  const { extensions: enabled, sampler } = boardExtensions(config, {
+    facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
+    clockIsSet: () => guard.isSet,
+    ...{ applicationMetrics, logging, localShell: access.localShell, world, log },
+  });
   const extensions = new ExtensionsTopic({
-    link,
-    extensions: boardExtensions(config, {
-      facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
-      applicationMetrics: () => applicationMetrics.values,
-      ...{ logging, localShell: access.localShell, world },
-    }),
-    ...{ clock, log: log.scope("extensions") },
+    ...{ link, extensions: enabled, clock, log: log.scope("extensions") },
   });
   const status = () => agentStatus(sources, extensions.states);
 
@@ -153,6 +152,6 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       archiveKeys,
       archives,
     },
-    ...{ applicationMetrics, extensions, status },
+    ...{ applicationMetrics, extensions, sampler, status },
   };
 }

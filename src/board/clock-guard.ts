@@ -112,6 +112,15 @@ export class ClockGuard {
     return this.isGuess ? `${now}, which is only the last time it knew` : undefined;
   }
 
+  /**
+   * Whether {@link clock} shows the time, for what it is sent with: a verified hub has said it, or somebody other than
+   * the agent has set the system's clock.
+   */
+  get isSet(): boolean {
+    if (this.#options.enabled) return this.#hubTimeKnown || this.doubt === undefined;
+    return this.#system.now() >= this.#options.buildDateMs && !this.#isImpossible();
+  }
+
   /** The system's clock shows a guess of the agent's, or nonsense: {@link fit} may correct it. */
   get isGuess(): boolean {
     if (!this.#options.enabled) return false;

@@ -73,6 +73,11 @@ export function seconds(min = 0.01, max = 1_209_600): SecondsKind {
   return { ...number("seconds", min, max), inSeconds: true };
 }
 
+/** A time without fractions. */
+export function wholeSeconds(min: number, max: number): SecondsKind {
+  return { ...wholeNumber("seconds", min, max), inSeconds: true };
+}
+
 /** An array whose items are all of one kind. */
 export function arrayOf<T>(item: Kind<T>, minLength = 0): Kind<readonly T[]> {
   const expected = `an array${minLength > 0 ? `, not empty` : ""}, each item ${item.expected}`;

@@ -16,6 +16,7 @@ import {
   text,
   variables,
   wholeNumber,
+  wholeSeconds,
 } from "./kinds.ts";
 import { section, setting, type Values } from "./setting.ts";
 
@@ -504,6 +505,11 @@ export const schema = section("", {
       "Let the hub open a shell through the local-shell extension: shell, user and idle_timeout_s are those of [console].",
     ),
     logging: setting(flag, false, "Send log lines to the hub: 5 a second, the rest is counted."),
+    metrics: setting(
+      flag,
+      false,
+      "Report the numbers of health with the time of each, also those from while there was no hub; metrics.interval_s says how often they are read.",
+    ),
     network_identity: setting(
       flag,
       false,
@@ -525,6 +531,14 @@ export const schema = section("", {
 
   logging: section("What extensions.logging sends besides the agent's own log.", {
     command: setting(command, "", "Each line it prints is sent, such as those of `logread -f`."),
+  }),
+
+  metrics: section("How often extensions.metrics measures.", {
+    interval_s: setting(
+      wholeSeconds(0, 86_400),
+      60,
+      "Between two readings, whether there is a hub or not. 0: only when the hub asks.",
+    ),
   }),
 
   network_identity: section("The board's names in VPNs (extensions.network_identity).", {

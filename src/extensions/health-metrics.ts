@@ -1,6 +1,6 @@
 /**
- * The numbers of the health report: the board's own, from the kernel's files, and those that an application
- * publishes. Reading them starts no child and takes next to no time. A number that can't be read is left out.
+ * The numbers that are reported: the board's own, from the kernel's files, and those that an application publishes.
+ * Reading them starts no child and takes next to no time. A number that can't be read is left out.
  */
 import { statfs } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,6 +9,14 @@ import type { World } from "../platform/world.ts";
 
 /** Keyed by the names for which NervesHub draws graphs (protocol §6). */
 export type Metrics = Readonly<Record<string, number>>;
+
+/** One reading of the board's own numbers. */
+export interface BoardReading {
+  /** Load, memory, disk and temperature. */
+  readonly core: Metrics;
+  /** The traffic of each network interface. */
+  readonly interfaces: Metrics;
+}
 
 export interface MetricSources {
   /** Where `proc` and `sys` are. */
@@ -29,7 +37,7 @@ export class BoardMetrics {
   }
 
   /** CPU usage is that since the last reading; in the first reading, since the board started. */
-  async read(): Promise<Metrics> {
+  async read(): Promise<BoardReading> {
     const [stat, loadavg, meminfo, temperature, netDev, disk] = await Promise.all([
       this.#file("proc/stat"),
       this.#file("proc/loadavg"),
@@ -39,7 +47,7 @@ export class BoardMetrics {
       diskMetrics(this.#sources.diskPath),
     ]);
     const [load1, load5, load15] = loadavg.split(" ").map(Number.parseFloat);
-    return known({
+    const core = known({
       cpu_temp: Number.parseInt(temperature, 10) / 1000,
       cpu_usage_percent: this.#cpuUsage(stat),
       load_1min: load1,
@@ -47,8 +55,8 @@ export class BoardMetrics {
       load_15min: load15,
       ...memoryMetrics(meminfo),
       ...disk,
-      ...interfaceMetrics(netDev),
     });
+    return { core, interfaces: known(interfaceMetrics(netDev)) };
   }
 
   /** Empty for a file that this kernel does not have. */
@@ -128,11 +136,12 @@ function known(metrics: Readonly<Record<string, number | undefined>>): Metrics {
 const MAX_NAMES = 64;
 const NAME = /^[A-Za-z0-9_.:-]{1,64}$/;
 
-/** Numbers that an application publishes for the health report; each name keeps its last value. */
+/** Numbers that an application publishes; each name keeps its last value. */
 export class ApplicationMetrics {
-  #values: Metrics = {};
+  #values: ReadonlyMap<string, number> = new Map();
 
-  get values(): Metrics {
+  /** In the order in which the names came. */
+  get values(): ReadonlyMap<string, number> {
     return this.#values;
   }
 
@@ -142,8 +151,8 @@ export class ApplicationMetrics {
       if (!NAME.test(name)) return "a metric's name has 1 to 64 letters, digits, or any of _ . : -";
       if (!Number.isFinite(value)) return `${name} is not a finite number`;
     }
-    const merged = { ...this.#values, ...added };
-    if (Object.keys(merged).length > MAX_NAMES) return `more than ${MAX_NAMES} metrics`;
+    const merged = new Map([...this.#values, ...Object.entries(added)]);
+    if (merged.size > MAX_NAMES) return `more than ${MAX_NAMES} metrics`;
     this.#values = merged;
     return undefined;
   }

@@ -31,8 +31,8 @@ export interface HealthFacts {
 
 export interface HealthOptions {
   readonly facts: () => HealthFacts;
+  /** The board's and the application's, as many as a report takes. */
   readonly metrics: () => Promise<Metrics>;
-  readonly applicationMetrics: () => Metrics;
   /** Facts about the board that do not change; called once. */
   readonly boardMetadata: () => Promise<Readonly<Record<string, string>>>;
   readonly clock: Clock;
@@ -69,7 +69,7 @@ export class Health implements Extension {
   }
 
   async #report(log: Log): Promise<object> {
-    const { metrics: readMetrics, applicationMetrics, clock } = this.#options;
+    const { metrics: readMetrics, clock } = this.#options;
     const [metrics, board] = await Promise.all([readMetrics(), this.#boardMetadata(log)]);
     const facts = this.#options.facts();
     const alarms = alarmsOf(facts, this.#before, metrics, clock.now());
@@ -78,7 +78,7 @@ export class Health implements Extension {
       timestamp: new Date(clock.now()).toISOString(),
       metadata: { ...board, ...facts.metadata },
       alarms,
-      metrics: { ...applicationMetrics(), ...metrics },
+      metrics,
       checks: checksOf(facts),
       connectivity: {},
     };

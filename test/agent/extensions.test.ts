@@ -252,6 +252,32 @@ describe("extensions of a running agent", () => {
       assert.ok(lines.some(({ message }) => message === "hublink started"));
     });
 
+    it("metrics come with their times, as many as the hub takes, beside an application's", async () => {
+      board = await setUpBoard({ hub: { api: "2.4", extensions: ["metrics"] } });
+      await writeProc();
+      await board.start({ extensions: { metrics: true } });
+      const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
+      assert(daemon);
+      const values = Object.fromEntries(Array.from({ length: 10 }, (_, n) => [`pump${n}`, n]));
+      await daemon.request("metrics", { values });
+      daemon.close();
+      const before = Date.now();
+      const record = board.hub.device(IDENTIFIER);
+      const shown = (): Readonly<Record<string, number>> => record.metrics.at(-1)?.metrics ?? {};
+      await board.hub.until(() => record.attached.has("metrics"));
+      board.hub.send(IDENTIFIER, "extensions", "metrics:check", {});
+      await board.hub.until(() => shown()["pump0"] !== undefined);
+      const { atMs } = record.metrics.at(-1) ?? { atMs: 0 };
+      assert.ok(atMs >= before - 1000 && atMs <= Date.now());
+      assert.equal(shown()["mem_size_mb"], 424);
+      assert.deepEqual(
+        [shown()["pump8"], shown()["pump9"], shown()["wlan0_bytes_sent_total"]],
+        [8, undefined, undefined],
+      );
+      await board.saw(/left out \(metrics="pump9, wlan0_bytes_received_total, wlan0_bytes_sent_total"\)/);
+      assert.deepEqual(record.dropped, [], "the hub had nothing to drop");
+    });
+
     it("the status shows which are attached, switched off at the hub, and off here", async () => {
       await startWith(["logging", "health"], { logging: true, geo: true });
       await board.hub.until(() => board.hub.device(IDENTIFIER).attached.has("logging"));
@@ -265,6 +291,7 @@ describe("extensions of a running agent", () => {
         { name: "health", state: "off", version: null },
         { name: "local_shell", state: "off", version: null },
         { name: "logging", state: "attached", version: "0.1.0" },
+        { name: "metrics", state: "off", version: null },
         { name: "network_identity", state: "off", version: null },
       ]);
       assert.deepEqual(

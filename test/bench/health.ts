@@ -49,8 +49,7 @@ function startHealth(clock: FakeClock): RunningExtension {
       firmwareProblem: undefined,
       certificateEndsMs: undefined,
     }),
-    metrics: async () => metrics.read(),
-    applicationMetrics: () => ({}),
+    metrics: async () => (await metrics.read()).core,
     boardMetadata: async () => Promise.resolve({ board: "Raspberry Pi Zero W Rev 1.1" }),
     clock,
   }).start({

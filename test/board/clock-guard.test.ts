@@ -109,6 +109,34 @@ describe("a board without a clock", () => {
     });
   }
 
+  it("knows the time once a verified hub has said it, or somebody has set the clock", async () => {
+    const told = await board.start();
+    assert.equal(told.isSet, false);
+    told.noteHubTime(BUILT_MS + YEAR_MS);
+    assert.equal(told.isSet, true);
+    const byHand = await board.restart();
+    assert.equal(byHand.isSet, false);
+    board.clock.jump(2 * YEAR_MS);
+    assert.equal(byHand.isSet, true);
+  });
+
+  it("knows the time by the hub also where it may not set the clock", async () => {
+    board.dateEnds = 1;
+    const guard = await board.start();
+    guard.noteHubTime(BUILT_MS + YEAR_MS);
+    assert.deepEqual([guard.isSet, guard.clock.now()], [true, BUILT_MS + YEAR_MS]);
+  });
+
+  it("without the guard takes a clock for set that is not before the build", async () => {
+    board.enabled = false;
+    const guard = await board.start();
+    assert.equal(guard.isSet, false);
+    board.clock.jump(BUILT_MS);
+    assert.equal(guard.isSet, true);
+    board.clock.jump(30 * YEAR_MS);
+    assert.equal(guard.isSet, false);
+  });
+
   it("starts at the last time of the hub plus the time that passed since", async () => {
     const guard = await board.start();
     guard.noteHubTime(BUILT_MS + YEAR_MS);
