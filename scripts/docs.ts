@@ -3,7 +3,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { schema } from "../src/config/schema.ts";
-import { isSection, type Section, type Setting } from "../src/config/setting.ts";
+import { isSection, isTableList, type Section, type Setting } from "../src/config/setting.ts";
 import { EXIT_CODES, FAILURES } from "../src/platform/failures.ts";
 import { manPage } from "./docs/man-page.ts";
 import { figures } from "./figures.ts";
@@ -85,19 +85,32 @@ function errors(): string {
   return ERRORS_INTRODUCTION + rows.join("");
 }
 
-/** A section with its dotted path. */
-type Place = readonly [path: string, section: Section];
+/** A section or the tables of a list, with their dotted path. */
+interface Place {
+  readonly path: string;
+  readonly section: Section;
+  /** `[[PATH]]`, of which there may be several. */
+  readonly repeats: boolean;
+}
 
-function sections(section: Section, path: string): Place[] {
+function places(section: Section, path: string): Place[] {
   return Object.entries(section.entries).flatMap(([key, entry]) => {
-    if (!isSection(entry)) return [];
+    if (!isSection(entry) && !isTableList(entry)) return [];
     const inner = path === "" ? key : `${path}.${key}`;
-    return [[inner, entry] as const, ...sections(entry, inner)];
+    const repeats = isTableList(entry);
+    const content = repeats ? entry.item : entry;
+    return [{ path: inner, section: content, repeats }, ...places(content, inner)];
   });
 }
 
 function settings(section: Section): [string, Setting][] {
-  return Object.entries(section.entries).flatMap(([key, entry]) => (isSection(entry) ? [] : [[key, entry]]));
+  return Object.entries(section.entries).flatMap(([key, entry]) =>
+    isSection(entry) || isTableList(entry) ? [] : [[key, entry]],
+  );
+}
+
+function titleOf({ path, repeats }: Place): string {
+  return repeats ? `[[${path}]]` : `[${path}]`;
 }
 
 /** Text, numbers, booleans and arrays of text are written in TOML as in JSON. */
@@ -106,12 +119,14 @@ function toml(value: unknown): string {
 }
 
 function reference(): string {
-  const parts = sections(schema, "").map(([path, section]) => {
+  const parts = places(schema, "").map((place) => {
+    const { path, section } = place;
     const rows = settings(section).map(([key, setting]) => {
-      const cells = [`\`${key}\``, setting.kind.expected, `\`${toml(setting.initial)}\``, setting.about];
+      const initial = setting.needed === true ? "must be set" : `\`${toml(setting.initial)}\``;
+      const cells = [`\`${key}\``, setting.kind.expected, initial, setting.about];
       return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
     });
-    const heading = `${"#".repeat(path.split(".").length + 1)} [${path}]\n\n${section.about}\n`;
+    const heading = `${"#".repeat(path.split(".").length + 1)} ${titleOf(place)}\n\n${section.about}\n`;
     if (rows.length === 0) return heading;
     return `${heading}\n| Key | Value | Default | What it does |\n| --- | --- | --- | --- |\n${rows.join("\n")}\n`;
   });
@@ -119,7 +134,9 @@ function reference(): string {
 }
 
 function example(): string {
-  const parts = sections(schema, "").map(([path, section]) => {
+  const parts = places(schema, "").map((place) => {
+    const { section } = place;
+    if (place.repeats) return `\n${comment(section.about)}${exampleTable(place)}`;
     const lines = settings(section).map(([key, setting]) => {
       const about = `${setting.about} Expects ${setting.kind.expected}.`;
       const line =
@@ -128,9 +145,17 @@ function example(): string {
           : `${key} = ${toml(setting.example)}`;
       return `\n${comment(about)}${line}\n`;
     });
-    return `\n${comment(section.about)}[${path}]\n${lines.join("")}`;
+    return `\n${comment(section.about)}${titleOf(place)}\n${lines.join("")}`;
   });
   return EXAMPLE_HEADER + parts.join("\n");
+}
+
+/** One table of a list, as comment lines: there is none by default. */
+function exampleTable(place: Place): string {
+  const lines = settings(place.section).map(
+    ([key, setting]) => `# ${key} = ${toml(setting.example ?? setting.initial)}\n`,
+  );
+  return `# ${titleOf(place)}\n${lines.join("")}`;
 }
 
 /** The text as comment lines of at most 100 characters. */

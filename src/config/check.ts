@@ -10,14 +10,17 @@ import { type Environment, ignoredVariables, overrideByEnvironment } from "./env
 import { brokenRules, warningsFor } from "./rules.ts";
 import { type Config, schema } from "./schema.ts";
 import {
+  type Entry,
   isSection,
   isTable,
+  isTableList,
   nameInConfig,
   nearestKey,
   quoteKey,
   type Section,
   type Setting,
   type Table,
+  type TableList,
   valueInConfig,
 } from "./setting.ts";
 
@@ -72,24 +75,54 @@ function readSection(section: Section, given: unknown, path: string, findings: F
   const pathOf = (key: string): string => (path === "" ? key : `${path}.${key}`);
   for (const key of Object.keys(given)) {
     if (Object.hasOwn(section.entries, key)) continue;
-    const nearest = nearestKey(schema, path, key);
+    const nearest = nearestKey(schema, withoutPlaces(path), key);
     findings.wrong.push(nearest);
     findings.problems.push(`${pathOf(quoteKey(key))}: unknown key; did you mean ${nearest}?`);
   }
   return Object.fromEntries(
     Object.entries(section.entries).map(([key, entry]) => {
       const value = Object.hasOwn(given, key) ? given[key] : undefined;
-      const read = isSection(entry)
-        ? readSection(entry, value ?? {}, pathOf(key), findings)
-        : valueInConfig(readSetting(entry, value, pathOf(key), findings), entry);
-      return [nameInConfig(key, entry), read];
+      return [nameInConfig(key, entry), readEntry(entry, value, pathOf(key), findings)];
     }),
   );
 }
 
+function readEntry(entry: Entry, given: unknown, path: string, findings: Findings): unknown {
+  if (isSection(entry)) return readSection(entry, given ?? {}, path, findings);
+  if (isTableList(entry)) return readTables(entry, given ?? [], path, findings);
+  return valueInConfig(readSetting(entry, given, path, findings), entry);
+}
+
+function readTables(
+  { item, maxLength }: TableList,
+  given: unknown,
+  path: string,
+  findings: Findings,
+): Table[] {
+  if (Array.isArray(given) && given.length <= maxLength && given.every(isTable)) {
+    return given.map((table, index) => readSection(item, table, `${path}[${index}]`, findings));
+  }
+  findings.problems.push(
+    `${path}: expected tables, each under [[${withoutPlaces(path)}]], ${maxLength} at most`,
+  );
+  findings.wrong.push(path);
+  return [];
+}
+
+/** A path without the places in lists: `component.action` for `component[0].action`. */
+function withoutPlaces(path: string): string {
+  return path.replace(/\[\d+\]/g, "");
+}
+
 /** The checked value. The default stands in for one that is missing or wrong. */
 function readSetting(setting: Setting, given: unknown, path: string, findings: Findings): unknown {
-  if (given === undefined) return setting.initial;
+  if (given === undefined) {
+    if (setting.needed === true) {
+      findings.problems.push(`${path}: not set; expected ${setting.kind.expected}`);
+      findings.wrong.push(path);
+    }
+    return setting.initial;
+  }
   const result = v.safeParse(setting.kind.schema, given, { abortPipeEarly: true });
   if (result.success) return result.output;
   const variable = findings.variables.get(path);

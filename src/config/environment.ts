@@ -1,7 +1,7 @@
 /** The variables that override single keys of the file: `HUBLINK_HUB__URL` for `hub.url`. */
 import { parseJson } from "../platform/text.ts";
 import { schema } from "./schema.ts";
-import { type Entry, isSection, isTable, type Kind, nearestKey, type Table } from "./setting.ts";
+import { type Entry, isSection, isTable, isTableList, type Kind, nearestKey, type Table } from "./setting.ts";
 
 /** The variables of a process, by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -47,6 +47,8 @@ export function overrideByEnvironment(file: Table, env: Environment): Overridden
       const nearest = nearestKey(schema, keys.slice(0, -1).join("."), String(keys.at(-1)));
       meant.push(nearest);
       problems.push(`${name}: unknown setting; did you mean ${variableFor(nearest)}?`);
+    } else if (isTableList(entry)) {
+      problems.push(`${name}: a list of tables can't be set by a variable; write it in the file`);
     } else if (isSection(entry)) {
       const key = String(Object.keys(entry.entries)[0]);
       problems.push(`${name}: names a section; set its keys instead, such as ${name}__${key.toUpperCase()}`);
@@ -66,6 +68,7 @@ function variableFor(path: string): string {
 function findEntry(keys: readonly string[]): Entry | undefined {
   let entry: Entry = schema;
   for (const key of keys) {
+    if (isTableList(entry)) return entry;
     if (!isSection(entry)) return undefined;
     const next: Entry | undefined = Object.hasOwn(entry.entries, key) ? entry.entries[key] : undefined;
     if (next === undefined) return undefined;

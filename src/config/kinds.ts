@@ -79,12 +79,20 @@ export function wholeSeconds(min: number, max: number): SecondsKind {
 }
 
 /** An array whose items are all of one kind. */
-export function arrayOf<T>(item: Kind<T>, minLength = 0): Kind<readonly T[]> {
-  const expected = `an array${minLength > 0 ? `, not empty` : ""}, each item ${item.expected}`;
+export function arrayOf<T>(item: Kind<T>, minLength = 0, maxLength = Infinity): Kind<readonly T[]> {
+  const bounds = [
+    ...(minLength > 0 ? ["not empty"] : []),
+    ...(maxLength < Infinity ? [`${maxLength} at most`] : []),
+  ];
+  const expected = `an array${bounds.map((bound) => `, ${bound}`).join("")}, each item ${item.expected}`;
   return {
     expected,
     form: "array",
-    schema: v.pipe(v.array(item.schema, expected), v.minLength(minLength, expected)),
+    schema: v.pipe(
+      v.array(item.schema, expected),
+      v.minLength(minLength, expected),
+      v.maxLength(maxLength, expected),
+    ),
   };
 }
 
@@ -98,6 +106,11 @@ export const variables: Kind<Readonly<Record<string, string>>> = {
     "a table of variables and their text",
   ),
 };
+
+/** Names that the hub sends back to say what it means; also those that an application declares. */
+export const COMPONENT_NAME = /^[A-Za-z0-9_-]{1,64}$/;
+/** What people read on the hub's page, and the values that they choose from. The hub cuts blanks at both ends. */
+export const COMPONENT_TEXT = /^(?! )[^\0-\x1f\x7f-\x9f]{1,64}(?<! )$/;
 
 const serviceName = v.pipe(
   v.string(),

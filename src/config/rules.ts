@@ -72,15 +72,40 @@ const RULES: readonly Rule[] = [
   },
 ];
 
+/** The hub takes 64 KiB of components; the rest is for those of the application. */
+const MAX_COMPONENTS_LENGTH = 32 * 1024;
+
+/** One line for each name that two components have, or two actions or modes of one. */
+function componentProblems({ component: components }: Config): string[] {
+  const problems = repeated(components, "component");
+  for (const [index, { action, mode }] of components.entries()) {
+    problems.push(...repeated(action, `component[${index}].action`));
+    problems.push(...repeated(mode, `component[${index}].mode`));
+  }
+  if (JSON.stringify(components).length > MAX_COMPONENTS_LENGTH) {
+    problems.push("component: more than 32 KiB, which is more than the hub takes; declare fewer");
+  }
+  return problems;
+}
+
+function repeated(named: readonly { readonly identifier: string }[], path: string): string[] {
+  return named.flatMap(({ identifier }, index) => {
+    const first = named.findIndex((other) => other.identifier === identifier);
+    if (identifier === "" || first === index) return []; // not set: that is reported already
+    return [`${path}[${index}].identifier = "${identifier}": ${path}[${first}] has this name already`];
+  });
+}
+
 /**
  * One line for each rule that is broken.
  * @param wrong dotted paths of keys and sections already found wrong
  */
 export function brokenRules(config: Config, wrong: readonly string[]): string[] {
   const isWrong = (key: string): boolean => wrong.some((path) => `${key}.`.startsWith(`${path}.`));
-  return RULES.filter((rule) => !rule.keys.some(isWrong))
+  const broken = RULES.filter((rule) => !rule.keys.some(isWrong))
     .map((rule) => rule.problem(config))
     .filter((problem) => problem !== undefined);
+  return [...broken, ...componentProblems(config)];
 }
 
 /** NervesHub closes a socket that has been silent for this time (protocol.md §1). */

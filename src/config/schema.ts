@@ -6,6 +6,8 @@ import {
   arrayOf,
   checkedText,
   choice,
+  COMPONENT_NAME,
+  COMPONENT_TEXT,
   flag,
   hostPattern,
   hubAddress,
@@ -18,11 +20,17 @@ import {
   wholeNumber,
   wholeSeconds,
 } from "./kinds.ts";
-import { section, setting, type Values } from "./setting.ts";
+import { section, setting, tables, type Values } from "./setting.ts";
 
 const path = text("a path");
 const neededPath = text("a path", /./);
 const command = text("a command line for /bin/sh");
+const neededCommand = text("a command line for /bin/sh", /./);
+const setCommand = text('a command line for /bin/sh that uses the value, "$1"', /\$(?:1|\{1|@|\*)/);
+const componentName = text("a name of 1 to 64 letters, digits, - and _", COMPONENT_NAME);
+const componentLabel = text("text of at most 64 characters", new RegExp(`${COMPONENT_TEXT.source}|^$`));
+const componentValue = text("text of 1 to 64 characters", COMPONENT_TEXT);
+const metricName = text("the name of a metric", /^[A-Za-z0-9_.:-]{1,64}$/);
 const answer = choice("apply", "ignore", "reschedule");
 
 // fwup's private keys are longer than its public ones. One that is pasted here by mistake is refused, and the
@@ -515,6 +523,11 @@ export const schema = section("", {
       false,
       "Report the board's names in VPNs; network_identity.services says which.",
     ),
+    components: setting(
+      flag,
+      false,
+      "Let the application on the board declare components, over the control socket. Those of [[component]] are shown in any case.",
+    ),
   }),
 
   geo: section("How the board knows where it is (extensions.geo).", {
@@ -548,6 +561,73 @@ export const schema = section("", {
       'By service (tailscale, netbird, wireguard, iroh), with "/INSTANCE" where there are several: the name itself, "command:COMMAND" for the first line it prints, or "json:POINTER COMMAND", such as "json:/Self/ID tailscale status --json". At most 10.',
     ),
   }),
+
+  component: tables(
+    "A part of the board that the hub's page shows, with buttons and choices in place of a shell. docs/extensions.md says more.",
+    32,
+    {
+      identifier: setting(componentName, "", "Its name, which no other component has.", {
+        needed: true,
+        example: "pump",
+      }),
+      label: setting(componentLabel, "", "What people read. Default: the identifier.", { example: "Pump" }),
+      metrics: setting(
+        arrayOf(metricName, 0, 20),
+        [],
+        "Metrics that belong to it, such as those that the application publishes.",
+        { example: ["pump_rpm"] },
+      ),
+      timeout_s: setting(
+        seconds(0.1, 600),
+        30,
+        "A command that takes longer is ended with everything it started.",
+      ),
+      action: tables("A button of the component above.", 16, {
+        identifier: setting(componentName, "", "Its name, which no other action of the component has.", {
+          needed: true,
+          example: "restart",
+        }),
+        label: setting(componentLabel, "", "What people read. Default: the identifier.", {
+          example: "Restart",
+        }),
+        confirm: setting(flag, false, "The hub's page asks before it sends the request.", { example: true }),
+        command: setting(
+          neededCommand,
+          "",
+          "What it does. The hub gets its output, 8192 characters at most.",
+          {
+            needed: true,
+            example: "/etc/init.d/pump restart",
+          },
+        ),
+      }),
+      mode: tables("A choice between values, of the component above.", 16, {
+        identifier: setting(componentName, "", "Its name, which no other mode of the component has.", {
+          needed: true,
+          example: "speed",
+        }),
+        label: setting(componentLabel, "", "What people read. Default: the identifier.", {
+          example: "Speed",
+        }),
+        values: setting(
+          arrayOf(componentValue, 1, 32),
+          [],
+          "The values that can be chosen; every other one is refused.",
+          { needed: true, example: ["low", "high"] },
+        ),
+        get: setting(
+          command,
+          "",
+          "Prints the value that is set now, for the health report. Empty: the page shows none.",
+          { example: "pumpctl speed" },
+        ),
+        set: setting(setCommand, "", 'Sets the value, which it gets as an argument: "$1".', {
+          needed: true,
+          example: 'pumpctl speed "$1"',
+        }),
+      }),
+    },
+  ),
 
   clock: section("For boards that start in 1970.", {
     guard: setting(

@@ -1,7 +1,7 @@
 /**
- * The parts of the configuration's table in schema.ts: sections, which hold settings and sections, and settings, which
- * have a kind (kinds.ts), a default and a text for the documentation. The type of `Config` and the names in it follow
- * from the table, so that a setting is written down once. A key that is not in the table is answered with the nearest
+ * The parts of the configuration's table in schema.ts: sections, which hold settings and sections; settings, which
+ * have a kind (kinds.ts), a default and a text for the documentation; and lists of tables such as `[[component]]`, each
+ * of which is read as a section. The type of `Config` and the names in it follow from the table, so that a setting is written down once. A key that is not in the table is answered with the nearest
  * one that is.
  */
 import type * as v from "valibot";
@@ -34,9 +34,11 @@ export interface Setting<K extends Kind<unknown> = Kind<unknown>> extends Settin
 
 interface SettingNotes {
   /** The value in config.example.toml, for a key that has no useful default. */
-  readonly example?: string;
+  readonly example?: string | boolean | readonly string[];
   /** Its value is never shown. */
   readonly secret?: true;
+  /** It has no default: in each table of a list it must be set. */
+  readonly needed?: true;
 }
 
 /** One table of the configuration. */
@@ -45,8 +47,14 @@ export interface Section<E extends Entries = Entries> {
   readonly entries: E;
 }
 
+/** A list of tables, `[[PATH]]` in the file, each read as a section. Without any it is empty. */
+export interface TableList<E extends Entries = Entries> {
+  readonly item: Section<E>;
+  readonly maxLength: number;
+}
+
 /** The entry under one key. */
-export type Entry = Setting | Section;
+export type Entry = Setting | Section | TableList;
 
 /** The entries of a section, by the keys of the file. */
 export interface Entries {
@@ -57,9 +65,11 @@ export interface Entries {
 export type Values<E> =
   E extends Section<infer S>
     ? { readonly [K in keyof S as NameInConfig<K & string, S[K]>]: Values<S[K]> }
-    : E extends Setting<infer K>
-      ? ValueOf<K>
-      : never;
+    : E extends TableList<infer S>
+      ? readonly Values<Section<S>>[]
+      : E extends Setting<infer K>
+        ? ValueOf<K>
+        : never;
 
 type NameInConfig<Key extends string, E> =
   E extends Setting<SecondsKind>
@@ -88,17 +98,27 @@ export function valueInConfig(value: unknown, entry: Setting): unknown {
 }
 
 function isInSeconds(entry: Entry): boolean {
-  return !isSection(entry) && "inSeconds" in entry.kind;
+  return !isSection(entry) && !isTableList(entry) && "inSeconds" in entry.kind;
 }
 
-/** Tells a section from a setting. */
+/** Tells a section from the other entries. */
 export function isSection(entry: Entry): entry is Section {
   return "entries" in entry;
+}
+
+/** Tells a list of tables from the other entries. */
+export function isTableList(entry: Entry): entry is TableList {
+  return "item" in entry;
 }
 
 /** Makes a section; `about` stands in the documentation. */
 export function section<E extends Entries>(about: string, entries: E): Section<E> {
   return { about, entries };
+}
+
+/** Makes a list of tables; `about` says what one of them is, and stands in the documentation. */
+export function tables<E extends Entries>(about: string, maxLength: number, entries: E): TableList<E> {
+  return { item: section(about, entries), maxLength };
 }
 
 /** Makes a setting, its default in the file's unit. */
@@ -144,6 +164,7 @@ export function nearestKey(root: Section, home: string, unknown: string): string
       const cost = editDistance(meant, key) + (path === home ? 0 : ELSEWHERE);
       if (cost < least) [nearest, least] = [keyPath, cost];
       if (isSection(entry)) visit(entry, keyPath);
+      else if (isTableList(entry)) visit(entry.item, keyPath);
     }
   };
   visit(root, "");

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { checkConfig, type Checked, ConfigFailure, defaultConfig } from "../../src/config/check.ts";
 import { schema } from "../../src/config/schema.ts";
-import { isSection, isTable, type Section, type Table } from "../../src/config/setting.ts";
+import { isSection, isTable, isTableList, type Section, type Table } from "../../src/config/setting.ts";
 import { defaultTable } from "./default-table.ts";
 
 /** The least that a configuration needs; each test adds to it. */
@@ -275,6 +275,87 @@ describe("settings that need each other", () => {
   });
 });
 
+describe("tables of a list", () => {
+  const pump = {
+    identifier: "pump",
+    action: [{ identifier: "restart", command: "pump restart" }],
+    mode: [{ identifier: "speed", values: ["low", "high"], set: 'pump speed "$1"' }],
+  };
+
+  it("are read with their own defaults", () => {
+    assert.deepEqual(check({ component: [pump] }).config.component, [
+      {
+        ...{ identifier: "pump", label: "", metrics: [], timeoutMs: 30_000 },
+        action: [{ identifier: "restart", label: "", confirm: false, command: "pump restart" }],
+        mode: [{ identifier: "speed", label: "", values: ["low", "high"], get: "", set: 'pump speed "$1"' }],
+      },
+    ]);
+    assert.deepEqual(check({}).config.component, []);
+  });
+
+  const named = (identifier: string): Table => ({ identifier });
+  for (const [component, line] of [
+    [{ identifier: "pump" }, "component: expected tables, each under [[component]], 32 at most"],
+    [["pump"], "component: expected tables, each under [[component]], 32 at most"],
+    [
+      [named("a"), { action: [{ command: "x" }], identifier: "b" }],
+      "component[1].action[0].identifier: not set; expected a name of 1 to 64 letters, digits, - and _",
+    ],
+    [[named("a b")], 'component[0].identifier = "a b": expected a name of 1 to 64 letters, digits, - and _'],
+    [[{ ...pump, lable: "Pump" }], "component[0].lable: unknown key; did you mean component.label?"],
+    [
+      [{ ...pump, action: { identifier: "restart" } }],
+      "component[0].action: expected tables, each under [[component.action]], 16 at most",
+    ],
+    [
+      [{ ...pump, mode: [{ identifier: "speed", values: [], set: "$1" }] }],
+      "component[0].mode[0].values = []: expected an array, not empty, 32 at most, each item text of 1 to 64 characters",
+    ],
+    [
+      [{ ...pump, mode: [{ identifier: "speed", values: ["low "], set: "$1" }] }],
+      'component[0].mode[0].values[0] = "low ": expected text of 1 to 64 characters',
+    ],
+    [
+      [{ ...pump, mode: [{ identifier: "speed", values: ["low"], set: "pump speed" }] }],
+      'component[0].mode[0].set = "pump speed": expected a command line for /bin/sh that uses the value, "$1"',
+    ],
+    [
+      [named("a"), named("b"), named("a")],
+      'component[2].identifier = "a": component[0] has this name already',
+    ],
+    [
+      [{ ...pump, action: [...pump.action, ...pump.action] }],
+      'component[0].action[1].identifier = "restart": component[0].action[0] has this name already',
+    ],
+    [
+      [{ ...pump, mode: [...pump.mode, ...pump.mode] }],
+      'component[0].mode[1].identifier = "speed": component[0].mode[0] has this name already',
+    ],
+    [
+      Array.from({ length: 33 }, (_, n) => named(`c${n}`)),
+      "component: expected tables, each under [[component]], 32 at most",
+    ],
+    [
+      Array.from({ length: 32 }, (_, n) => ({
+        identifier: `c${n}`,
+        action: [{ identifier: "x", command: "x".repeat(1000) }],
+      })),
+      "component: more than 32 KiB, which is more than the hub takes; declare fewer",
+    ],
+  ] as const) {
+    it(line, () => assert.deepEqual(problemsOf({ component }), [line]));
+  }
+
+  it("can't be set by a variable", () => {
+    for (const name of ["HUBLINK__COMPONENT", "HUBLINK_COMPONENT__IDENTIFIER"]) {
+      assert.equal(problemsOf({}, { ...NEEDED, [name]: "[]" }).length, 1);
+    }
+    assert.deepEqual(problemsOf({}, { ...NEEDED, HUBLINK_COMPONENT__LABEL: "Pump" }), [
+      "HUBLINK_COMPONENT__LABEL: a list of tables can't be set by a variable; write it in the file",
+    ]);
+  });
+});
+
 describe("a variable of the environment", () => {
   const configOf = (env: Readonly<Record<string, string>>, file: Table = {}): Checked["config"] =>
     check(file, { ...NEEDED, ...env }).config;
@@ -384,6 +465,7 @@ it("every file is either accepted or refused with reasons", () => {
     for (const [key, entry] of Object.entries(section.entries)) {
       names.add(key);
       if (isSection(entry)) collect(entry);
+      else if (isTableList(entry)) collect(entry.item);
     }
   };
   collect(schema);
@@ -398,6 +480,7 @@ it("every file is either accepted or refused with reasons", () => {
       { maxDepth: 5 },
       fc.oneof(fc.string(), fc.webUrl(), fc.double(), fc.bigInt(), fc.boolean(), fc.date()),
       fc.array(tie("value"), { maxLength: 3 }),
+      fc.array(tie("table"), { maxLength: 3 }),
       { weight: 3, arbitrary: tie("table") },
     ),
   }));

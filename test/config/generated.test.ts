@@ -6,7 +6,15 @@ import { resolve } from "node:path";
 import { describe, it } from "node:test";
 import { parse } from "smol-toml";
 import { checkConfig, defaultConfig } from "../../src/config/check.ts";
-import { isTable, type Table } from "../../src/config/setting.ts";
+import { schema } from "../../src/config/schema.ts";
+import {
+  isSection,
+  isTable,
+  isTableList,
+  type Section,
+  type Table,
+  type TableList,
+} from "../../src/config/setting.ts";
 import { defaultTable } from "./default-table.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -68,5 +76,31 @@ describe("the documents that are generated from the schema", () => {
       }
     };
     visit(defaultTable(), "");
+  });
+
+  it("have every key of every list of tables, in the reference and as a comment in the example", async () => {
+    const reference = await readFile(resolve(ROOT, "docs/configuration.md"), "utf8");
+    const example = await readFile(resolve(ROOT, "config.example.toml"), "utf8");
+    const visitList = ({ item }: TableList, path: string): void => {
+      const title = path.replaceAll(".", "\\.");
+      assert.match(reference, new RegExp(`^#+ \\[\\[${title}\\]\\]$`, "m"));
+      assert.match(example, new RegExp(`^# \\[\\[${title}\\]\\]$`, "m"));
+      visit(item, path, true);
+    };
+    const visit = (section: Section, path: string, inList: boolean): void => {
+      for (const [key, entry] of Object.entries(section.entries)) {
+        const inner = path === "" ? key : `${path}.${key}`;
+        if (isTableList(entry)) visitList(entry, inner);
+        else if (isSection(entry)) visit(entry, inner, inList);
+        else if (inList) {
+          assert.match(reference, new RegExp(`^\\| \`${key}\` \\| .+ \\|$`, "m"));
+          assert.match(example, new RegExp(`^# ${key} = `, "m"));
+        }
+      }
+    };
+    visit(schema, "", false);
+    const tables = example.replace(/^# (?=\[\[component[.a-z]*\]\]$|\w+ = )/gm, "");
+    const { component } = parse(tables);
+    assert.deepEqual(checkConfig({ ...parse(example), component }, {}, "example").config.component.length, 1);
   });
 });
