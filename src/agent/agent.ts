@@ -75,7 +75,8 @@ export class Agent {
 
   /** Goes quietly: ends what is under way, leaves the channels, closes everything. */
   async stop(): Promise<void> {
-    const { access, archives, care, control, extensions, guard, identify, link, log } = this.#parts;
+    const { access, archives, care, components, control, extensions, guard, identify, link, log } =
+      this.#parts;
     const { rebootIntoUpdate, reschedule, sampler, updater } = this.#parts;
     log.info("hublink stops");
     reschedule.stop();
@@ -84,6 +85,7 @@ export class Agent {
     await care.stop(
       Promise.all([
         identify.stop(),
+        components?.stop(),
         rebootIntoUpdate.stop(),
         access.stop(),
         archives?.stop(),
@@ -96,13 +98,13 @@ export class Agent {
 }
 
 async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<void> {
-  const { access, care, device, hubFetching, firmware, guard, identify, journal, link } = parts;
+  const { access, care, components, device, hubFetching, firmware, guard, identify, journal, link } = parts;
   const { rebootIntoUpdate, sampler, updater, world } = parts;
   // First: the control socket is open, and a reboot that is asked for there has to know what to end.
   await care.start({
     updater,
     async endChildren() {
-      await Promise.all([updater.stop(0), access.stop(), identify.stop()]);
+      await Promise.all([updater.stop(0), access.stop(), components?.stop(), identify.stop()]);
     },
   });
   if (firmware.running?.uuid !== undefined) await hubFetching.cache.remove(firmware.running.uuid);

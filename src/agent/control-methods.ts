@@ -8,12 +8,14 @@ import type { Validation } from "../care/validation.ts";
 import {
   type AgentStatus,
   ApplyParams,
+  ComponentsParams,
   ControlFailure,
   MetricsParams,
   summaryOf,
   UploadParams,
 } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";
+import type { ApplicationComponents } from "../extensions/application-components.ts";
 import type { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { Failure } from "../platform/failure.ts";
@@ -31,6 +33,8 @@ export interface ControlDeps {
   /** Undefined when the console is not enabled. */
   readonly console: ConsoleTopic | undefined;
   readonly applicationMetrics: ApplicationMetrics;
+  /** Undefined when the configuration does not let applications declare any. */
+  readonly applicationComponents: ApplicationComponents | undefined;
 }
 
 const RebootParams = v.nullish(v.object({ reason: v.nullish(v.string()) }));
@@ -82,7 +86,22 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       if (problem !== undefined) throw new Failure("unsupported", `metrics: ${problem}`);
       return {};
     },
-    async upload(params, gone) {
+    components(params, caller) {
+      if (deps.applicationComponents === undefined) {
+        const text = "components of applications are not enabled on this board; set extensions.components";
+        throw new Failure("config", text);
+      }
+      const { success, output } = v.safeParse(ComponentsParams, params);
+      if (!success) {
+        const text =
+          "components takes {components: [{identifier, label?, metrics?, actions?, modes?}, …]}, as docs/control-socket.md says";
+        throw new Failure("unsupported", text);
+      }
+      const problem = deps.applicationComponents.declare(caller, output);
+      if (problem !== undefined) throw new Failure("unsupported", `components: ${problem}`);
+      return {};
+    },
+    async upload(params, { gone }) {
       if (!v.is(UploadParams, params)) throw new Failure("unsupported", "upload needs {path: absolute path}");
       if (deps.console === undefined) {
         throw new Failure("config", "the hub's console is not enabled on this board; set console.enabled");
@@ -93,6 +112,8 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
     update_available: wrongDirection,
     reboot_request: wrongDirection,
     identify: wrongDirection,
+    component_action: wrongDirection,
+    component_mode: wrongDirection,
   };
 }
 

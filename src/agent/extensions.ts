@@ -4,6 +4,9 @@
  */
 import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
+import { ApplicationComponents } from "../extensions/application-components.ts";
+import { Components } from "../extensions/components.ts";
+import { configuredComponents } from "../extensions/configured-components.ts";
 import type { Extension } from "../extensions/extension.ts";
 import { Geo } from "../extensions/geo.ts";
 import { type ApplicationMetrics, BoardMetrics, type Metrics } from "../extensions/health-metrics.ts";
@@ -17,6 +20,7 @@ import type { LinkStatus } from "../hub/link.ts";
 import { loadTrust } from "../identity/trust.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
+import { guestEnvironment } from "../remote/guest-environment.ts";
 
 export interface ExtensionSources {
   readonly facts: () => HealthFacts;
@@ -27,6 +31,8 @@ export interface ExtensionSources {
   readonly localShell: Extension | undefined;
   /** Whether the world's clock shows the time. */
   readonly clockIsSet: () => boolean;
+  /** Undefined where there can be none. */
+  readonly components: Components | undefined;
   readonly world: World;
   readonly log: Log;
 }
@@ -40,7 +46,7 @@ export interface BoardExtensions {
 
 /** The extensions that `[extensions]` turns on. */
 export function boardExtensions(config: Config, sources: ExtensionSources): BoardExtensions {
-  const { world, logging, localShell, applicationMetrics, clockIsSet, log } = sources;
+  const { world, logging, localShell, components, applicationMetrics, clockIsSet, log } = sources;
   const { clock } = world;
   const { health, geo, metrics, networkIdentity } = config.extensions;
   const reportMetrics = new ReportMetrics(log.scope("metrics"));
@@ -63,19 +69,37 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Boar
             clock,
             metrics: metricsReader(),
             boardMetadata: async () => boardMetadata(world),
+            componentValues: async () => (await components?.values()) ?? {},
           }),
         ]
       : []),
     ...(geo ? [new Geo(config.geo.source, clock, async () => (await loadTrust("", world)).ca)] : []),
     ...(logging === undefined ? [] : [logging]),
     ...(localShell === undefined ? [] : [localShell]),
+    ...(components === undefined ? [] : [components]),
     ...(sampler === undefined ? [] : [new MetricsExtension({ sampler, clockIsSet, clock })]),
     ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),
   ];
   return { extensions, sampler };
 }
 
-const NAMES = ["geo", "health", "local_shell", "logging", "metrics", "network_identity"];
+/**
+ * The components of the configuration, and those that applications may declare. None when the configuration has
+ * neither.
+ */
+export function boardComponents(config: Config, world: World, log: Log) {
+  const { component, extensions, app } = config;
+  if (component.length === 0 && !extensions.components) return undefined;
+  const configured = configuredComponents(component, { world, environment: guestEnvironment });
+  const declared = new ApplicationComponents(configured, app.askTimeoutMs);
+  return {
+    components: new Components({ configured, declared, clock: world.clock, log: log.scope("components") }),
+    /** Undefined when the configuration does not let applications declare any. */
+    declared: extensions.components ? declared : undefined,
+  };
+}
+
+const NAMES = ["components", "geo", "health", "local_shell", "logging", "metrics", "network_identity"];
 
 /** @param on those that the configuration turns on; the others are added, as `off` */
 export function allExtensionStates(on: readonly ExtensionState[]): ExtensionState[] {

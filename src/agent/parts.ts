@@ -29,7 +29,7 @@ import { Reschedule } from "../update/reschedule.ts";
 import { Updater } from "../update/updater.ts";
 import { VERSION } from "../version.ts";
 import { type Board, PublicKeys } from "./board.ts";
-import { boardExtensions, ConnectionLosses, healthFacts } from "./extensions.ts";
+import { boardComponents, boardExtensions, ConnectionLosses, healthFacts } from "./extensions.ts";
 import {
   downloadSettings,
   fwupSettings,
@@ -127,10 +127,13 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     ...{ rebootIntoUpdate, rebooter, watchdogs, console, archives, world, startedMs: clock.monotonic() },
   };
   const applicationMetrics = new ApplicationMetrics();
+  const boardsComponents = boardComponents(config, world, log);
+  const components = boardsComponents?.components;
+  const applicationComponents = boardsComponents?.declared;
   const { extensions: enabled, sampler } = boardExtensions(config, {
     facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
     clockIsSet: () => guard.isSet,
-    ...{ applicationMetrics, logging, localShell: access.localShell, world, log },
+    ...{ applicationMetrics, logging, localShell: access.localShell, components, world, log },
   });
   const extensions = new ExtensionsTopic({
     ...{ link, extensions: enabled, clock, log: log.scope("extensions") },
@@ -152,6 +155,6 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       archiveKeys,
       archives,
     },
-    ...{ applicationMetrics, extensions, sampler, status },
+    ...{ applicationMetrics, applicationComponents, components, extensions, sampler, status },
   };
 }

@@ -97,7 +97,7 @@ async function checkLed({ identify: { led } }: Config, world: World, report: Che
 /** The command lines that the configuration makes use of, each with its setting; empty where none is set. */
 function commandsOf(config: Config): [setting: string, line: string][] {
   const { update, validation, reboot, watchdog, connectivity, identify } = config;
-  const { archives, extensions, geo, logging, networkIdentity } = config;
+  const { archives, component: components, extensions, geo, logging, networkIdentity } = config;
   const services = Object.entries(networkIdentity.services);
   return [
     ["update.policy_command", update.policyCommand],
@@ -112,6 +112,13 @@ function commandsOf(config: Config): [setting: string, line: string][] {
     ...services.map(([service, source]): [string, string] => [
       `network_identity.services.${service}`,
       extensions.networkIdentity ? commandIn(source) : "",
+    ]),
+    ...components.flatMap(({ identifier: name, action: actions, mode: modes }): [string, string][] => [
+      ...actions.map(({ identifier, command }): [string, string] => [`${name}.${identifier}`, command]),
+      ...modes.flatMap(({ identifier, get, set }): [string, string][] => [
+        [`${name}.${identifier}, get`, get],
+        [`${name}.${identifier}, set`, set],
+      ]),
     ]),
   ];
 }

@@ -165,7 +165,8 @@ function checkScripts({ scripts }: Config, report: CheckReport): void {
   report.add("ok", "scripts", scripts.enabled ? `on, by ${scripts.interpreter.join(" ")}` : "off");
 }
 
-function checkExtensions({ extensions }: Config, report: CheckReport): void {
-  const on = Object.entries(extensions).flatMap(([name, isOn]) => (isOn ? [name] : []));
+function checkExtensions({ component, extensions }: Config, report: CheckReport): void {
+  const components = extensions.components || component.length > 0;
+  const on = Object.entries({ ...extensions, components }).flatMap(([name, isOn]) => (isOn ? [name] : []));
   report.add("ok", "extensions", on.length === 0 ? "off" : on.join(", "));
 }

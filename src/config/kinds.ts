@@ -109,8 +109,12 @@ export const variables: Kind<Readonly<Record<string, string>>> = {
 
 /** Names that the hub sends back to say what it means; also those that an application declares. */
 export const COMPONENT_NAME = /^[A-Za-z0-9_-]{1,64}$/;
-/** What people read on the hub's page, and the values that they choose from. The hub cuts blanks at both ends. */
-export const COMPONENT_TEXT = /^(?! )[^\0-\x1f\x7f-\x9f]{1,64}(?<! )$/;
+/**
+ * What people read on the hub's page, and the values that they choose from. The hub cuts blanks at both ends, and closes
+ * the connection over half a character.
+ */
+export const COMPONENT_TEXT = /^(?! )[^\0-\x1f\x7f-\x9f\ud800-\udfff]{1,64}(?<! )$/u;
+export const METRIC_NAME = /^[A-Za-z0-9_.:-]{1,64}$/;
 
 const serviceName = v.pipe(
   v.string(),

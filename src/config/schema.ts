@@ -11,6 +11,7 @@ import {
   flag,
   hostPattern,
   hubAddress,
+  METRIC_NAME,
   number,
   proxyAddress,
   seconds,
@@ -28,9 +29,9 @@ const command = text("a command line for /bin/sh");
 const neededCommand = text("a command line for /bin/sh", /./);
 const setCommand = text('a command line for /bin/sh that uses the value, "$1"', /\$(?:1|\{1|@|\*)/);
 const componentName = text("a name of 1 to 64 letters, digits, - and _", COMPONENT_NAME);
-const componentLabel = text("text of at most 64 characters", new RegExp(`${COMPONENT_TEXT.source}|^$`));
+const componentLabel = text("text of at most 64 characters", new RegExp(`${COMPONENT_TEXT.source}|^$`, "u"));
 const componentValue = text("text of 1 to 64 characters", COMPONENT_TEXT);
-const metricName = text("the name of a metric", /^[A-Za-z0-9_.:-]{1,64}$/);
+const metricName = text("the name of a metric", METRIC_NAME);
 const answer = choice("apply", "ignore", "reschedule");
 
 // fwup's private keys are longer than its public ones. One that is pasted here by mistake is refused, and the

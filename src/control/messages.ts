@@ -3,6 +3,7 @@
  * (its docs/ipc.md, api 1), so that applications written for that agent work here unchanged.
  */
 import * as v from "valibot";
+import { COMPONENT_NAME, COMPONENT_TEXT, METRIC_NAME } from "../config/kinds.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { type FailureCode, type FailureKind, FAILURES } from "../platform/failures.ts";
 
@@ -255,6 +256,49 @@ export type AgentStatus = v.InferOutput<typeof AgentStatus>;
 
 /** `metrics`' parameters. */
 export const MetricsParams = v.object({ values: v.record(v.string(), v.number()) });
+
+const componentName = v.pipe(v.string(), v.regex(COMPONENT_NAME));
+const componentText = v.pipe(v.string(), v.regex(COMPONENT_TEXT));
+const named = {
+  identifier: componentName,
+  label: v.optional(v.union([v.literal(""), componentText]), ""),
+};
+const metricName = v.pipe(v.string(), v.regex(METRIC_NAME));
+
+/** `components`' parameters: all that an application has, in place of what it declared before. */
+export const ComponentsParams = v.object({
+  components: v.pipe(
+    v.array(
+      v.object({
+        ...named,
+        metrics: v.optional(v.pipe(v.array(metricName), v.maxLength(20)), []),
+        actions: v.optional(
+          v.pipe(v.array(v.object({ ...named, confirm: v.optional(v.boolean(), false) })), v.maxLength(16)),
+          [],
+        ),
+        modes: v.optional(
+          v.pipe(
+            v.array(
+              v.object({
+                ...named,
+                values: v.pipe(v.array(componentText), v.minLength(1), v.maxLength(32)),
+                /** The one that is set now. */
+                value: v.nullish(componentText),
+              }),
+            ),
+            v.maxLength(16),
+          ),
+          [],
+        ),
+      }),
+    ),
+    v.maxLength(32),
+  ),
+});
+export type ComponentsParams = v.InferOutput<typeof ComponentsParams>;
+
+/** The answer of an application to `component_action` and `component_mode`. */
+export const ComponentAnswer = v.nullish(v.object({ output: v.nullish(v.string()) }));
 
 /** `apply`'s parameters: an absolute path, an http(s) URL, or `unix:PATH` of a socket that sends the file. */
 export const ApplyParams = v.object({

@@ -26,11 +26,22 @@ import {
 import { type AskOptions, type ControllerAnswer, Questions } from "./questions.ts";
 import { listenOn, type SocketFile } from "./socket-file.ts";
 
-/**
- * The methods that applications may call; what they throw is sent as {@link errorBody} says.
- * @param gone aborted when the caller has gone: for work that is of use to nobody else
- */
-export type ControlMethods = Readonly<Record<string, (params: unknown, gone: AbortSignal) => unknown>>;
+/** The methods that applications may call; what they throw is sent as {@link errorBody} says. */
+export type ControlMethods = Readonly<Record<string, (params: unknown, caller: Caller) => unknown>>;
+
+/** The connection that a request came on: the same value for all of its requests. */
+export interface Caller {
+  /** Aborted when the caller has gone: for work that is of use to nobody else. */
+  readonly gone: AbortSignal;
+  /**
+   * Asks the application, and waits for its answer.
+   * @throws the signal's reason
+   */
+  ask(method: CallerMethod, params: unknown, options: AskOptions): Promise<ControllerAnswer>;
+}
+
+/** The questions of the agent to the application that declared components. */
+export type CallerMethod = "component_action" | "component_mode";
 
 export interface ControlServerOptions extends SocketFile {
   readonly agentVersion: string;
@@ -57,7 +68,7 @@ interface Peer {
   /** Monotonic. */
   readonly sinceMs: number;
   readonly questions: Questions;
-  readonly gone: AbortController;
+  readonly caller: Caller;
 }
 
 /** The control socket. Before it is started, it has no subscriber and no controller. */
@@ -143,7 +154,15 @@ export class ControlServer {
     const peer: Peer = {
       ...{ socket, hello: undefined, subscriptions: new Set(), asked: false },
       sinceMs: this.#options.clock.monotonic(),
-      ...{ questions, gone },
+      questions,
+      caller: {
+        gone: gone.signal,
+        async ask(method, params, options) {
+          options.signal.throwIfAborted();
+          if (gone.signal.aborted) return { type: "no-controller" };
+          return questions.ask(method, params, options);
+        },
+      },
     };
     this.#peers.add(peer);
     socket.on("error", () => undefined); // the other end went away; "close" follows
@@ -231,7 +250,7 @@ export class ControlServer {
     // Own properties only: every object is born with a `toString`.
     const method = Object.hasOwn(this.#methods, request.method) ? this.#methods[request.method] : undefined;
     if (method === undefined) throw new Failure("unknown_method", `there is no method ${request.method}`);
-    return await method(request.params, peer.gone.signal);
+    return await method(request.params, peer.caller);
   }
 }
 

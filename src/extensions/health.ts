@@ -35,6 +35,8 @@ export interface HealthOptions {
   readonly metrics: () => Promise<Metrics>;
   /** Facts about the board that do not change; called once. */
   readonly boardMetadata: () => Promise<Readonly<Record<string, string>>>;
+  /** The values of the components' modes. They may change at any moment, so each report has them anew. */
+  readonly componentValues: () => Promise<Readonly<Record<string, string>>>;
   readonly clock: Clock;
 }
 
@@ -60,15 +62,18 @@ export class Health implements Extension {
   }
 
   start({ push, log }: ExtensionContext): RunningExtension {
-    const report = cached(this.#options.clock, MAX_AGE_MS, async () => this.#report(log));
+    const { clock, componentValues } = this.#options;
+    const report = cached(clock, MAX_AGE_MS, async () => this.#report(log));
     return {
       async onMessage(event) {
-        if (event === "check") push("report", { value: await report() });
+        if (event !== "check") return;
+        const [value, values] = await Promise.all([report(), componentValues()]);
+        push("report", { value: { ...value, metadata: { ...value.metadata, ...values } } });
       },
     };
   }
 
-  async #report(log: Log): Promise<object> {
+  async #report(log: Log) {
     const { metrics: readMetrics, clock } = this.#options;
     const [metrics, board] = await Promise.all([readMetrics(), this.#boardMetadata(log)]);
     const facts = this.#options.facts();

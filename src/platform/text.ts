@@ -109,9 +109,18 @@ function hex(character: string, digits: number): string {
   return character.charCodeAt(0).toString(16).padStart(digits, "0");
 }
 
-/** A text of at most `maxLength` characters; the last one shows that more followed. */
+/**
+ * A text of at most `maxLength` characters; the last one shows that more followed. No character is cut in two: a hub
+ * closes the connection over half a one.
+ */
 export function shortened(text: string, maxLength: number): string {
-  return text.length > maxLength ? `${text.slice(0, maxLength - 1)}…` : text;
+  if (text.length <= maxLength) return text;
+  return `${text.slice(0, maxLength - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+}
+
+/** The text with U+FFFD for each half of a character, which JSON from outside may hold. */
+export function wellFormed(text: string): string {
+  return Buffer.from(text, "utf8").toString("utf8");
 }
 
 /** Only this much of a word that nobody knows is compared: the time grows with its length. */

@@ -95,9 +95,27 @@ describe("an application on the control socket", () => {
       assert.equal(codeOf(await request("metrics", params)), "unsupported", JSON.stringify(params));
   });
 
+  it("declares components when the configuration lets it, and is told what is wrong with them", async () => {
+    const { request } = await setUp({ config: { extensions: { components: true } } });
+    const valve = { identifier: "valve" };
+    assert.deepEqual((await request("components", { components: [valve] }))["result"], {});
+    for (const params of [
+      {},
+      undefined,
+      { components: [{ identifier: "two words" }] },
+      { components: valve },
+    ])
+      assert.equal(codeOf(await request("components", params)), "unsupported", JSON.stringify(params));
+    const { error } = await request("components", { components: [valve, valve] });
+    assert.match(JSON.stringify(error), /there is a component valve already/);
+  });
+
   it("gets an error for a method that it may not call", async () => {
     const { request } = await setUp();
-    for (const method of ["update_available", "reboot_request", "identify"])
+    for (const method of [
+      ...["update_available", "reboot_request", "identify"],
+      ...["component_action", "component_mode"],
+    ])
       assert.equal(codeOf(await request(method)), "wrong_direction");
     assert.equal(codeOf(await request("upload", { path: "x" })), "unsupported");
     assert.equal(codeOf(await request("dance")), "unknown_method");

@@ -236,6 +236,47 @@ describe("extensions of a running agent", () => {
     assert.equal((await sent("GET")).message, "GET https://…@host/x?…");
   });
 
+  const PUMP = {
+    ...{ identifier: "pump", label: "Pump" },
+    action: [{ identifier: "restart", command: "echo restarted; env | grep -c HUBLINK" }],
+    mode: [{ identifier: "speed", values: ["low", "high"], get: "echo low", set: ': "$1"' }],
+  };
+
+  it("components: a person presses a button and sets a mode, and the next health report shows its value", async () => {
+    board = await setUpBoard({ hub: { api: "2.4" } });
+    await writeProc();
+    const file = join(board.dir, "speed");
+    const speed = { ...PUMP.mode[0], get: `cat ${file}`, set: `echo "$1" > ${file}` };
+    await board.start({ extensions: { health: true }, component: [{ ...PUMP, mode: [speed] }] });
+    await board.hub.until(() => board.hub.device(IDENTIFIER).topology !== undefined);
+    await payloads("health:report");
+    const pressed = await board.hub.runAction(IDENTIFIER, "pump", "restart");
+    assert.deepEqual([pressed["status"], pressed["output"]], ["error", "ended with 1\nrestarted\n0"]);
+    const { status } = await board.hub.setMode(IDENTIFIER, "pump", "speed", "high");
+    assert.equal(status, "ok");
+    await board.hub.waitFor(
+      IDENTIFIER,
+      ({ event, payload }) =>
+        event === "health:report" && (payload as Report).value.metadata["pump.speed"] === "high",
+    );
+  });
+
+  it("components: a hub that does not know them attaches the others", async () => {
+    board = await setUpBoard();
+    await board.start({ extensions: { health: true }, component: [PUMP] });
+    await board.hub.until(() => board.hub.device(IDENTIFIER).attached.has("health"));
+    const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
+    assert(daemon);
+    const { extension_states: states } = (await daemon.request("status")) as AgentStatus;
+    assert.deepEqual(states[0], { name: "components", state: "off_at_hub", version: null });
+    await assert.rejects(
+      daemon.request("components", { components: [] }),
+      /not enabled on this board; set extensions.components/,
+    );
+    daemon.close();
+    assert.ok(!board.hub.device(IDENTIFIER).received.some(({ event }) => event === "components:attached"));
+  });
+
   describe("with today's hub, which says what it has switched on", () => {
     const startWith = async (
       extensions: readonly string[],
@@ -287,6 +328,7 @@ describe("extensions of a running agent", () => {
       daemon.close();
       assert.deepEqual(extensions, ["logging"]);
       assert.deepEqual(states, [
+        { name: "components", state: "off", version: null },
         { name: "geo", state: "off_at_hub", version: null },
         { name: "health", state: "off", version: null },
         { name: "local_shell", state: "off", version: null },

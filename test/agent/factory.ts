@@ -18,7 +18,7 @@ import type { TlsOptions } from "../hub/tls-front.ts";
 export const IDENTIFIER = "board-1";
 
 /** The `[section]`s of a configuration, as TOML would give them. */
-export type Tables = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+export type Tables = Readonly<Record<string, Readonly<Record<string, unknown>> | readonly object[]>>;
 
 export interface BoardPlace {
   readonly hubUrl: string;
@@ -124,7 +124,7 @@ export class Factory {
   /** The configuration of a board with its disk and the rest at `place`; sections of `parts` go over it. */
   config(place: BoardPlace, ...parts: readonly Tables[]): Tables {
     const device = this.certificates.devices.get(IDENTIFIER);
-    const tables: Record<string, Record<string, unknown>> = {
+    const tables: Record<string, Tables[string]> = {
       hub: {
         url: place.hubUrl,
         ca_file: this.certificates.caFile,
@@ -146,8 +146,16 @@ export class Factory {
       state: { dir: place.stateDir, control_socket: place.controlSocket },
     };
     for (const part of parts) {
-      for (const [name, table] of Object.entries(part)) tables[name] = { ...tables[name], ...table };
+      for (const [name, table] of Object.entries(part)) {
+        const before = tables[name];
+        tables[name] = isList(table) ? table : { ...(isList(before) ? {} : before), ...table };
+      }
     }
     return tables;
   }
+}
+
+/** The tables of a list, such as `[[component]]`. */
+function isList(tables: Tables[string] | undefined): tables is readonly object[] {
+  return Array.isArray(tables);
 }

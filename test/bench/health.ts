@@ -50,6 +50,7 @@ function startHealth(clock: FakeClock): RunningExtension {
       certificateEndsMs: undefined,
     }),
     metrics: async () => (await metrics.read()).core,
+    componentValues: async () => Promise.resolve({}),
     boardMetadata: async () => Promise.resolve({ board: "Raspberry Pi Zero W Rev 1.1" }),
     clock,
   }).start({

@@ -1,7 +1,8 @@
 /** The page of `npm run hub` in a real browser, with a real agent and shell behind it. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
@@ -29,8 +30,19 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
   let browser: BrowserContext;
   let page: Page;
   let uploads: string;
+  const speed = join(tmpdir(), `hublink-speed-${process.pid}`);
   before(async () => {
-    board = await setUpBoard();
+    const mode = {
+      identifier: "speed",
+      values: ["low", "high"],
+      get: `cat ${speed}`,
+      set: `echo "$1" > ${speed}`,
+    };
+    const action = { identifier: "restart", label: "Restart", confirm: true, command: "echo it runs again" };
+    board = await setUpBoard({
+      hub: { api: "2.4" },
+      config: { component: [{ identifier: "pump", label: "Pump", action: [action], mode: [mode] }] },
+    });
     uploads = join(board.dir, "uploads");
     agent = await board.start({ console: { enabled: true, upload_dir: uploads } });
     await board.hub.waitFor(IDENTIFIER, ({ topic, event }) => topic === "console" && event === "phx_join");
@@ -51,6 +63,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
   after(async () => {
     await browser.close();
     await served.stop();
+    await rm(speed, { force: true });
     await board.remove();
   });
 
@@ -173,6 +186,28 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await reportShows("disk_total_kb");
     await page.selectOption("#tab", "alarms");
     await reportShows("History");
+    await page.selectOption("#tab", "console");
+    await shows(/[#$] $/);
+  });
+
+  it("has buttons for the board's components, which ask if the board wants that", async () => {
+    const reportShows = async (text: string): Promise<void> => {
+      await page.waitForFunction(
+        `document.getElementById("report").innerText.replaceAll("\\t", " ").includes("${text}")`,
+      );
+    };
+    await page.selectOption("#tab", "components");
+    await reportShows("Pump");
+    const questions: string[] = [];
+    page.on("dialog", (dialog) => {
+      questions.push(dialog.message());
+      dialog.accept().catch(() => undefined); // the page has gone: the test fails by itself
+    });
+    await page.click("#report button:has-text('Restart')");
+    await reportShows("restart ok it runs again");
+    assert.deepEqual(questions, ["Restart?"]);
+    await page.click("#report button:has-text('high')");
+    await reportShows("speed high low high");
     await page.selectOption("#tab", "console");
     await shows(/[#$] $/);
   });

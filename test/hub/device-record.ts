@@ -3,6 +3,7 @@
  * statuses, firmware, and the update it is busy with.
  */
 import type { TokenBucket } from "../../src/platform/pace.ts";
+import type { ComponentResult, Topology } from "./channels/components.ts";
 import type { Deployment } from "./deployments.ts";
 
 /** A message a device sent, as the hub got it. */
@@ -124,6 +125,12 @@ export interface DeviceRecord {
   readonly dropped: { readonly extension: string; readonly what: string }[];
   /** The rate limits of its extensions, by name. */
   readonly buckets: Map<string, TokenBucket>;
+  /** The metadata of its last health report. */
+  metadata: unknown;
+  /** The components that it reported last. */
+  topology: Topology | undefined;
+  /** The results of what was asked of components. */
+  readonly componentResults: ComponentResult[];
   /** Every message from the device, oldest first. */
   readonly received: Received[];
   /** Channels it crashed, with the reason. */
@@ -157,6 +164,9 @@ export function createRecord(identifier: string, id: number): DeviceRecord {
     alarmHistory: [],
     dropped: [],
     buckets: new Map(),
+    metadata: undefined,
+    topology: undefined,
+    componentResults: [],
     received: [],
     crashes: [],
     closes: [],

@@ -3,6 +3,8 @@
  * device for something. The page draws them all in one way, so a new tab is an entry in {@link REPORT_TABS}, and an
  * option in console-page.html.
  */
+import { membersOf } from "./channels/components.ts";
+import { isMap } from "./crash.ts";
 import type { DeviceRecord } from "./device-record.ts";
 
 /** Sends a message of topic `extensions` to the device; with `confirm`, the page asks first. */
@@ -75,9 +77,59 @@ const ALARMS: ReportTab = {
   ],
 };
 
+const COMPONENTS: ReportTab = {
+  tables({ topology, componentResults, metadata, metrics, dropped }) {
+    const values = isMap(metadata) ? metadata : {};
+    const now = metrics.at(-1)?.metrics ?? {};
+    const ref = `page-${componentResults.length}`;
+    const members = topology === undefined ? [] : membersOf(topology);
+    return [
+      ...members.map((member): Table => {
+        const { identifier: component } = member;
+        const actions = member.actions.map(({ identifier: action, label = action, confirm }) => ({
+          label,
+          ...(confirm && { confirm: `${label}?` }),
+          event: "components:action:run",
+          payload: { ref, component, action },
+        }));
+        return {
+          title: member.label ?? component,
+          columns: ["", "now", ""],
+          rows: [
+            ...member.metrics.map((name) => [name, String(now[name] ?? "")]),
+            ...member.modes.map(({ identifier: mode, label = mode, metadataKey, values: choices }) => [
+              ...[label, textIn(values[metadataKey])],
+              ...choices.map((value) => ({
+                label: value,
+                event: "components:mode:set",
+                payload: { ref, component, mode, value },
+              })),
+            ]),
+            ...(actions.length === 0 ? [] : [["", "", ...actions]]),
+          ],
+        };
+      }),
+      {
+        title: "Results",
+        columns: ["component", "request", "status", "output"],
+        rows: [...componentResults]
+          .reverse()
+          .slice(0, MAX_ROWS)
+          .map((result) => [
+            result["component"] ?? "",
+            result["action"] ?? `${result["mode"] ?? ""} ${result["value"] ?? ""}`,
+            ...[result["status"] ?? "", result["output"] ?? ""],
+          ]),
+      },
+      droppedOf(["components"], dropped),
+    ];
+  },
+};
+
 /** By the names of the page's options. */
 export const REPORT_TABS: Readonly<Record<string, ReportTab | undefined>> = {
   alarms: ALARMS,
+  components: COMPONENTS,
   metrics: METRICS,
 };
 
@@ -89,6 +141,10 @@ function droppedOf(extensions: readonly string[], dropped: DeviceRecord["dropped
     columns: ["extension", "what"],
     rows: rows.slice(-MAX_ROWS).map(({ extension, what }) => [extension, what]),
   };
+}
+
+function textIn(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }
 
 function time(atMs: number): string {

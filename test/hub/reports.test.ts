@@ -174,4 +174,31 @@ describe("a device's reports at the hub", () => {
     await clock.advance(20_000);
     assert.equal(await heard("alarms:sync"), 2);
   });
+
+  it("components: keeps what it can use of a report, and cuts a result", async () => {
+    await attach("components", "0.0.1");
+    assert.equal(await heard("components:request"), 1);
+    const mode = { identifier: "speed", values: ["low", 1, ""], metadata_key: " " };
+    const pump = { identifier: " pump ", actions: [{ label: "x" }], modes: [mode, { identifier: "none" }] };
+    await push("components:report", { assemblies: [{ identifier: "a", components: [pump, pump, 7] }, {}] });
+    const [member, ...rest] = record.topology?.assemblies[0]?.members ?? [];
+    assert.deepEqual(rest, []);
+    assert.equal(member?.identifier, "pump");
+    assert.deepEqual(member.actions, []);
+    assert.deepEqual(
+      member.modes.map(({ identifier, metadataKey, values }) => [identifier, metadataKey, values]),
+      [["speed", "speed", ["low"]]],
+    );
+    const large = Array.from({ length: 100 }, (_, n) => ({ identifier: `${n}`, label: "x".repeat(200) }));
+    const groups = Array.from({ length: 5 }, (_, n) => ({ identifier: `${n}`, components: large }));
+    await push("components:report", { assemblies: groups });
+    assert.equal(record.topology?.assemblies.length, 1, "more than 64 KiB are not stored");
+    assert.deepEqual(dropped(), ["a report"]);
+    await push("components:action:result", { ref: "1", output: "x".repeat(9000), status: 1 });
+    const [result] = record.componentResults;
+    assert.deepEqual(
+      [result?.["ref"], result?.["output"]?.length, result?.["status"]],
+      ["1", 8192, undefined],
+    );
+  });
 });

@@ -9,6 +9,7 @@ import { TLSSocket } from "node:tls";
 import { WebSocketServer } from "ws";
 import { systemClock, type Clock } from "../../src/platform/clock.ts";
 import type { ChannelHub } from "./channels/channel.ts";
+import { membersOf, type ComponentResult, type Member } from "./channels/components.ts";
 import { isMap } from "./crash.ts";
 import { fits, isDue, type Deployment } from "./deployments.ts";
 import { createRecord, type DeviceRecord, type Received } from "./device-record.ts";
@@ -103,6 +104,14 @@ export interface Hub {
    * @throws when no answer comes
    */
   runScript(identifier: string, text: string): Promise<string>;
+  /**
+   * A person presses a button of a component.
+   * @returns the result that the page shows
+   * @throws when the device has reported no such action, or does not answer
+   */
+  runAction(identifier: string, component: string, action: string): Promise<ComponentResult>;
+  /** The same for the value of a mode. */
+  setMode(identifier: string, component: string, mode: string, value: string): Promise<ComponentResult>;
   reboot(identifier: string): void;
   identify(identifier: string): void;
   /** Closes the socket; 1001 by default, as when an operator asks the device to reconnect. */
@@ -139,6 +148,7 @@ const KNOWN_EXTENSIONS: Readonly<Record<HubApi, Readonly<Record<string, readonly
   },
   "2.4": {
     alarms: ["0.1.0"],
+    components: ["0.0.1"],
     geo: ["0.0.1"],
     health: ["0.0.1"],
     local_shell: ["0.0.1"],
@@ -162,6 +172,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   let deployments: Deployment[] = [];
   let deploymentCount = 0;
   let scriptCount = 0;
+  let componentCount = 0;
 
   const device = (identifier: string): DeviceRecord => {
     const record = records.get(identifier) ?? createRecord(identifier, records.size + 1);
@@ -322,6 +333,26 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   };
   const send: Hub["send"] = (identifier, topic, event, payload) =>
     session(identifier).send(topic, event, payload);
+  const member = (identifier: string, component: string): Member => {
+    const { topology } = device(identifier);
+    const members = topology === undefined ? [] : membersOf(topology);
+    const found = members.find((known) => known.identifier === component);
+    if (found === undefined) throw new Error(`${identifier} has no component ${component}`);
+    return found;
+  };
+  const componentRequest = async (
+    identifier: string,
+    event: string,
+    payload: Readonly<Record<string, string>>,
+  ): Promise<ComponentResult> => {
+    componentCount += 1;
+    const ref = `component-${componentCount}`;
+    send(identifier, "extensions", event, { ref, ...payload });
+    return waiting.until(
+      () => device(identifier).componentResults.find((result) => result["ref"] === ref),
+      () => `${identifier} did not answer ${event}`,
+    );
+  };
   const offer = (): void => {
     for (const [identifier, { record }] of sessions) {
       const deployment = channelHub.deploymentFor(record);
@@ -396,6 +427,17 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
         () => `${identifier} did not answer the script`,
       );
       return [answer["output"], answer["return"]].join("\n").trim();
+    },
+    async runAction(identifier, component, action) {
+      if (!member(identifier, component).actions.some((known) => known.identifier === action)) {
+        throw new Error(`${component} has no action ${action}`);
+      }
+      return componentRequest(identifier, "components:action:run", { component, action });
+    },
+    async setMode(identifier, component, mode, value) {
+      const found = member(identifier, component).modes.find((known) => known.identifier === mode);
+      if (found?.values.includes(value) !== true) throw new Error(`${mode} of ${component} has no ${value}`);
+      return componentRequest(identifier, "components:mode:set", { component, mode, value });
     },
     reboot: (identifier) => send(identifier, "device", "reboot", {}),
     identify: (identifier) => send(identifier, "device", "identify", {}),

@@ -7,6 +7,7 @@ import type { Cancel } from "../../../src/platform/clock.ts";
 import { crash, isMap } from "../crash.ts";
 import { readAlarms, readHealthAlarms } from "./alarms.ts";
 import { every, type Channel, type ChannelContext, type Reader } from "./channel.ts";
+import { readComponents } from "./components.ts";
 import { readHealthMetrics, readMetrics } from "./reported-metrics.ts";
 
 /** How often the hub repeats its first request; others come once. */
@@ -18,6 +19,7 @@ const INTERVALS_MS: Readonly<Record<string, number | undefined>> = {
 /** The request that the hub sends when an extension attaches; none for `logging`, which only sends. */
 const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
   alarms: "alarms:sync",
+  components: "components:request",
   geo: "geo:location:request",
   health: "health:check",
   local_shell: "local_shell:request_shell",
@@ -28,6 +30,7 @@ const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
 /** What the hub does with the reports; those of other extensions are kept in the record of messages only. */
 const READERS: Readonly<Record<string, ((context: ChannelContext) => Reader) | undefined>> = {
   alarms: readAlarms,
+  components: readComponents,
   health: readHealth,
   metrics: readMetrics,
 };
@@ -38,6 +41,7 @@ function readHealth(context: ChannelContext): Reader {
       if (event !== "report" || !isMap(payload) || !isMap(payload["value"])) return;
       readHealthMetrics(context, payload["value"]["metrics"]);
       readHealthAlarms(context, payload["value"]["alarms"]);
+      context.record.metadata = payload["value"]["metadata"];
     },
     close: () => undefined,
   };
