@@ -6,6 +6,7 @@
 import type { Config } from "../config/schema.ts";
 import { summaryOf } from "../control/messages.ts";
 import { Logging } from "../extensions/logging.ts";
+import { within } from "../platform/clock.ts";
 import { limitedLog, type Log, tappedLog } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { VERSION } from "../version.ts";
@@ -28,6 +29,7 @@ const REBOOT_AGAIN_MS = 3_600_000;
 
 /** On a stop, a slot that is being finished gets this time; the whole stop stays under 10 s. */
 const FINISH_GRACE_MS = 6000;
+const DISK_GRACE_MS = 1000;
 
 /**
  * Starts the agent: reads what runs, opens the control socket, connects to the hub for ever.
@@ -89,17 +91,24 @@ export class Agent {
         rebootIntoUpdate.stop(),
         access.stop(),
         archives?.stop(),
-        reported.then(async () => link.stop()),
+        reported.then(async () => link.stop()).then(async () => this.#kept()),
         control.stop(),
         guard.stop(),
       ]),
     );
   }
+
+  /** Resolves when what the next agent has to know is on the disk, or that hangs. */
+  async #kept(): Promise<void> {
+    const { journal, keptOffer, world } = this.#parts;
+    const written = Promise.all([keptOffer.stop(), journal.settled()]);
+    await within(world.clock, DISK_GRACE_MS, written, undefined);
+  }
 }
 
 async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<void> {
   const { access, care, components, device, hubFetching, firmware, guard, identify, journal, link } = parts;
-  const { rebootIntoUpdate, sampler, updater, world } = parts;
+  const { keptOffer, rebootIntoUpdate, sampler, updater, world } = parts;
   // First: the control socket is open, and a reboot that is asked for there has to know what to end.
   await care.start({
     updater,
@@ -108,6 +117,7 @@ async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<voi
     },
   });
   if (firmware.running?.uuid !== undefined) await hubFetching.cache.remove(firmware.running.uuid);
+  await keptOffer.open((uuid) => hasEnded(uuid, parts));
   await identify.start();
   guard.start(() => {
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
@@ -122,4 +132,10 @@ async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<voi
     journal.installed?.atMs ?? world.clock.now(),
     afterStranded ? REBOOT_AGAIN_MS : 0,
   );
+}
+
+/** Whether the update of that uuid runs, waits for its reboot, or was given up by the boot loader. */
+function hasEnded(uuid: string, { firmware, journal }: Parts): boolean {
+  const installed = firmware.rebootOwed ? journal.installed?.uuid : undefined;
+  return [firmware.running?.uuid, installed, firmware.fellBackFrom?.uuid].includes(uuid);
 }

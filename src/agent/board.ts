@@ -71,10 +71,8 @@ export async function openBoard({ config, world: system, log }: BoardOptions): P
   if (firmware.problem !== undefined) log.error(`no update can be installed: ${firmware.problem.message}`);
   if (firmware.fellBack) log.error("the board fell back from the firmware that was installed last");
   const history = new UpdateHistory(journal, clock);
-  if (history.interrupted !== undefined) {
-    // Joining without its uuid has the hub send it again, with a fresh URL: what is cached is not fetched twice.
-    if (history.interrupted === journal.installed?.uuid) await history.installed(history.interrupted);
-    else log.info("an update was interrupted; the hub will send it again", { uuid: history.interrupted });
+  if (history.interrupted !== undefined && history.interrupted === journal.installed?.uuid) {
+    await history.installed(history.interrupted);
   }
   await history.noteFallBack(firmware.fellBackFrom);
   const fwup = await fwupVersionOrNone(config.firmware.fwup, clock, log);

@@ -12,6 +12,7 @@ import type { Limiter } from "../platform/pace.ts";
 import type { Scripts } from "../remote/scripts.ts";
 import type { Archives } from "../update/archives.ts";
 import type { FreshUrl } from "../update/fresh-url.ts";
+import type { KeptOffer } from "../update/kept-offer.ts";
 import { hubOffer, type HubOfferDeps } from "../update/offers.ts";
 import type { Updater } from "../update/updater.ts";
 import type { PublicKeys } from "./board.ts";
@@ -29,6 +30,7 @@ export interface HubMessageDeps {
   readonly archives: Archives | undefined;
   readonly hubFetching: HubOfferDeps;
   readonly freshUrl: FreshUrl;
+  readonly keptOffer: KeptOffer;
   /** Answers to what can't be used: the hub reads each one, and the first few say all. */
   readonly nonsense: Limiter;
   readonly log: Log;
@@ -39,6 +41,7 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
   const { device, log } = deps;
   switch (message.type) {
     case "update":
+      deps.keptOffer.arrived(message.update);
       deps.freshUrl.arrived(message.update);
       deps.updater.offer(hubOffer(message.update, deps.hubFetching, deps.freshUrl));
       break;
@@ -55,6 +58,7 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
     }
     case "firmware-keys":
       deps.keys.fromHub(message.keys);
+      deps.keptOffer.ready();
       break;
     case "reboot":
       deps.rebooter.reboot("the hub asked for it");

@@ -23,6 +23,7 @@ import { Limiter } from "../platform/pace.ts";
 import { Approval } from "../update/approval.ts";
 import { Archives } from "../update/archives.ts";
 import { FreshUrl } from "../update/fresh-url.ts";
+import { KeptOffer } from "../update/kept-offer.ts";
 import type { HubOfferDeps, OfferDeps } from "../update/offers.ts";
 import { UpdateReport } from "../update/report.ts";
 import { Reschedule } from "../update/reschedule.ts";
@@ -77,6 +78,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     link,
     topic: config.hub.topic,
     ...(config.hub.statusDialect === "seed" && { dialect: seedDialect }),
+    results: journal,
     log: log.scope("hub"),
   });
 
@@ -98,6 +100,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     cache: new FirmwareCache(config.update.cacheDir, clock),
   };
   const freshUrl = new FreshUrl(device, clock);
+  const keptOffer = new KeptOffer({ stateDir: config.state.dir, keys, clock, log: log.scope("update") });
   const nonsense = new Limiter(NONSENSE_RATE, clock);
   const application = new Application(config.app, control, log.scope("control"));
   const rebootIntoUpdate = new RebootIntoUpdate({
@@ -148,6 +151,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       fetching,
       hubFetching,
       freshUrl,
+      keptOffer,
       nonsense,
       rebootIntoUpdate,
       updater,

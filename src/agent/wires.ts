@@ -4,12 +4,14 @@
  */
 import { interfaceOf } from "../board/network-interface.ts";
 import { summaryOf } from "../control/messages.ts";
+import { hubOffer } from "../update/offers.ts";
 import { handleHubMessage } from "./hub-messages.ts";
 import type { Parts } from "./parts.ts";
 
 export function wire(parts: Parts): void {
   const { access, connectivity, control, device, extensions, firmware, fwup, link, losses } = parts;
-  const { history, rebooter, rebootIntoUpdate, reschedule, scripts, updater, validation } = parts;
+  const { freshUrl, history, hubFetching, keptOffer, rebooter, rebootIntoUpdate } = parts;
+  const { reschedule, scripts, updater, validation } = parts;
 
   link.on("status", (status) => losses.note(status));
   link.on("connection", (connection) => connectivity.note(connection === "connected"));
@@ -21,24 +23,37 @@ export function wire(parts: Parts): void {
   device.setJoinState(() => ({
     firmware: firmware.running?.metadata ?? {},
     fwupVersion: fwup ?? "",
-    downloadingUuid: updater.status.uuid,
+    downloadingUuid: updater.status.uuid ?? updater.status.held?.uuid ?? keptOffer.left ?? null,
     validated: !validation.pending,
     autoRevertDetected: firmware.fellBack,
   }));
   device.on("joined", () => reportInterface(parts));
   device.on("joined", () => validation.joined());
   device.on("joined", () => reschedule.joined());
+  device.on("joined", () => keptOffer.ready());
   device.on("joined", () => extensions.deviceJoined());
   device.on("message", (message) => handleHubMessage(message, parts));
   device.on("statusSent", (sent) => {
-    if (sent.status === "rescheduled") reschedule.after(sent.delay_for);
+    // What waits on the board is not asked for again.
+    if (sent.status === "rescheduled" && updater.status.held === undefined) reschedule.after(sent.delay_for);
   });
 
   validation.on("validated", () => {
+    const { held, state } = updater.status;
+    if (held !== undefined) updater.wake();
     // NervesHub offers nothing to a board on trial, so the join has not brought back what a power cut interrupted.
-    if (history.interrupted !== undefined && updater.status.state === "idle") device.rejoin();
+    else if (history.interrupted !== undefined && state === "idle" && keptOffer.left === undefined)
+      device.rejoin();
   });
 
+  keptOffer.on("resume", (update) => {
+    freshUrl.arrived(update);
+    updater.resume(hubOffer(update, hubFetching, freshUrl));
+  });
+  updater.on("ended", ({ announced }) => {
+    if (!updater.stopping) keptOffer.ended(announced.uuid ?? "");
+  });
+  updater.on("installedAlready", ({ announced }) => keptOffer.ended(announced.uuid ?? ""));
   updater.on("ended", (offer, outcome) => {
     // A person who installs by hand reboots by hand; and an agent that stops leaves the reboot to the next one.
     if (outcome.result !== "installed" || offer.origin !== "hub" || updater.stopping) return;

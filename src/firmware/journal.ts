@@ -65,6 +65,16 @@ const Attempts = v.object({
 /** How the attempts to install one firmware ended. */
 export type Attempts = v.InferOutput<typeof Attempts>;
 
+/** A result that the hub may not have read, in its words (hub/device-messages.ts). */
+const Unreported = v.object({
+  uuid: v.nullable(v.string()),
+  status: v.variant("status", [
+    v.object({ status: v.picklist(["ignored", "failed"]), reason: v.string() }),
+    v.object({ status: v.literal("rescheduled"), delay_for: v.number(), reason: v.string() }),
+  ]),
+});
+type Unreported = v.InferOutput<typeof Unreported>;
+
 const Entries = v.object({
   format: v.literal(1),
   installed: v.nullable(Installed),
@@ -77,6 +87,7 @@ const Entries = v.object({
   /** When the board was rebooted lately because the hub could not be reached; wall-clock ms. */
   connectivityRebootsMs: v.optional(v.array(v.number()), []),
   boot: v.optional(v.nullable(Boot), null),
+  unreported: v.optional(v.array(Unreported), []),
 });
 type Entries = v.InferOutput<typeof Entries>;
 
@@ -88,6 +99,7 @@ const EMPTY: Entries = {
   askAgain: null,
   connectivityRebootsMs: [],
   boot: null,
+  unreported: [],
 };
 
 /** Reads the journal in `stateDir`; a damaged or missing one is an empty one. */
@@ -133,6 +145,14 @@ export class Journal {
     return this.#entries.connectivityRebootsMs;
   }
 
+  get unreported(): readonly Unreported[] {
+    return this.#entries.unreported;
+  }
+
+  keepUnreported(unreported: readonly Unreported[]): void {
+    void this.update({ unreported: [...unreported] }); // logs its own failures
+  }
+
   /**
    * Keeps `changes`. A folder that can't be written is reported, and the agent works on.
    * @returns whether they will outlive a reboot
@@ -140,6 +160,11 @@ export class Journal {
   async update(changes: Partial<Omit<Entries, "format">>): Promise<boolean> {
     this.#entries = { ...this.#entries, ...changes };
     return await (this.#written = this.#written.then(async () => this.#write()));
+  }
+
+  /** Resolves when all that was to be kept is written, or could not be. */
+  async settled(): Promise<void> {
+    await this.#written;
   }
 
   async #write(): Promise<boolean> {

@@ -21,12 +21,15 @@ import {
   type UpdateStatus,
 } from "./device-messages.ts";
 import type { HubLink } from "./link.ts";
+import { type ResultStore, UnreadStatuses } from "./unread-statuses.ts";
 
 export interface DeviceTopicOptions {
   readonly link: HubLink;
   readonly topic: string;
   /** Puts messages in a server's own words. Default: as they are. */
   readonly dialect?: Dialect<WireMessage>;
+  /** Keeps unread results for the next agent. Default: they end with this one. */
+  readonly results?: ResultStore;
   readonly log: Log;
 }
 
@@ -42,13 +45,6 @@ interface DeviceTopicEvents {
   statusSent: [status: UpdateStatus];
 }
 
-interface Unread {
-  readonly uuid: string | null;
-  readonly status: UpdateStatus;
-}
-
-/** More would mean that the hub has read nothing for a whole row of updates. */
-const MAX_UNREAD = 16;
 const MAX_UNKNOWN = 32;
 /** In characters. */
 const MAX_EVENT_NAME = 64;
@@ -59,8 +55,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   readonly #options: DeviceTopicOptions;
   readonly #channel: Channel;
   #joinState: (() => JoinState) | undefined;
-  /** Statuses that the hub may not have read. */
-  #unread: readonly Unread[] = [];
+  readonly #unread: UnreadStatuses;
   /** What the last join said of the running slot. */
   #joinedValidated = false;
   /** The hub was asked to send its update once more, and has not sent it yet. */
@@ -70,6 +65,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   constructor(options: DeviceTopicOptions) {
     super();
     this.#options = options;
+    this.#unread = new UnreadStatuses(options.results);
     this.#channel = options.link.channel(options.topic, {
       joinPayload: () => this.#joinPayload(),
       onJoined: (response) => this.#handleJoined(response),
@@ -93,7 +89,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   /** Reports the state of the update of `uuid`; kept and sent again until the hub has surely read it. */
   reportStatus(uuid: string | null, status: UpdateStatus): void {
     this.#asking = false;
-    this.#unread = [...this.#unread.slice(1 - MAX_UNREAD), { uuid, status }];
+    this.#unread.add({ uuid, status });
     if (this.#sendStatus(status)) this.#confirmSoon();
   }
 
@@ -119,9 +115,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
   askForUpdate(): void {
     this.#asking = true;
     // Sent again, these would have the hub believe in an update under way, and send none.
-    this.#unread = this.#unread.filter(
-      ({ status }) => status.status !== "received" && status.status !== "started",
-    );
+    this.#unread.retain(({ status }) => status.status !== "received" && status.status !== "started");
     this.#channel.rejoin();
   }
 
@@ -135,9 +129,8 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
 
   /** Resolves when the hub has read all that was sent, or after `timeoutMs`. */
   async flush(timeoutMs: number): Promise<void> {
-    const sent = this.#unread;
-    if (await this.#channel.confirm(timeoutMs))
-      this.#unread = this.#unread.filter((entry) => !sent.includes(entry));
+    const sent = this.#unread.list;
+    if (await this.#channel.confirm(timeoutMs)) this.#unread.retain((entry) => !sent.includes(entry));
   }
 
   #joinPayload(): unknown {
@@ -148,17 +141,17 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
     // While a result is still to be reported, the hub must not believe that this board has no update.
     return joinPayload({
       ...state,
-      downloadingUuid: state.downloadingUuid ?? this.#unread.at(-1)?.uuid ?? null,
+      downloadingUuid: state.downloadingUuid ?? this.#unread.list.at(-1)?.uuid ?? null,
     });
   }
 
   #handleJoined(response: unknown): void {
     this.#options.log.info("joined the hub", { topic: this.#options.topic });
-    for (const { status } of this.#unread) this.#sendStatus(status);
-    if (this.#unread.length > 0) this.#confirmSoon();
+    for (const { status } of this.#unread.list) this.#sendStatus(status);
+    if (this.#unread.list.length > 0) this.#confirmSoon();
     const state = this.#joinState?.();
     const { dialect } = this.#options;
-    if (dialect !== undefined && this.#unread.length === 0 && state?.downloadingUuid === null) {
+    if (dialect !== undefined && this.#unread.list.length === 0 && state?.downloadingUuid === null) {
       this.#channel.push(dialect.idle.event, dialect.idle.payload);
     }
     // The slot was marked good while the join was under way, so what that was sent on had not been joined yet.

@@ -14,6 +14,7 @@ import type { Clock } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import type { Decision } from "./decide.ts";
+import type { PutOffOutcome } from "./held-offer.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 import { endedBefore, endedBy, type NotInstalled, type Outcome, PutOff } from "./outcome.ts";
@@ -21,8 +22,10 @@ import { type Progress, throttleProgress } from "./progress.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
 
 export interface UpdateEvents {
-  /** An offer is being decided. */
+  /** A new offer is about to be decided. */
   received: [offer: Offer];
+  /** It was put off for a short time, and waits on the board. */
+  held: [offer: Offer, outcome: PutOffOutcome];
   /** It was accepted, and its download begins over this network interface, if that is known. */
   started: [offer: Offer, networkInterface: string | undefined];
   progress: [offer: Offer, progress: Progress];
@@ -122,7 +125,6 @@ export class Update {
 
   async run(): Promise<Outcome> {
     this.#move("offered");
-    this.#events.emit("received", this.offer);
     const outcome = await this.#install().catch(endedBefore);
     if (!this.#stop.aborted) await this.#rememberEnd(outcome);
     this.#move(outcome.result);

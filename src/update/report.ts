@@ -1,13 +1,15 @@
 /**
  * Reports how updates go: to the hub about its own offers, to the control socket about all. The hub hears
  * `received` while an offer is decided, `started` when its download begins, progress, and `completed`,
- * `failed`, `ignored` or `rescheduled` at the end. An update that the agent's stop ended has not failed, and
- * nobody hears of its end: the hub sends it again at the next join.
+ * `failed`, `ignored` or `rescheduled` at the end. Of an update that waits on the board (held-offer.ts) it hears
+ * once. An update that the agent's stop ended has not failed, and nobody hears of its end: the next agent goes on with
+ * it.
  */
 import { type AgentStatus, summaryOf } from "../control/messages.ts";
 import type { ControlServer } from "../control/server.ts";
 import type { UpdateStatus } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
+import type { PutOffOutcome } from "./held-offer.ts";
 import type { Offer } from "./offers.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Updater } from "./updater.ts";
@@ -20,6 +22,8 @@ export class UpdateReport {
   readonly #hub: Pick<DeviceTopic, "reportProgress" | "reportStatus">;
   readonly #control: Pick<ControlServer, "publish">;
   #last: AgentStatus["last_update"] = null;
+  /** The update of which the hub has heard that it waits on the board. */
+  #toldHeld: Offer["announced"]["uuid"];
 
   constructor(
     updater: Updater,
@@ -50,6 +54,7 @@ export class UpdateReport {
       const seconds = wait === undefined ? null : Math.round(wait.delayMs / 1000);
       control.publish("update_waiting", { reason: wait?.reason ?? null, next_attempt_s: seconds });
     });
+    updater.on("held", (offer, outcome) => this.#noteHeld(offer, outcome));
     updater.on("ended", (offer, outcome) => this.#end(offer, outcome));
   }
 
@@ -58,7 +63,15 @@ export class UpdateReport {
     return this.#last;
   }
 
+  #noteHeld(offer: Offer, outcome: PutOffOutcome): void {
+    const { uuid } = offer.announced;
+    this.#note(offer, { status: outcome.result, reason: outcome.reason });
+    if (this.#toldHeld !== uuid) this.#report(offer, statusOf(outcome));
+    this.#toldHeld = uuid;
+  }
+
   #end(offer: Offer, outcome: Outcome): void {
+    this.#toldHeld = undefined;
     const installed = outcome.result === "installed" ? outcome.firmware : undefined;
     const failure = outcome.result === "failed" ? outcome.failure : null;
     this.#note(offer, {

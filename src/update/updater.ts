@@ -8,6 +8,7 @@ import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 
 import { Update, type UpdateEvents, type UpdateOptions, type Waiting } from "./engine.ts";
+import { HeldOffer, type Hold, type PutOffOutcome, waitsHere } from "./held-offer.ts";
 import type { Offer } from "./offers.ts";
 import { type Outcome, REBOOT_FIRST } from "./outcome.ts";
 import type { UpdateState } from "./states.ts";
@@ -21,6 +22,8 @@ export interface UpdaterStatus {
   readonly waiting: Waiting | undefined;
   /** Time since its last step (a state, a percent or a byte), ms; undefined when no update is under way. */
   readonly stillForMs: number | undefined;
+  /** An update that waits on the board to be decided again. */
+  readonly held: Hold | undefined;
 }
 
 /** Installs firmware, one at a time. */
@@ -32,12 +35,15 @@ export class Updater extends EventEmitter<UpdateEvents> {
   /** The update under way, or the one that is installed and waits for its reboot. */
   #current: Update | undefined;
   #running: Promise<Outcome> | undefined;
+  /** Comes next; the hub has sent it while another one was under way. */
   #waiting: Offer | undefined;
+  readonly #held: HeldOffer;
 
   constructor(options: UpdateOptions) {
     super();
     this.#options = options;
     this.#log = options.log;
+    this.#held = new HeldOffer(options.clock, (offer) => this.#decideAgain(offer));
   }
 
   get status(): UpdaterStatus {
@@ -48,6 +54,7 @@ export class Updater extends EventEmitter<UpdateEvents> {
       percent: current?.percent ?? 0,
       waiting: current?.waiting,
       stillForMs: current?.stillForMs,
+      held: this.#held.hold,
     };
   }
 
@@ -63,8 +70,11 @@ export class Updater extends EventEmitter<UpdateEvents> {
     if (this.#isInstalled(uuid)) {
       this.#log.info("the same update again: it is installed, and waits for its reboot", { uuid });
       this.emit("installedAlready", offer);
+    } else if (this.#held.renew(offer)) {
+      const { reason } = this.#held.hold ?? {};
+      this.#log.info("the same update again: it waits on the board", { uuid, reason });
     } else if (this.#state === "idle") {
-      this.#launch(offer);
+      this.#take(offer);
     } else if (uuid === this.status.uuid && this.#state !== "installed") {
       this.#log.info("the same update again: it is under way", { uuid });
     } else if (this.#state === "installed") {
@@ -86,7 +96,19 @@ export class Updater extends EventEmitter<UpdateEvents> {
     if (this.#state !== "idle") {
       throw new Failure("update_in_progress", "an update is under way; try again when it has ended");
     }
+    this.emit("received", offer);
     return this.#start(offer);
+  }
+
+  /** Goes on with an offer of the hub's that an earlier agent had received. */
+  resume(offer: Offer): void {
+    if (this.#abort.signal.aborted) return;
+    if (!this.#decideAgain(offer)) this.offer(offer);
+  }
+
+  /** The board's situation has changed: an update that waits is decided again. */
+  wake(): void {
+    this.#held.wake();
   }
 
   /** Resolves when nothing is being written. */
@@ -98,6 +120,7 @@ export class Updater extends EventEmitter<UpdateEvents> {
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#waiting = undefined;
+    this.#held.drop();
     if (this.#state === "finishing" && this.#running !== undefined) {
       await within(this.#options.clock, graceMs, this.#running, undefined);
     }
@@ -107,6 +130,22 @@ export class Updater extends EventEmitter<UpdateEvents> {
 
   get #state(): UpdateState {
     return this.#current?.state ?? "idle";
+  }
+
+  /** The hub has one update for a board at a time: what waited here is not its update any more. */
+  #take(offer: Offer): void {
+    const { hold } = this.#held;
+    if (hold !== undefined)
+      this.#log.info("another update takes the place of the one that waits", { uuid: hold.uuid });
+    this.#held.drop();
+    this.emit("received", offer);
+    this.#launch(offer);
+  }
+
+  #decideAgain(offer: Offer): boolean {
+    if (this.#state !== "idle" || this.#isInstalled(offer.announced.uuid)) return false;
+    this.#launch(offer);
+    return true;
   }
 
   #launch(offer: Offer): void {
@@ -121,7 +160,8 @@ export class Updater extends EventEmitter<UpdateEvents> {
   async #run(offer: Offer): Promise<Outcome> {
     this.#current = new Update(offer, this.#options, this, this.#abort.signal);
     const outcome = await this.#current.run();
-    this.emit("ended", offer, outcome);
+    if (outcome.result === "rescheduled") this.#putOff(offer, outcome);
+    else this.emit("ended", offer, outcome);
     if (outcome.result !== "installed") this.#current = undefined;
     this.#running = undefined;
     this.#next();
@@ -132,7 +172,7 @@ export class Updater extends EventEmitter<UpdateEvents> {
     const offer = this.#waiting;
     this.#waiting = undefined;
     if (offer === undefined || this.#abort.signal.aborted) return;
-    if (this.#state === "idle") this.#launch(offer);
+    if (this.#state === "idle") this.#take(offer);
     else this.#answerLater(offer);
   }
 
@@ -147,6 +187,15 @@ export class Updater extends EventEmitter<UpdateEvents> {
   /** Answers an offer that comes while an installed update waits for its reboot. */
   #answerLater(offer: Offer): void {
     this.#log.info("the update is put off", { uuid: offer.announced.uuid, reason: REBOOT_FIRST.reason });
-    this.emit("ended", offer, { ...REBOOT_FIRST, result: "rescheduled" });
+    this.#putOff(offer, { ...REBOOT_FIRST, result: "rescheduled" });
+  }
+
+  #putOff(offer: Offer, outcome: PutOffOutcome): void {
+    if (this.#stopping || !waitsHere(offer, outcome)) {
+      this.emit("ended", offer, outcome);
+      return;
+    }
+    this.#held.put(offer, outcome);
+    this.emit("held", offer, outcome);
   }
 }

@@ -151,9 +151,13 @@ describe("after a boot", () => {
     await board.reboot();
     await board.untilRebooted(1);
     assert.equal((await board.environment()).get("b.nerves_fw_uuid"), v2.uuid);
-    const { received } = board.hub.device(IDENTIFIER);
-    const events = received.map(({ event }) => event).filter((event) => event !== "heartbeat");
-    assert.equal(events[events.lastIndexOf("firmware_validated") + 1], "phx_join");
+    const { received, joins } = board.hub.device(IDENTIFIER);
+    const words = received.slice(received.findLastIndex(({ event }) => event === "firmware_validated"));
+    assert.deepEqual(
+      words.flatMap(({ payload }) => (payload as { status?: string }).status ?? []),
+      ["started", "completed"],
+    );
+    assert.equal(joins.length, 2, "nobody had to ask for it");
   });
 
   it("firmware that somebody installs by hand later is not taken for a fall-back", async () => {

@@ -208,21 +208,50 @@ describe("deciding on an update", () => {
       await rebooting();
     });
 
-    it("asks 36: the application can put the update off, and is asked again later", async () => {
+    it("asks 36: the application can put the update off for short times: the board asks it again by itself", async () => {
       await setUp(ASK);
       await start();
       const app = await application();
-      board.hub.deploy(release);
+      board.hub.pushUpdate(IDENTIFIER, release); // the hub sends it only once
+      for (const reason of ["milking", "still milking", "cleaning"]) {
+        answer(app, await question(app, "update_available"), {
+          action: "reschedule",
+          delay_ms: 3 * MINUTE,
+          reason,
+        });
+        await board.saw(new RegExp(`the update is rescheduled: ${reason}`));
+        await pass(3 * MINUTE);
+      }
+      answer(app, await question(app, "update_available"), { action: "apply" });
+      await nextStatus("completed");
+      await rebooting();
+      const { statuses, joins } = board.hub.device(IDENTIFIER);
+      assert.deepEqual(words(), ["received", "rescheduled", "started", "completed"]);
+      assert.equal(statuses[1]?.reason, "milking");
+      assert.equal(joins.length, 1, "the hub was not asked for it");
+    });
+
+    it("an update that is put off for a short time gives way to another one of the hub", async () => {
+      await setUp(ASK);
+      await start();
+      const app = await application();
+      const v3 = await board.firmware("3.0.0");
+      const third = await board.hub.publish(v3.path, v3.meta);
+      board.hub.pushUpdate(IDENTIFIER, release);
       const asked = await question(app, "update_available");
       answer(app, asked, { action: "reschedule", delay_ms: 7 * MINUTE, reason: "milking" });
-      assert.deepEqual(await nextStatus("rescheduled"), {
-        status: "rescheduled",
-        delay_for: 7 * MINUTE,
-        reason: "milking",
-      });
-      await pass(7 * MINUTE + 10_000);
-      answer(app, await question(app, "update_available"), { action: "ignore", reason: "never mind" });
-      assert.deepEqual(await nextStatus("ignored"), { status: "ignored", reason: "never mind" });
+      await nextStatus("rescheduled");
+      board.hub.pushUpdate(IDENTIFIER, release); // the same once more, with a fresh URL
+      await board.saw(/the same update again: it waits on the board/);
+      board.hub.pushUpdate(IDENTIFIER, third);
+      const next = await question(app, "update_available");
+      assert.equal(((next["params"] as Message)["firmware"] as Message)["version"], "3.0.0");
+      answer(app, next, { action: "ignore", reason: "not that one" });
+      await nextStatus("ignored");
+      assert.deepEqual(words(), ["received", "rescheduled", "received", "ignored"]);
+      await pass(HOUR);
+      app.send({ type: "request", id: "last", method: "status" });
+      assert.equal((await app.next())["id"], "last", "nobody is asked about the first any more");
     });
 
     it("asks 22: when the application disconnects before it answers, the configuration decides at once", async () => {
@@ -332,8 +361,7 @@ describe("deciding on an update", () => {
 
     await (await application({})).request("mark_valid");
     await board.hub.waitFor(IDENTIFIER, ({ event }) => event === "firmware_validated");
-    board.hub.deploy(release);
-    await nextStatus("completed");
+    await nextStatus("completed"); // the hub has sent it only once
     await rebooting();
   });
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { DeviceTopic } from "../../src/hub/device-topic.ts";
+import type { UnreadResult } from "../../src/hub/unread-statuses.ts";
 import type { HubMessage, JoinState } from "../../src/hub/device-messages.ts";
 import {
   createBench,
@@ -30,7 +31,12 @@ describe("the board's side of topic device", () => {
   let joins: number;
   /** The statuses for which `statusSent` was emitted. */
   let sent: string[];
+  /** Results that an earlier agent left, and those that the next one would find. */
+  let left: readonly UnreadResult[];
+  let keptResults: readonly UnreadResult[];
   beforeEach(() => {
+    left = [];
+    keptResults = [];
     bench = createBench();
     messages = [];
     state = STATE;
@@ -45,6 +51,10 @@ describe("the board's side of topic device", () => {
     device = new DeviceTopic({
       link,
       topic: "device",
+      results: {
+        unreported: left,
+        keepUnreported: (results) => (keptResults = results),
+      },
       log: bench.log,
     });
     device.setJoinState(() => state);
@@ -192,6 +202,30 @@ describe("the board's side of topic device", () => {
     await joined();
     await bench.until(() => statuses(peer).length === 1);
     assert.deepEqual(statuses(peer), [{ status: "completed" }]);
+  });
+
+  it("keeps a result for the next agent until the hub has read it, and nothing else", async () => {
+    await setUp({ beats: false });
+    const first = await joined();
+    const failed = { uuid: "uuid-2", status: { status: "failed", reason: "no space" } } as const;
+    device.reportStatus("uuid-2", { status: "started" });
+    assert.deepEqual(keptResults, []);
+    device.reportStatus(failed.uuid, failed.status);
+    assert.deepEqual(keptResults, [failed]);
+    answerHeartbeats(first);
+    await settled();
+    await bench.until(() => keptResults.length === 0);
+  });
+
+  it("sends the result that an earlier agent left, and names its update in the join", async () => {
+    left = [{ uuid: "uuid-2", status: { status: "failed", reason: "no space" } }];
+    keptResults = left;
+    await setUp();
+    const peer = await joined();
+    await settled();
+    assert.equal(joinsOf(peer)[0]?.currently_downloading_uuid, "uuid-2");
+    assert.deepEqual(statuses(peer), [{ status: "failed", reason: "no space" }]);
+    await bench.until(() => keptResults.length === 0);
   });
 
   it("names the running update in the join, not an earlier one whose status is unread", async () => {

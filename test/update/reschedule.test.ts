@@ -26,8 +26,11 @@ describe("a rescheduled update", () => {
       },
       updater: {
         get status() {
-          const state = busy ? "writing" : "idle";
-          return { state, uuid: null, percent: 0, waiting: undefined, stillForMs: undefined } as const;
+          const state = busy ? ("writing" as const) : ("idle" as const);
+          return {
+            ...{ state, uuid: null, percent: 0, waiting: undefined, stillForMs: undefined },
+            held: undefined,
+          };
         },
       },
       link: { hubTimeMs: () => clock.now() },
