@@ -7,6 +7,7 @@ import { Freeze } from "./qemu/machine.ts";
 import { patience } from "./qemu/patience.ts";
 import { buildParts, type Parts } from "./qemu/parts.ts";
 import { clock } from "./qemu/scenarios/clock.ts";
+import { components } from "./qemu/scenarios/components.ts";
 import { remoteConsole } from "./qemu/scenarios/console.ts";
 import { armedWatchdog, deadAgent, fallback, tornKernel, unreachable } from "./qemu/scenarios/fallback.ts";
 import { gpioWatchdog } from "./qemu/scenarios/gpio-watchdog.ts";
@@ -26,6 +27,7 @@ const SCENARIOS = new Map<string, Scenario>(
     "gpio-watchdog": gpioWatchdog,
     softdog,
     clock,
+    components,
     unreachable,
     "torn-kernel": tornKernel,
     "armed-watchdog": armedWatchdog,

@@ -84,6 +84,7 @@ export async function setUpBoard(
       clientCertificates: options.secrets === undefined ? "required" : "optional",
     },
     ...(options.secrets !== undefined && { secrets: options.secrets }),
+    ...(options.api !== undefined && { api: options.api }),
   });
   const time = await startTimeServer();
   const card = join(dir, "card.img");

@@ -11,6 +11,8 @@ export interface BoardOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Shared secrets that the hub knows. With them it accepts boards without a certificate. */
   readonly secrets?: HubOptions["secrets"];
+  /** The age of the hub. */
+  readonly api?: HubOptions["api"];
   /** The board gets no time from the host, and starts in 1970. */
   readonly withoutTime?: true;
   /** Shell commands that the board runs last in its boot, before the agent starts. */
