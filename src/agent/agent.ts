@@ -77,12 +77,24 @@ export class Agent {
 
   /** Goes quietly: ends what is under way, leaves the channels, closes everything. */
   async stop(): Promise<void> {
-    const { access, archives, care, components, control, extensions, guard, identify, link, log } =
-      this.#parts;
-    const { rebootIntoUpdate, reschedule, sampler, updater } = this.#parts;
+    const {
+      access,
+      alarmList,
+      alarmWatch,
+      archives,
+      care,
+      components,
+      control,
+      extensions,
+      guard,
+      identify,
+    } = this.#parts;
+    const { link, log, rebootIntoUpdate, reschedule, sampler, updater } = this.#parts;
     log.info("hublink stops");
     reschedule.stop();
     sampler?.stop();
+    alarmWatch?.stop();
+    alarmList.stop();
     const reported = Promise.all([updater.stop(FINISH_GRACE_MS), extensions.stop()]);
     await care.stop(
       Promise.all([
@@ -107,8 +119,8 @@ export class Agent {
 }
 
 async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<void> {
-  const { access, care, components, device, hubFetching, firmware, guard, identify, journal, link } = parts;
-  const { keptOffer, rebootIntoUpdate, sampler, updater, world } = parts;
+  const { access, alarmWatch, care, components, device, hubFetching, firmware, guard, identify } = parts;
+  const { journal, keptOffer, link, rebootIntoUpdate, sampler, updater, world } = parts;
   // First: the control socket is open, and a reboot that is asked for there has to know what to end.
   await care.start({
     updater,
@@ -123,6 +135,7 @@ async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<voi
     if (link.status.connection === "disconnected") link.reconnect("the board's clock was set");
   });
   sampler?.start();
+  alarmWatch?.start();
   link.start();
   if (!firmware.rebootOwed) return;
   // The hub may not have heard it; the join tells it, and it sends the update no second time.

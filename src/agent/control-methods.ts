@@ -7,6 +7,8 @@ import type { Rebooter } from "../care/rebooter.ts";
 import type { Validation } from "../care/validation.ts";
 import {
   type AgentStatus,
+  AlarmClearParams,
+  AlarmRaiseParams,
   ApplyParams,
   ComponentsParams,
   ControlFailure,
@@ -15,6 +17,7 @@ import {
   UploadParams,
 } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";
+import type { ApplicationAlarms } from "../extensions/application-alarms.ts";
 import type { ApplicationComponents } from "../extensions/application-components.ts";
 import type { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
@@ -35,6 +38,7 @@ export interface ControlDeps {
   readonly applicationMetrics: ApplicationMetrics;
   /** Undefined when the configuration does not let applications declare any. */
   readonly applicationComponents: ApplicationComponents | undefined;
+  readonly applicationAlarms: ApplicationAlarms;
 }
 
 const RebootParams = v.nullish(v.object({ reason: v.nullish(v.string()) }));
@@ -84,6 +88,23 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       if (!success) throw new Failure("unsupported", "metrics takes {values: {name: number, …}}");
       const problem = deps.applicationMetrics.merge(output.values);
       if (problem !== undefined) throw new Failure("unsupported", `metrics: ${problem}`);
+      return {};
+    },
+    alarm_raise(params) {
+      const { success, output } = v.safeParse(AlarmRaiseParams, params);
+      if (!success) {
+        const text = "alarm_raise takes {alarm: name, description?: text of at most 256 characters}";
+        throw new Failure("unsupported", text);
+      }
+      const problem = deps.applicationAlarms.raise(output.alarm, output.description);
+      if (problem !== undefined) throw new Failure("unsupported", `alarm_raise: ${problem}`);
+      return {};
+    },
+    alarm_clear(params) {
+      const { success, output } = v.safeParse(AlarmClearParams, params);
+      if (!success) throw new Failure("unsupported", "alarm_clear takes {alarm: name}");
+      const problem = deps.applicationAlarms.clear(output.alarm);
+      if (problem !== undefined) throw new Failure("unsupported", `alarm_clear: ${problem}`);
       return {};
     },
     components(params, caller) {

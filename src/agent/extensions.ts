@@ -4,6 +4,8 @@
  */
 import type { Config } from "../config/schema.ts";
 import type { AgentStatus } from "../control/messages.ts";
+import type { AlarmList } from "../extensions/alarm-list.ts";
+import { AlarmsExtension } from "../extensions/alarms.ts";
 import { ApplicationComponents } from "../extensions/application-components.ts";
 import { Components } from "../extensions/components.ts";
 import { configuredComponents } from "../extensions/configured-components.ts";
@@ -15,9 +17,11 @@ import type { Logging } from "../extensions/logging.ts";
 import { MetricSampler, MetricsExtension } from "../extensions/metrics.ts";
 import type { ExtensionState } from "../extensions/negotiation.ts";
 import { NetworkIdentity } from "../extensions/network-identity.ts";
+import { OwnAlarms } from "../extensions/own-alarms.ts";
 import { ReportMetrics } from "../extensions/report-metrics.ts";
 import type { LinkStatus } from "../hub/link.ts";
 import { loadTrust } from "../identity/trust.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { Log } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { guestEnvironment } from "../remote/guest-environment.ts";
@@ -25,6 +29,7 @@ import { guestEnvironment } from "../remote/guest-environment.ts";
 export interface ExtensionSources {
   readonly facts: () => HealthFacts;
   readonly applicationMetrics: ApplicationMetrics;
+  readonly alarmList: AlarmList;
   /** Undefined where the log is not sent. */
   readonly logging: Logging | undefined;
   /** Undefined where no shell is opened. */
@@ -42,13 +47,15 @@ export interface BoardExtensions {
   readonly extensions: readonly Extension[];
   /** Undefined where metrics are not sent. */
   readonly sampler: MetricSampler | undefined;
+  /** Undefined where alarms are not sent at the moment; then the health report reads them. */
+  readonly alarmWatch: OwnAlarms | undefined;
 }
 
 /** The extensions that `[extensions]` turns on. */
 export function boardExtensions(config: Config, sources: ExtensionSources): BoardExtensions {
-  const { world, logging, localShell, components, applicationMetrics, clockIsSet, log } = sources;
+  const { world, logging, localShell, components, applicationMetrics, alarmList, clockIsSet, log } = sources;
   const { clock } = world;
-  const { health, geo, metrics, networkIdentity } = config.extensions;
+  const { alarms, health, geo, metrics, networkIdentity } = config.extensions;
   const reportMetrics = new ReportMetrics(log.scope("metrics"));
   /** Each reader has a CPU usage of its own: that since its last reading. */
   const metricsReader = (): (() => Promise<Metrics>) => {
@@ -61,6 +68,12 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Boar
         log: log.scope("metrics"),
       })
     : undefined;
+  const board = new BoardMetrics({ world, diskPath: config.state.dir });
+  const ownAlarms = new OwnAlarms({
+    ...{ facts: sources.facts, list: alarmList, clock, log: log.scope("alarms") },
+    metrics: async () => (await board.read()).core,
+  });
+  const alarmsExtension = alarms ? new AlarmsExtension({ list: alarmList, clockIsSet, clock }) : undefined;
   const extensions = [
     ...(health
       ? [
@@ -68,19 +81,27 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Boar
             ...sources,
             clock,
             metrics: metricsReader(),
+            async alarms() {
+              if (alarmsExtension?.attached === true) return undefined;
+              await ownAlarms.refresh();
+              return Object.fromEntries(
+                alarmList.current.map(({ name, description }) => [name, description]),
+              );
+            },
             boardMetadata: async () => boardMetadata(world),
             componentValues: async () => (await components?.values()) ?? {},
           }),
         ]
       : []),
     ...(geo ? [new Geo(config.geo.source, clock, async () => (await loadTrust("", world)).ca)] : []),
+    ...(alarmsExtension === undefined ? [] : [alarmsExtension]),
     ...(logging === undefined ? [] : [logging]),
     ...(localShell === undefined ? [] : [localShell]),
     ...(components === undefined ? [] : [components]),
     ...(sampler === undefined ? [] : [new MetricsExtension({ sampler, clockIsSet, clock })]),
     ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),
   ];
-  return { extensions, sampler };
+  return { extensions, sampler, alarmWatch: alarms ? ownAlarms : undefined };
 }
 
 /**
@@ -99,7 +120,16 @@ export function boardComponents(config: Config, world: World, log: Log) {
   };
 }
 
-const NAMES = ["components", "geo", "health", "local_shell", "logging", "metrics", "network_identity"];
+const NAMES = [
+  "alarms",
+  "components",
+  "geo",
+  "health",
+  "local_shell",
+  "logging",
+  "metrics",
+  "network_identity",
+];
 
 /** @param on those that the configuration turns on; the others are added, as `off` */
 export function allExtensionStates(on: readonly ExtensionState[]): ExtensionState[] {
@@ -108,14 +138,26 @@ export function allExtensionStates(on: readonly ExtensionState[]): ExtensionStat
   );
 }
 
-/** Counts how often the hub was lost. */
+/** Losses count until a connection has held for this long. */
+const LATELY_MS = 3_600_000;
+
+/** Counts how often the hub was lost lately. */
 export class ConnectionLosses {
+  readonly #clock: Pick<Clock, "monotonic">;
   #count = 0;
   #reason: string | undefined;
   #connected = false;
+  /** When it was connected again after a loss. */
+  #backMs: number | undefined;
 
-  get count(): number {
-    return this.#count;
+  constructor(clock: Pick<Clock, "monotonic">) {
+    this.#clock = clock;
+  }
+
+  /** The losses until a connection has held for an hour. */
+  get lately(): number {
+    const heldMs = this.#connected ? this.#clock.monotonic() - (this.#backMs ?? -Infinity) : 0;
+    return heldMs < LATELY_MS ? this.#count : 0;
   }
 
   /** Why the last time. */
@@ -125,11 +167,13 @@ export class ConnectionLosses {
 
   /** Takes each status of the link. */
   note({ connection, lastError }: LinkStatus): void {
-    if (this.#connected && connection !== "connected") {
-      this.#count += 1;
+    const connected = connection === "connected";
+    if (this.#connected && !connected) {
+      this.#count = this.lately + 1;
       this.#reason = lastError;
     }
-    this.#connected = connection === "connected";
+    if (!this.#connected && connected && this.#count > 0) this.#backMs = this.#clock.monotonic();
+    this.#connected = connected;
   }
 }
 
@@ -148,7 +192,7 @@ export function healthFacts(
       ...(status.slot !== null && { slot: status.slot }),
       ...(status.last_reboot !== null && { last_reboot: status.last_reboot.reason }),
     },
-    connectionsLost: losses.count,
+    lossesLately: losses.lately,
     lastLoss: losses.reason,
     update: status.update ?? undefined,
     pendingValidation: status.pending_validation,

@@ -9,6 +9,8 @@ import { RebootIntoUpdate } from "../care/reboot-into-update.ts";
 import type { Config } from "../config/schema.ts";
 import { ControlServer } from "../control/server.ts";
 import { FirmwareCache } from "../download/cache.ts";
+import { AlarmList } from "../extensions/alarm-list.ts";
+import { ApplicationAlarms } from "../extensions/application-alarms.ts";
 import { ExtensionsTopic } from "../extensions/extensions-topic.ts";
 import { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { Logging } from "../extensions/logging.ts";
@@ -73,7 +75,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     log: log.scope("hub"),
     clockGuard: guard,
   });
-  const losses = new ConnectionLosses();
+  const losses = new ConnectionLosses(clock);
   const device = new DeviceTopic({
     link,
     topic: config.hub.topic,
@@ -133,10 +135,16 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const boardsComponents = boardComponents(config, world, log);
   const components = boardsComponents?.components;
   const applicationComponents = boardsComponents?.declared;
-  const { extensions: enabled, sampler } = boardExtensions(config, {
+  const alarmList = new AlarmList(clock, log.scope("alarms"));
+  const applicationAlarms = new ApplicationAlarms(alarmList);
+  const {
+    extensions: enabled,
+    sampler,
+    alarmWatch,
+  } = boardExtensions(config, {
     facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
     clockIsSet: () => guard.isSet,
-    ...{ applicationMetrics, logging, localShell: access.localShell, components, world, log },
+    ...{ applicationMetrics, alarmList, logging, localShell: access.localShell, components, world, log },
   });
   const extensions = new ExtensionsTopic({
     ...{ link, extensions: enabled, clock, log: log.scope("extensions") },
@@ -159,6 +167,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       archiveKeys,
       archives,
     },
-    ...{ applicationMetrics, applicationComponents, components, extensions, sampler, status },
+    ...{ applicationMetrics, applicationAlarms, alarmList, alarmWatch, applicationComponents, components },
+    ...{ extensions, sampler, status },
   };
 }

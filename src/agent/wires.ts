@@ -9,8 +9,8 @@ import { handleHubMessage } from "./hub-messages.ts";
 import type { Parts } from "./parts.ts";
 
 export function wire(parts: Parts): void {
-  const { access, connectivity, control, device, extensions, firmware, fwup, link, losses } = parts;
-  const { freshUrl, history, hubFetching, keptOffer, rebooter, rebootIntoUpdate } = parts;
+  const { access, alarmWatch, connectivity, control, device, extensions, firmware, fwup } = parts;
+  const { freshUrl, history, hubFetching, keptOffer, link, losses, rebooter, rebootIntoUpdate } = parts;
   const { reschedule, scripts, updater, validation } = parts;
 
   link.on("status", (status) => losses.note(status));
@@ -19,6 +19,11 @@ export function wire(parts: Parts): void {
     if (connection !== "connected") extensions.disconnected();
   });
   link.on("connection", (connection) => control.publish("connection", { state: connection }));
+
+  // The alarms are looked at after the event, when the part shows what has become of it.
+  for (const event of ["received", "ended"] as const) updater.on(event, () => void alarmWatch?.refresh());
+  validation.on("validated", () => void alarmWatch?.refresh());
+  link.on("connection", () => void alarmWatch?.refresh());
 
   device.setJoinState(() => ({
     firmware: firmware.running?.metadata ?? {},

@@ -502,6 +502,11 @@ export const schema = section("", {
   }),
 
   extensions: section("NervesHub's extensions.", {
+    alarms: setting(
+      flag,
+      false,
+      "Report alarms when they are raised and cleared, instead of with the next health report.",
+    ),
     health: setting(
       flag,
       true,

@@ -300,6 +300,15 @@ export type ComponentsParams = v.InferOutput<typeof ComponentsParams>;
 /** The answer of an application to `component_action` and `component_mode`. */
 export const ComponentAnswer = v.nullish(v.object({ output: v.nullish(v.string()) }));
 
+/** `alarm_raise`'s parameters. */
+export const AlarmRaiseParams = v.object({
+  alarm: v.string(),
+  description: v.optional(v.pipe(v.string(), v.maxLength(256)), ""),
+});
+
+/** `alarm_clear`'s parameters. */
+export const AlarmClearParams = v.object({ alarm: v.string() });
+
 /** `apply`'s parameters: an absolute path, an http(s) URL, or `unix:PATH` of a socket that sends the file. */
 export const ApplyParams = v.object({
   source: v.pipe(v.string(), v.nonEmpty()),

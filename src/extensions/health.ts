@@ -16,8 +16,8 @@ import type { Metrics } from "./health-metrics.ts";
 export interface HealthFacts {
   /** Facts about the running firmware and the agent, shown unchanged. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** The number of connections to the hub that have ended since the agent started. */
-  readonly connectionsLost: number;
+  /** Connections to the hub that have ended, until one has held for an hour. */
+  readonly lossesLately: number;
   /** Why the last one ended. */
   readonly lastLoss: string | undefined;
   readonly update: { readonly stage: string; readonly percent: number } | undefined;
@@ -33,6 +33,8 @@ export interface HealthOptions {
   readonly facts: () => HealthFacts;
   /** The board's and the application's, as many as a report takes. */
   readonly metrics: () => Promise<Metrics>;
+  /** Those that are raised, with their descriptions; undefined when the hub gets them from extension `alarms`. */
+  readonly alarms: () => Promise<Readonly<Record<string, string>> | undefined>;
   /** Facts about the board that do not change; called once. */
   readonly boardMetadata: () => Promise<Readonly<Record<string, string>>>;
   /** The values of the components' modes. They may change at any moment, so each report has them anew. */
@@ -53,8 +55,6 @@ export class Health implements Extension {
   readonly name = "health";
   readonly versions = ["0.0.1"] as const;
   readonly #options: HealthOptions;
-  /** The facts of the last report. */
-  #before: HealthFacts | undefined;
   #metadata: Promise<Readonly<Record<string, string>>> | undefined;
 
   constructor(options: HealthOptions) {
@@ -74,15 +74,18 @@ export class Health implements Extension {
   }
 
   async #report(log: Log) {
-    const { metrics: readMetrics, clock } = this.#options;
-    const [metrics, board] = await Promise.all([readMetrics(), this.#boardMetadata(log)]);
+    const { metrics: readMetrics, alarms: readAlarms, clock } = this.#options;
+    const [metrics, alarms, board] = await Promise.all([
+      readMetrics(),
+      readAlarms(),
+      this.#boardMetadata(log),
+    ]);
     const facts = this.#options.facts();
-    const alarms = alarmsOf(facts, this.#before, metrics, clock.now());
-    this.#before = facts;
     return {
       timestamp: new Date(clock.now()).toISOString(),
       metadata: { ...board, ...facts.metadata },
-      alarms,
+      // Today's hub takes a missing key for "nothing to say", and an empty map for "none".
+      ...(alarms !== undefined && { alarms }),
       metrics,
       checks: checksOf(facts),
       connectivity: {},
@@ -108,48 +111,6 @@ function checksOf(facts: HealthFacts): Record<string, Check> {
     updates: check(facts.firmwareProblem),
     validated: check(facts.pendingValidation ? "not marked good yet" : undefined),
   };
-}
-
-const DAY_MS = 86_400_000;
-/** Enough time to replace certificates in the field by hand. */
-const CERTIFICATE_WARNING_MS = 30 * DAY_MS;
-const FULL_PERCENT = 90;
-
-/**
- * The conditions that a person should look at, by name.
- * @param before the facts of the last report, if there was one
- */
-export function alarmsOf(
-  facts: HealthFacts,
-  before: HealthFacts | undefined,
-  metrics: Metrics,
-  nowMs: number,
-): Record<string, string> {
-  const alarms: Record<string, string> = {};
-  const losses = facts.connectionsLost - (before?.connectionsLost ?? 0);
-  if (losses > 0) {
-    const reason = facts.lastLoss === undefined ? "" : `; the last time: ${facts.lastLoss}`;
-    alarms["disconnected"] =
-      `the hub was lost ${losses === 1 ? "once" : `${losses} times`} since the last report${reason}`;
-  }
-  if (facts.update !== undefined) {
-    alarms["update_in_progress"] = `${facts.update.stage}, ${facts.update.percent} %`;
-  }
-  if (facts.reverted) alarms["reverted"] = "the board fell back from the firmware that was installed last";
-  if (facts.pendingValidation) alarms["not_validated"] = "the running firmware is not marked good yet";
-  if (facts.firmwareProblem !== undefined) alarms["no_updates"] = facts.firmwareProblem;
-  const { certificateEndsMs } = facts;
-  if (certificateEndsMs !== undefined && certificateEndsMs - nowMs < CERTIFICATE_WARNING_MS) {
-    const date = new Date(certificateEndsMs).toISOString().slice(0, 10);
-    alarms["certificate_expiring"] =
-      `the device's certificate ${certificateEndsMs < nowMs ? "expired" : "expires"} on ${date}`;
-  }
-  const full = (alarm: string, what: string, percent = 0): void => {
-    if (percent >= FULL_PERCENT) alarms[alarm] = `${Math.round(percent)} % of the ${what} is used`;
-  };
-  full("disk_low", "disk", metrics["disk_used_percentage"]);
-  full("memory_low", "memory", metrics["mem_used_percent"]);
-  return alarms;
 }
 
 /**

@@ -45,6 +45,16 @@ describe("extensions of a running agent", () => {
     await board.hub.until(() => found().length >= count);
     return found();
   };
+  /** The answer to an application's request. */
+  const ask = async (method: string, params?: unknown): Promise<unknown> => {
+    const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
+    assert(daemon);
+    try {
+      return await daemon.request(method, params);
+    } finally {
+      daemon.close();
+    }
+  };
   /** The files of the board's kernel. */
   const writeProc = async (): Promise<void> => {
     const files = {
@@ -268,13 +278,32 @@ describe("extensions of a running agent", () => {
     const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
     assert(daemon);
     const { extension_states: states } = (await daemon.request("status")) as AgentStatus;
-    assert.deepEqual(states[0], { name: "components", state: "off_at_hub", version: null });
+    const components = states.find(({ name }) => name === "components");
+    assert.deepEqual(components, { name: "components", state: "off_at_hub", version: null });
     await assert.rejects(
       daemon.request("components", { components: [] }),
       /not enabled on this board; set extensions.components/,
     );
     daemon.close();
     assert.ok(!board.hub.device(IDENTIFIER).received.some(({ event }) => event === "components:attached"));
+  });
+
+  it("an older hub has no alarms and metrics, and gets an application's alarms with the health report", async () => {
+    board = await setUpBoard({ hub: { api: "2.3" } });
+    await board.start({ extensions: { alarms: true, metrics: true, health: true } });
+    const record = board.hub.device(IDENTIFIER);
+    await payloads("health:report");
+    assert.deepEqual([...record.attached], ["health"]);
+    await ask("alarm_raise", { alarm: "pump", description: "it does not turn" });
+    board.hub.terminate(IDENTIFIER); // the next report is a new one
+    await board.hub.until(() => record.alarms.has("pump"));
+    assert.equal(record.alarms.get("pump")?.description, "it does not turn");
+    assert.match(record.alarms.get("disconnected")?.description ?? "", /^the hub was lost once lately/);
+    const { extension_states: states } = (await ask("status")) as AgentStatus;
+    assert.deepEqual(
+      states.filter(({ name }) => name === "alarms" || name === "metrics").map(({ state }) => state),
+      ["off_at_hub", "off_at_hub"],
+    );
   });
 
   describe("with today's hub, which says what it has switched on", () => {
@@ -319,6 +348,34 @@ describe("extensions of a running agent", () => {
       assert.deepEqual(record.dropped, [], "the hub had nothing to drop");
     });
 
+    it("alarms come when they are raised and cleared, and the health report leaves them out", async () => {
+      board = await setUpBoard({ hub: { api: "2.4", extensions: ["alarms", "health"] } });
+      await board.start({ extensions: { alarms: true } });
+      const record = board.hub.device(IDENTIFIER);
+      await board.hub.until(() => record.attached.has("alarms") && record.attached.has("health"));
+      const beforeMs = Date.now();
+      await ask("alarm_raise", { alarm: "pump", description: "it does not turn" });
+      await ask("alarm_raise", { alarm: "valve" });
+      await board.hub.until(() => record.alarms.has("pump") && record.alarms.has("valve"));
+      const { description, raisedAtMs } = record.alarms.get("pump") ?? { raisedAtMs: 0 };
+      assert.equal(description, "it does not turn");
+      assert.ok(raisedAtMs >= beforeMs && raisedAtMs <= Date.now());
+      await ask("alarm_clear", { alarm: "valve" });
+      await board.hub.until(() => !record.alarms.has("valve"));
+
+      board.hub.terminate(IDENTIFIER);
+      await board.hub.until(() => record.alarms.has("disconnected"));
+      assert.equal(record.alarms.get("pump")?.raisedAtMs, raisedAtMs);
+      const reports = (await payloads("health:report", 2)) as Report[];
+      assert.ok(reports.every(({ value }) => !("alarms" in value) && "metrics" in value));
+      board.hub.send(IDENTIFIER, "extensions", "detach", { extensions: "all" });
+      await board.hub.until(() => record.attached.size === 0);
+      board.hub.send(IDENTIFIER, "extensions", "attach", { extensions: ["health"] });
+      const [, , last] = (await payloads("health:report", 3)) as Report[];
+      assert.equal(last?.value.alarms["pump"], "it does not turn", "the health report has them again");
+      assert.deepEqual(record.dropped, []);
+    });
+
     it("the status shows which are attached, switched off at the hub, and off here", async () => {
       await startWith(["logging", "health"], { logging: true, geo: true });
       await board.hub.until(() => board.hub.device(IDENTIFIER).attached.has("logging"));
@@ -328,6 +385,7 @@ describe("extensions of a running agent", () => {
       daemon.close();
       assert.deepEqual(extensions, ["logging"]);
       assert.deepEqual(states, [
+        { name: "alarms", state: "off", version: null },
         { name: "components", state: "off", version: null },
         { name: "geo", state: "off_at_hub", version: null },
         { name: "health", state: "off", version: null },

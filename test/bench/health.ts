@@ -41,7 +41,7 @@ function startHealth(clock: FakeClock): RunningExtension {
   return new Health({
     facts: () => ({
       metadata: { version: "1.0.0" },
-      connectionsLost: 0,
+      lossesLately: 0,
       lastLoss: undefined,
       update: undefined,
       pendingValidation: false,
@@ -51,6 +51,7 @@ function startHealth(clock: FakeClock): RunningExtension {
     }),
     metrics: async () => (await metrics.read()).core,
     componentValues: async () => Promise.resolve({}),
+    alarms: async () => Promise.resolve({}),
     boardMetadata: async () => Promise.resolve({ board: "Raspberry Pi Zero W Rev 1.1" }),
     clock,
   }).start({

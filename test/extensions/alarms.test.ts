@@ -1,69 +1,161 @@
-/** The alarms of the health report: which there are, and in which words. */
+/** The extension alarms: what is sent, when, with which times, and how much of it. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { alarmsOf, type HealthFacts } from "../../src/extensions/health.ts";
+import { AlarmList } from "../../src/extensions/alarm-list.ts";
+import { AlarmsExtension } from "../../src/extensions/alarms.ts";
+import type { ExtensionContext } from "../../src/extensions/extension.ts";
+import { silentLog } from "../../src/platform/log.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
 
-const NOW = Date.UTC(2026, 5, 1);
-const DAY_MS = 86_400_000;
-const WELL: HealthFacts = {
-  metadata: {},
-  connectionsLost: 0,
-  lastLoss: undefined,
-  update: undefined,
-  pendingValidation: false,
-  reverted: false,
-  firmwareProblem: undefined,
-  certificateEndsMs: NOW + 31 * DAY_MS,
-};
+const MINUTE_MS = 60_000;
 
-describe("alarms", () => {
-  it("are empty when all is well", () => {
+describe("the alarms extension", () => {
+  const setUp = () => {
+    const clock = new FakeClock();
+    const list = new AlarmList(clock, silentLog);
+    const state = { clockIsSet: true, lineIsOpen: true };
+    const extension = new AlarmsExtension({ list, clock, clockIsSet: () => state.clockIsSet });
+    const sent: [event: string, payload: Record<string, unknown>][] = [];
+    const attach = () => {
+      const ending = new AbortController();
+      const context: ExtensionContext = {
+        ...{ clock, version: "0.1.0", log: silentLog, signal: ending.signal },
+        fail: (error) => assert.fail(String(error)),
+        push(event, payload) {
+          if (ending.signal.aborted || !state.lineIsOpen) return false;
+          sent.push([event, payload as Record<string, unknown>]);
+          return true;
+        },
+      };
+      const running = extension.start(context);
+      assert(!(running instanceof Promise));
+      return {
+        sync: async () => running.onMessage("sync", {}),
+        end: async () => {
+          ending.abort();
+          await running.stop?.();
+        },
+      };
+    };
+    return { clock, list, state, extension, sent, attach };
+  };
+  const at = (ms: number): string => new Date(Date.UTC(2026, 0, 1) + ms).toISOString();
+  const events = (sent: readonly (readonly [string, Record<string, unknown>])[]): string[] =>
+    sent.map(([event, { alarm }]) => `${event} ${String(alarm)}`);
+
+  it("sends what is raised and cleared at the moment, with its times", async () => {
+    const { clock, list, sent, attach } = setUp();
+    attach();
+    await clock.advance(1000);
+    list.raise("hot", "90 °C");
+    assert.deepEqual(sent, [["raised", { alarm: "hot", description: "90 °C", raised_at: at(1000) }]]);
+    await clock.advance(1000);
+    list.clear("hot");
+    assert.deepEqual(sent[1], ["cleared", { alarm: "hot", cleared_at: at(2000) }]);
+  });
+
+  it("sends all that are raised when the hub asks, with the time of each, which stays", async () => {
+    const { clock, list, sent, attach } = setUp();
+    list.raise("early", "");
+    await clock.advance(MINUTE_MS);
+    list.raise("late", "x");
+    const first = attach();
+    await clock.advance(MINUTE_MS);
+    assert.deepEqual(sent, [], "nothing before the hub asks");
+    await first.sync();
+    const alarms = [
+      { alarm: "early", raised_at: at(0) },
+      { alarm: "late", description: "x", raised_at: at(MINUTE_MS) },
+    ];
+    assert.deepEqual(sent, [["snapshot", { alarms }]]);
+    await first.end();
+    clock.jump(7000); // NTP
+    await attach().sync();
+    assert.deepEqual(sent[1], ["snapshot", { alarms }]);
+  });
+
+  it("sends no times while the clock is not set; then those that were", async () => {
+    const { clock, list, state, sent, attach } = setUp();
+    clock.jump(-clock.now()); // 1970
+    state.clockIsSet = false;
+    const { sync } = attach();
+    list.raise("hot", "");
+    list.raise("gone", "");
+    list.clear("gone");
     assert.deepEqual(
-      alarmsOf(WELL, undefined, { disk_used_percentage: 89.9, mem_used_percent: 50 }, NOW),
-      {},
+      sent.map(([, payload]) => payload),
+      [{ alarm: "hot" }, { alarm: "gone" }, { alarm: "gone" }],
+    );
+    await clock.advance(MINUTE_MS);
+    clock.jump(Date.UTC(2026, 0, 1) - clock.now());
+    state.clockIsSet = true;
+    await sync();
+    assert.deepEqual(sent.at(-1), ["snapshot", { alarms: [{ alarm: "hot", raised_at: at(-MINUTE_MS) }] }]);
+  });
+
+  it("sends a new description at once, and further ones once a minute", async () => {
+    const { clock, list, sent, attach } = setUp();
+    attach();
+    list.raise("update", "1 %");
+    for (let percent = 2; percent <= 90; percent += 1) {
+      list.raise("update", `${percent} %`);
+      await clock.advance(1000);
+    }
+    assert.deepEqual(
+      sent.map(([event, { description }]) => [event, description]),
+      [
+        ["raised", "1 %"],
+        ["raised", "2 %"],
+        ["raised", "61 %"],
+      ],
+    );
+    list.clear("update");
+    await clock.advance(2 * MINUTE_MS);
+    assert.deepEqual(events(sent.slice(3)), ["cleared update"], "a cleared alarm is not raised again");
+    assert.equal(clock.pending, 0, "no timer runs while nothing waits");
+  });
+
+  it("stays below the hub's rate, in order", async () => {
+    const { clock, list, sent, attach } = setUp();
+    attach();
+    for (let n = 0; n < 20; n += 1) list.raise(`a${n}`, "");
+    assert.equal(sent.length, 8);
+    await clock.advance(10_000);
+    const inTime: number = sent.length;
+    assert.ok(inTime >= 15 && inTime <= 18, String(inTime));
+    await clock.advance(10_000);
+    assert.deepEqual(
+      events(sent),
+      Array.from({ length: 20 }, (_, n) => `raised a${n}`),
     );
   });
 
-  const cases: readonly (readonly [
-    facts: Partial<HealthFacts>,
-    metrics: Record<string, number>,
-    name: string,
-    text: string,
-  ])[] = [
-    [{ connectionsLost: 1 }, {}, "disconnected", "the hub was lost once since the last report"],
-    [
-      { connectionsLost: 3, lastLoss: "the hub was silent for 60 s" },
-      {},
-      "disconnected",
-      "the hub was lost 3 times since the last report; the last time: the hub was silent for 60 s",
-    ],
-    [{ update: { stage: "updating", percent: 40 } }, {}, "update_in_progress", "updating, 40 %"],
-    [{ reverted: true }, {}, "reverted", "the board fell back from the firmware that was installed last"],
-    [{ pendingValidation: true }, {}, "not_validated", "the running firmware is not marked good yet"],
-    [{ firmwareProblem: "no fwup" }, {}, "no_updates", "no fwup"],
-    [
-      { certificateEndsMs: NOW + 29 * DAY_MS },
-      {},
-      "certificate_expiring",
-      "the device's certificate expires on 2026-06-30",
-    ],
-    [
-      { certificateEndsMs: NOW - DAY_MS },
-      {},
-      "certificate_expiring",
-      "the device's certificate expired on 2026-05-31",
-    ],
-    [{}, { disk_used_percentage: 90 }, "disk_low", "90 % of the disk is used"],
-    [{}, { mem_used_percent: 95.5 }, "memory_low", "96 % of the memory is used"],
-  ];
-  for (const [facts, metrics, name, text] of cases) {
-    it(`${name}: ${text}`, () => {
-      assert.deepEqual(alarmsOf({ ...WELL, ...facts }, undefined, metrics, NOW), { [name]: text });
-    });
-  }
+  it("sends all alarms in one message when too many wait", async () => {
+    const { clock, list, state, sent, attach } = setUp();
+    const { sync } = attach();
+    state.lineIsOpen = false;
+    for (let n = 0; n < 100; n += 1) {
+      list.raise(`a${n}`, "");
+      if (n > 0) list.clear(`a${n}`);
+    }
+    await sync();
+    state.lineIsOpen = true;
+    await clock.advance(60_000);
+    assert.equal(sent[0]?.[0], "snapshot");
+    assert.ok(sent.length <= 31);
+    assert.deepEqual(sent.at(-1), ["snapshot", { alarms: [{ alarm: "a0", raised_at: at(0) }] }]);
+  });
 
-  it("report a lost connection once", () => {
-    const facts = { ...WELL, connectionsLost: 2 };
-    assert.deepEqual(alarmsOf(facts, facts, {}, NOW), {});
+  it("sends nothing after it was detached, and knows whether it is attached", async () => {
+    const { clock, list, extension, sent, attach } = setUp();
+    assert.equal(extension.attached, false);
+    const { end } = attach();
+    assert.equal(extension.attached, true);
+    await end();
+    assert.equal(extension.attached, false);
+    list.raise("hot", "");
+    await clock.advance(MINUTE_MS);
+    assert.deepEqual(sent, []);
+    assert.equal(list.listenerCount("raised"), 0);
   });
 });

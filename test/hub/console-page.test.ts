@@ -9,7 +9,9 @@ import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { WebSocket } from "ws";
 import type { Agent } from "../../src/agent/agent.ts";
 import { inTime, PATIENCE_MS } from "../eventually.ts";
+import { connectToDaemon } from "../../src/control/client.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "../agent/board.ts";
+import type { Tables } from "../agent/factory.ts";
 import { hublink } from "../cli/program.ts";
 import { startConsolePage, type ConsolePage } from "./console-page.ts";
 
@@ -30,6 +32,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
   let browser: BrowserContext;
   let page: Page;
   let uploads: string;
+  let config: Tables;
   const speed = join(tmpdir(), `hublink-speed-${process.pid}`);
   before(async () => {
     const mode = {
@@ -44,7 +47,11 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
       config: { component: [{ identifier: "pump", label: "Pump", action: [action], mode: [mode] }] },
     });
     uploads = join(board.dir, "uploads");
-    agent = await board.start({ console: { enabled: true, upload_dir: uploads } });
+    config = {
+      console: { enabled: true, upload_dir: uploads },
+      extensions: { alarms: true, metrics: true },
+    };
+    agent = await board.start(config);
     await board.hub.waitFor(IDENTIFIER, ({ topic, event }) => topic === "console" && event === "phx_join");
     served = await startConsolePage(board.hub);
     browser = await chromium.launchPersistentContext(join(board.dir, "browser"), {
@@ -174,7 +181,7 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await says("connected");
     await agent.stop();
     await says("the board is off: start its agent");
-    agent = await board.start({ console: { enabled: true, upload_dir: uploads } });
+    agent = await board.start(config);
     await says("connected");
   });
 
@@ -182,10 +189,19 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     const reportShows = async (text: string): Promise<void> => {
       await page.waitForFunction(`document.getElementById("report").innerText.includes("${text}")`);
     };
-    await page.selectOption("#tab", "metrics");
+    const { attached } = board.hub.device(IDENTIFIER);
+    await board.hub.until(() => attached.has("alarms") && attached.has("metrics"));
+    await page.selectOption("#tab", "metrics"); // which asks for them
     await reportShows("disk_total_kb");
     await page.selectOption("#tab", "alarms");
     await reportShows("History");
+    const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
+    assert(daemon);
+    await daemon.request("alarm_raise", { alarm: "pump", description: "it does not turn" });
+    await reportShows("it does not turn");
+    await daemon.request("alarm_clear", { alarm: "pump" });
+    await reportShows("resolved");
+    daemon.close();
     await page.selectOption("#tab", "console");
     await shows(/[#$] $/);
   });

@@ -92,7 +92,7 @@ export async function writeDemoBoard(
     clock: { guard: false },
     reboot: { command: "kill -TERM $PPID", escalate_s: 3600 },
     console: { enabled: true, upload_dir: join(dir, "uploads") },
-    extensions: { local_shell: true },
+    extensions: { alarms: true, local_shell: true, metrics: true },
     scripts: { enabled: true },
     state: { dir: join(dir, "state"), control_socket: join(dir, "control.sock") },
   };

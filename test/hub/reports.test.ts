@@ -1,6 +1,7 @@
 /** What the stand-in hub keeps of a device's metrics and alarms, and what it drops, as NervesHub does (protocol §7.3). */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import fc from "fast-check";
 import { FakeClock } from "../platform/fake-clock.ts";
 import type { RawDevice } from "./client.ts";
 import type { DeviceRecord } from "./device-record.ts";
@@ -200,5 +201,36 @@ describe("a device's reports at the hub", () => {
       [result?.["ref"], result?.["output"]?.length, result?.["status"]],
       ["1", 8192, undefined],
     );
+  });
+
+  it("survives 3000 reports of any shape", async () => {
+    await attach("metrics", "0.1.0");
+    device.send(["2", "2", "extensions", "phx_join", { alarms: "0.1.0", health: "0.0.1", metrics: "0.1.0" }]);
+    const text = fc.oneof(fc.string(), fc.constantFrom("hot", "__proto__", at(0), at(-HOUR_MS)));
+    const alarm = fc.record(
+      { alarm: text, description: fc.jsonValue({ maxDepth: 1 }), raised_at: text, cleared_at: text },
+      { requiredKeys: ["alarm"] },
+    );
+    const metrics = fc.dictionary(text, fc.jsonValue({ maxDepth: 0 }));
+    const report = fc.record({ timestamp: text, metrics: fc.oneof(metrics, fc.jsonValue({ maxDepth: 1 })) });
+    const any = fc.jsonValue({ maxDepth: 2 });
+    const message = fc.oneof(
+      fc.tuple(fc.constant("metrics:report"), fc.oneof(fc.record({ reports: fc.array(report) }), any)),
+      fc.tuple(fc.constant("alarms:snapshot"), fc.oneof(fc.record({ alarms: fc.array(alarm) }), any)),
+      fc.tuple(fc.constantFrom("alarms:raised", "alarms:cleared"), fc.oneof(alarm, any)),
+      fc.tuple(
+        fc.constant("health:report"),
+        fc.record({ value: fc.oneof(fc.record({ metrics, alarms: metrics }), any) }),
+      ),
+    );
+    for (const name of ["alarms", "health", "metrics"])
+      device.send(["2", null, "extensions", `${name}:attached`, {}]);
+    for (const [event, payload] of fc.sample(message, { numRuns: 3000, seed: 42 })) {
+      device.send(["2", null, "extensions", event, payload]);
+      await clock.advance(500);
+    }
+    assert.equal(await device.beat(), "answered");
+    assert.deepEqual(record.crashes, []);
+    assert.ok(record.metrics.length > 100 && record.alarmHistory.length > 100 && record.dropped.length > 100);
   });
 });
