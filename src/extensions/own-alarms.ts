@@ -97,11 +97,15 @@ export class OwnAlarms {
     } catch (error) {
       log.warn(`disk and memory can't be read: ${messageOf(error)}`);
     }
-    if (!this.#stopped) this.note();
+    if (this.#stopped) return;
+    try {
+      this.#compare();
+    } catch (error) {
+      log.error(`the alarms can't be decided: ${messageOf(error)}`);
+    }
   }
 
-  /** The same, at once, without reading disk and memory again. */
-  note(): void {
+  #compare(): void {
     const { clock, facts, list } = this.#options;
     const alarms = alarmsOf(facts(), this.#metrics, clock.now());
     for (const [name, description] of alarms) list.raise(name, description);

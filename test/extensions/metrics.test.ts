@@ -98,6 +98,17 @@ describe("the metrics extension", () => {
     sampler.stop();
   });
 
+  it("forgets what is older than a day, which the hub would not take", async () => {
+    const { clock, sampler, hub, attach } = setUp(120_000);
+    sampler.start();
+    await clock.advance(30 * HOUR_MS);
+    await attach().check();
+    await clock.advance(60_000);
+    const oldestMs = Date.parse(hub.batches[0]?.[0]?.timestamp ?? "");
+    assert.ok(clock.now() - oldestMs < 24 * HOUR_MS + 60_000 && hub.batches.flat().length === 720);
+    sampler.stop();
+  });
+
   it("keeps what the connection did not take, and sends it when it does", async () => {
     const { clock, hub, attach } = setUp();
     hub.takes = false;
@@ -152,7 +163,11 @@ describe("the metrics extension", () => {
     board.read = read;
     await clock.advance(60_000);
     assert.equal(sampler.history.count, 1);
+    board.read = async () => new Promise(() => undefined);
+    await clock.advance(60_000);
     sampler.stop();
+    await clock.advance(10_000);
+    assert.equal(clock.pending, 0, "also when it is stopped while it measures");
   });
 });
 

@@ -69,7 +69,11 @@ describe("a device's reports at the hub", () => {
 
   it("metrics: of a report, 20 names are kept, in sorted order", async () => {
     await attach("metrics", "0.1.0");
-    const metrics = { ...numbers(21), [`a${"é".repeat(32)}`]: 1, text: "x" };
+    const metrics = {
+      ...Object.fromEntries(Object.entries(numbers(21)).reverse()),
+      [`a${"é".repeat(32)}`]: 1,
+      text: "x",
+    };
     await push("metrics:report", { reports: [{ timestamp: at(0), metrics }] });
     assert.deepEqual(record.metrics[0]?.metrics, numbers(20));
     assert.deepEqual(dropped(), ["m20", `a${"é".repeat(32)}`, "text"]);
@@ -174,6 +178,11 @@ describe("a device's reports at the hub", () => {
     assert.deepEqual([...record.alarms.keys()], ["a12"]);
     await clock.advance(20_000);
     assert.equal(await heard("alarms:sync"), 2);
+    for (let n = 0; n < 11; n += 1) await push("alarms:raised", { alarm: `a${n}` });
+    await clock.advance(2000);
+    await push("alarms:snapshot", { alarms: [] });
+    await clock.advance(20_000);
+    assert.equal(await heard("alarms:sync"), 2, "a snapshot that came by itself says it all");
   });
 
   it("components: keeps what it can use of a report, and cuts a result", async () => {
