@@ -85,9 +85,12 @@ export function refuseUpgrade(status: number, headers: Readonly<Record<string, s
   return { name: `refuse-upgrade ${status}`, upgrade: () => ({ status, headers, body: "" }) };
 }
 
-/** Redirects upgrades. */
-export function redirectUpgrade(location: string, status = 302): Fault {
-  return { name: "redirect-upgrade", upgrade: () => ({ status, headers: { location }, body: "" }) };
+/** Redirects upgrades; by default to the same place. */
+export function redirectUpgrade(location?: string, status = 302): Fault {
+  return {
+    name: "redirect-upgrade",
+    upgrade: ({ url = "" }) => ({ status, headers: { location: location ?? url }, body: "" }),
+  };
 }
 
 /** Accepts upgrades with a `Date` that is wrong by `offMs`. */

@@ -11,9 +11,13 @@ export type Change =
       readonly data: Buffer;
       /** Whether fwup made it; otherwise the agent did. */
       readonly byChild: boolean;
+      /** The low 16 bits of the id of the process that made it. */
+      readonly process: number;
     }
   | { readonly kind: "resize"; readonly inode: number; readonly sizeBytes: number }
-  | { readonly kind: "sync"; readonly inode: number; readonly ofFolder: boolean };
+  | { readonly kind: "sync"; readonly inode: number; readonly ofFolder: boolean }
+  /** A process was killed in a change that it may have made, and that is not in the log. */
+  | { readonly kind: "died"; readonly inode: 0 };
 
 const HEADER_BYTES = 32;
 
@@ -29,7 +33,8 @@ export function parseChangeLog(log: Buffer): Change[] {
     const offset = Number(log.readBigUInt64LE(at + 16));
     const name = log.toString("utf8", nameAt, dataAt);
     const byChild = log.readUInt8(at + 1) === 1;
-    changes.push(changeOf(kind, { inode, offset, name, byChild, data: log.subarray(dataAt, end) }));
+    const process = log.readUInt16LE(at + 2);
+    changes.push(changeOf(kind, { inode, offset, name, byChild, process, data: log.subarray(dataAt, end) }));
     at = end;
   }
   return changes;
@@ -40,10 +45,11 @@ interface Fields {
   readonly offset: number;
   readonly name: string;
   readonly byChild: boolean;
+  readonly process: number;
   readonly data: Buffer;
 }
 
-function changeOf(kind: string, { inode, offset, name, byChild, data }: Fields): Change {
+function changeOf(kind: string, { inode, offset, name, byChild, process, data }: Fields): Change {
   const [from = "", to = ""] = name.split("\n");
   switch (kind) {
     case "C":
@@ -57,11 +63,13 @@ function changeOf(kind: string, { inode, offset, name, byChild, data }: Fields):
     case "R":
       return { kind: "rename", inode, name: from, to };
     case "W":
-      return { kind: "write", inode, offset, data, byChild };
+      return { kind: "write", inode, offset, data, byChild, process };
     case "T":
       return { kind: "resize", inode, sizeBytes: offset };
     case "S":
       return { kind: "sync", inode, ofFolder: offset === 1 };
+    case "K":
+      return { kind: "died", inode: 0 };
     default:
       throw new Error(`torture: unknown change ${JSON.stringify(kind)} in the log`);
   }

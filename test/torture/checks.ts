@@ -1,6 +1,7 @@
 /** Checks of what must be true after every life of an agent, and at the end of a round. */
 import type { DeviceRecord } from "../hub/device-record.ts";
 import { boot, firmwareIn, readVariables, type Boot } from "./boot-loader.ts";
+import type { Change } from "./change-log.ts";
 import { DISK, type Medium } from "./medium.ts";
 import type { Model } from "./world.ts";
 
@@ -35,6 +36,16 @@ interface Left {
 export function checkRunningSlot({ model, disk }: Left, { slot, firmware }: Boot): Problem[] {
   if (firmwareIn(disk, model.layout, slot, model.known) === firmware) return [];
   return [{ wrong: "bad boot", text: `the running slot ${slot} was written to` }];
+}
+
+/** Checks that no two programs wrote to the disk in turns: once another one has begun, the one before it is over. */
+export function checkWriters(changes: readonly Change[]): Problem[] {
+  const writers = changes.flatMap((change) =>
+    change.kind === "write" && change.byChild && change.process !== 0 ? [change.process] : [],
+  );
+  const turns = writers.filter((writer, index) => writer !== writers[index - 1]);
+  if (new Set(turns).size === turns.length) return [];
+  return [{ wrong: "wrong bytes", text: "two programs wrote to the disk at once" }];
 }
 
 /** Checks that firmware which never booted is not marked good. */

@@ -9,7 +9,7 @@ export interface LifeFaults {
   readonly cutAtDiskWrite?: number;
   /** The agent alone is killed at this write to the disk image, counted from 1. */
   readonly killAgentAtWrite?: number;
-  /** How long each write of fwup to the disk image takes. */
+  /** How long each write of the fwup takes that a killed agent leaves behind. */
   readonly slowWritesMs?: number;
   /** Bytes that are still free beside the disk image. */
   readonly roomBytes?: number;
@@ -37,6 +37,8 @@ const WORD = {
   slowWritesMs: 11,
   aheadS: 12,
   agent: 13,
+  logBytes: 14,
+  isChanging: 15,
 };
 /** Room for the struct, its lock included. */
 const STATE_BYTES = 4096;
@@ -63,15 +65,28 @@ export function writeLifeFaults(path: string, faults: LifeFaults, aheadS = 0): v
   writeFileSync(path, state);
 }
 
-/** The state of a life so far; `agent` is the agent's process id, 0 before it has started. */
-export function readLifeState(path: string): {
+/** The state of a life so far. */
+export interface LifeState {
   readonly changes: number;
   readonly isCut: boolean;
+  /** The agent's process id; 0 before it has started. */
   readonly agent: number;
-} {
+  /** Length of the log up to the end of its last whole record. */
+  readonly logBytes: number;
+  /** A change has begun and is not over: the process that makes it is at it, or was killed. */
+  readonly isChanging: boolean;
+}
+
+export function readLifeState(path: string): LifeState {
   const state = readFileSync(path);
   const word = (index: number): number => Number(state.readBigUInt64LE(index * WORD_BYTES));
-  return { changes: word(WORD.changes), isCut: word(WORD.isCut) === 1, agent: word(WORD.agent) };
+  return {
+    changes: word(WORD.changes),
+    isCut: word(WORD.isCut) === 1,
+    agent: word(WORD.agent),
+    logBytes: word(WORD.logBytes),
+    isChanging: word(WORD.isChanging) === 1,
+  };
 }
 
 /** Makes each process of the life end before its next change. */

@@ -1,14 +1,15 @@
 /** One life of an agent: from the boot of its board until a reboot, a power cut or an end by itself. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "smol-toml";
 import type { BoardPlace, Tables } from "../agent/factory.ts";
 import type { Boot } from "./boot-loader.ts";
-import { parseChangeLog } from "./change-log.ts";
+import { parseChangeLog, type Change } from "./change-log.ts";
 import { forgetAgent, markCut, readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
-import { afterCut, DISK, readMedium, writeMedium, type Cut, type Medium } from "./medium.ts";
+import { endProcessesIn, LIFE_FOLDER } from "./left-processes.ts";
+import { afterCut, DISK, readMedium, withUnlogged, writeMedium, type Cut, type Medium } from "./medium.ts";
 import { threadsOf } from "./threads.ts";
 import { environmentConfigOf, type Model, type World } from "./world.ts";
 
@@ -112,7 +113,9 @@ export class Life {
     killed?.kill("SIGKILL");
     if (killed !== undefined && killed.exitCode === null && killed.signalCode === null)
       await once(killed, "exit");
-    this.#child = this.#start();
+    // Whoever asked for the end meanwhile found no agent to tell.
+    if (this.#asked) this.#end("stopped");
+    else this.#child = this.#start();
   }
 
   /** Starts a second agent at once. @returns whether one of both ended because of the other */
@@ -132,6 +135,12 @@ export class Life {
     return code === IS_SECOND;
   }
 
+  /** All changes of the medium so far. */
+  changes(): readonly Change[] {
+    const { logBytes } = readLifeState(this.#state);
+    return parseChangeLog(readFileSync(this.#changes).subarray(0, logBytes));
+  }
+
   /** Makes the power fail now. */
   cutPower(): void {
     markCut(this.#state);
@@ -146,9 +155,9 @@ export class Life {
 
   /** Ends the process in any state. */
   async kill(): Promise<void> {
-    if (this.#child === undefined) return;
+    this.#asked = true;
     this.#mayBeKilled = false;
-    this.#child.kill("SIGKILL");
+    this.#child?.kill("SIGKILL");
     await this.ended;
   }
 
@@ -158,15 +167,22 @@ export class Life {
    * @throws Error when the log does not have all changes
    */
   mediumAfter(cut: Cut): Medium {
-    const { medium } = this.#options;
-    const changes = parseChangeLog(readFileSync(this.#changes));
-    const { isCut } = readLifeState(this.#state);
+    const { medium, dir } = this.#options;
+    endProcessesIn(dir); // a killed agent's fwup ends with its board
+    const { isCut, isChanging } = readLifeState(this.#state);
+    let changes = this.changes();
     if (isCut) return afterCut(medium, this.#inodes, changes, cut);
     const found = readMedium(this.#folder);
     const { direct, random } = cut;
     const logged = afterCut(medium, this.#inodes, changes, { kept: "all", direct, random });
-    if (found.get(DISK)?.equals(logged.get(DISK) ?? Buffer.alloc(0)) !== true)
-      throw new Error("the disk holds something that is not in the log of its changes");
+    const disks = { found: found.get(DISK) ?? Buffer.alloc(0), logged: logged.get(DISK) ?? Buffer.alloc(0) };
+    if (!disks.found.equals(disks.logged)) {
+      const inode = statSync(this.#disk).ino;
+      const all = withUnlogged(changes, { ...disks, inode, endsInChange: isChanging });
+      if (all === undefined)
+        throw new Error("the disk holds something that is not in the log of its changes");
+      changes = all;
+    }
     return cut.kept === "all" ? found : afterCut(medium, this.#inodes, changes, cut);
   }
 
@@ -252,6 +268,6 @@ export function environmentOf(world: World, dir: string): NodeJS.ProcessEnv {
     PATH: `${world.bin}:${process.env["PATH"] ?? ""}`,
     LD_PRELOAD: world.preload,
     UV_USE_IO_URING: "0", // its writes would bypass the log
-    TORTURE_PROC: dir,
+    [LIFE_FOLDER]: dir,
   };
 }

@@ -5,6 +5,7 @@
  * `--self-test` tries broken agents instead, all of them or, with `--mutant TEXT`, those with the text in their names.
  */
 import { parseArgs } from "node:util";
+import { endProcessesIn } from "./left-processes.ts";
 import { MUTANTS } from "./mutants.ts";
 import { KINDS, type Kind } from "./plan.ts";
 import { renderReport } from "./report.ts";
@@ -38,6 +39,7 @@ const world = await setUpWorld();
 let record = (): void => undefined;
 const interrupt = (): void => {
   record(); // what was played counts
+  endProcessesIn(world.dir);
   world.removeNow();
   process.exit(130);
 };

@@ -1,13 +1,15 @@
 /** The simulated power cut itself: what it loses and keeps is what a real disk would. */
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { parseChangeLog } from "./change-log.ts";
+import { parseChangeLog, type Change } from "./change-log.ts";
 import { readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
-import { afterCut, DISK, readMedium, writeMedium, type Cut, type Medium } from "./medium.ts";
+import { endProcessesIn, LIFE_FOLDER } from "./left-processes.ts";
+import { afterCut, DISK, readMedium, withUnlogged, writeMedium, type Cut, type Medium } from "./medium.ts";
 import { createRandom } from "./random.ts";
 import { compilePreload, hasCompiler, requireTraceable } from "./world.ts";
 
@@ -161,6 +163,39 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
     assert.throws(() => requireTraceable(program, join(dir, "preload.so"), dir), /linked statically/);
     execFileSync("cc", ["-o", program, source]);
     requireTraceable(program, join(dir, "preload.so"), dir);
+  });
+
+  it("gets the write that a killed process made and could not log, where the process died", () => {
+    const { changes } = run();
+    const [logged, found] = [Buffer.alloc(4096, 1), Buffer.alloc(4096, 1).fill(7, 100, 200)];
+    const add = (all: readonly Change[], endsInChange: boolean) =>
+      withUnlogged(all, { logged, found, inode: 5, endsInChange });
+    assert.equal(add(changes, false), undefined, "nobody died: the log is wrong");
+    const write = {
+      kind: "write",
+      inode: 5,
+      offset: 100,
+      data: Buffer.alloc(100, 7),
+      byChild: true,
+      process: 0,
+    };
+    assert.deepEqual(add(changes, true)?.at(-1), write);
+    const died = changes.toSpliced(2, 0, { kind: "died", inode: 0 });
+    assert.deepEqual(add(died, false)?.[2], write);
+  });
+
+  it("ends with all processes of its lives, and with no others", async () => {
+    const start = (folder: string) => {
+      const child = spawn("sleep", ["600"], { env: { ...process.env, [LIFE_FOLDER]: folder } });
+      return { child, over: once(child, "exit"), started: once(child, "spawn") };
+    };
+    const [one, other] = [start(join(dir, "round-1/life-1")), start(`${dir}-2/life-1`)];
+    await Promise.all([one.started, other.started]);
+    assert.equal(endProcessesIn(dir), 1);
+    await one.over;
+    assert.equal(other.child.signalCode, null);
+    assert.equal(endProcessesIn(`${dir}-2/life-1`), 1);
+    await other.over;
   });
 
   it("can be full, read-only or broken", () => {

@@ -121,6 +121,8 @@ export function afterCut(
         if (change.ofFolder) safeNames = names.length;
         else if (file !== undefined) flush(file);
         break;
+      case "died":
+        break;
       default:
         names.push({ change, file });
     }
@@ -144,6 +146,34 @@ export function afterCut(
     cut.onLoss?.(damage(content, atBoot, writes, cut.card, cut.random));
   }
   return medium;
+}
+
+/**
+ * Adds the write to the disk image that a killed process made and did not log, if there is one.
+ * @param logged the disk image by the log
+ * @param found as it is
+ * @returns undefined when nobody was killed in a change that could be the missing one
+ */
+export function withUnlogged(
+  changes: readonly Change[],
+  { logged, found, inode, endsInChange }: UnloggedDisk,
+): readonly Change[] | undefined {
+  const died = changes.findLastIndex(({ kind }) => kind === "died");
+  const at = died === -1 && endsInChange ? changes.length : died;
+  if (at === -1 || logged.length !== found.length) return undefined;
+  const first = found.findIndex((byte, index) => byte !== logged[index]);
+  const last = found.findLastIndex((byte, index) => byte !== logged[index]);
+  const data = found.subarray(first, last + 1);
+  return changes.toSpliced(at, 0, { kind: "write", inode, offset: first, data, byChild: true, process: 0 });
+}
+
+interface UnloggedDisk {
+  readonly logged: Buffer;
+  readonly found: Buffer;
+  /** Of the disk image. */
+  readonly inode: number;
+  /** Whether the log ends in a change that is not over. */
+  readonly endsInChange: boolean;
 }
 
 function countKept(safe: number, all: number, { kept, random }: Cut): number {

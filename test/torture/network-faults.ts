@@ -35,6 +35,29 @@ const DOWNLOAD: Readonly<Record<string, Draw>> = {
   redirect: () => faults.redirectDownload(),
   "broken TLS": (random, size) => faults.breakTlsAfter(offset(random, size)),
 };
+/** What a hub that is broken or hostile sends when a socket opens. Nothing of it keeps a board from its update. */
+const HOSTILE_FRAMES: readonly [string | Buffer, ...(string | Buffer)[]] = [
+  '{"not":"a frame"',
+  "[]",
+  `[null,null,"device","update",${"[".repeat(20_000)}${"]".repeat(20_000)}]`,
+  `[null,null,"device","update",${JSON.stringify(Array.from({ length: 50_000 }, () => ({})))}]`,
+  '[null,null,"device","update",{"firmware_url":7,"firmware_meta":{"uuid":["x"]},"update_available":"yes"}]',
+  `["1","1","device","phx_reply",{"status":"ok","response":{"update_available":${"9".repeat(400)}}}]`,
+  `[null,null,"${"\u001b[2J\u202e".repeat(100)}","reboot\u0000",{"\u001b]0;x\u0007":"${"\n".repeat(1000)}"}]`,
+  Buffer.from([0, 255, 255, 255, 255, 0, 1, 2, 3]),
+  Buffer.alloc(70_000, 0xc1),
+];
+
+/** Faults of the connection to the hub, by their names in the report. */
+const HUB: Readonly<Record<string, (random: Random) => Fault>> = {
+  "flapping socket": (random) => faults.flap(random.int(100, 1500)),
+  "redirected upgrade": () => faults.redirectUpgrade(),
+  "upgrade redirected to another server": () => faults.redirectUpgrade("https://elsewhere.invalid/socket"),
+  "hostile frames": (random) => faults.garbageFrame(random.pick(HOSTILE_FRAMES)),
+};
+/** A socket that does not stay open is tried again many times. */
+const MAX_FLAPS = 8;
+
 /** This fault shows only when a download resumes, so another one must interrupt the download first. */
 const NEEDS_A_BREAK = ["200 for a range", "lying Content-Range", "changing ETag"];
 
@@ -54,7 +77,7 @@ export function drawNetworkFaults(random: Random, sizeBytes: number, mayBeHopele
     hubFaults.push({ fault: faults.corruptByte(offset(random, sizeBytes)), times: Infinity });
     return { hubFaults, lifeFaults, hopeless: true, names };
   }
-  const kinds = ["flapping socket", "expired URL", "no DNS", ...Object.keys(DOWNLOAD)] as const;
+  const kinds = ["expired URL", "no DNS", ...Object.keys(HUB), ...Object.keys(DOWNLOAD)] as const;
   for (let count = random.int(1, 3); count > 0; count--) {
     const name = random.pick(kinds);
     names.push(name);
@@ -63,7 +86,9 @@ export function drawNetworkFaults(random: Random, sizeBytes: number, mayBeHopele
       hubFaults.push({ fault: faults.resetAfter(offset(random, sizeBytes)), times });
     const draw = DOWNLOAD[name];
     if (draw !== undefined) hubFaults.push({ fault: draw(random, sizeBytes), times });
-    if (name === "flapping socket") hubFaults.push({ fault: faults.flap(random.int(100, 1500)), times: 8 });
+    const drawHub = HUB[name];
+    if (drawHub !== undefined)
+      hubFaults.push({ fault: drawHub(random), times: name === "flapping socket" ? MAX_FLAPS : times });
     // A signature expires at a whole second of the hub's clock.
     if (name === "expired URL") urlLifetimeMs = random.int(0, 1000);
     if (name === "no DNS") lifeFaults = { dnsFailures: random.int(1, 6) };

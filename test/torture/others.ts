@@ -28,10 +28,12 @@ export interface Happening {
   readonly noClock?: boolean;
 }
 
-/** About how many times an update writes to the disk image. */
-const DISK_WRITES = 26;
-/** Slower than an agent starts, if the machine is not busy. */
-const SLOW_WRITE_MS = 300;
+/** How many times an update at least writes to the disk image. */
+const DISK_WRITES = 22;
+/** After so many of them fwup has the whole file and little left to tell: it goes on without its agent. */
+const NEARLY_DONE = 16;
+/** Slower than an agent starts. */
+const SLOW_WRITE_MS = 1500;
 const YEARS_MS = 365.25 * 86_400_000;
 
 /** Draws something that others do. */
@@ -62,7 +64,12 @@ export function drawHappening(random: Random, firmwareBytes: number): Happening 
     case "killed":
       return {
         name: "killed agent whose fwup lives on",
-        lifeFaults: { killAgentAtWrite: random.int(2, DISK_WRITES), slowWritesMs: SLOW_WRITE_MS },
+        lifeFaults: {
+          killAgentAtWrite: random.chance(0.7)
+            ? random.int(NEARLY_DONE, NEARLY_DONE + 4)
+            : random.int(2, DISK_WRITES),
+          slowWritesMs: SLOW_WRITE_MS,
+        },
       };
     case "two agents":
       return { name: "two agents at once", twoAgents: true };

@@ -10,10 +10,10 @@ import { createRandom, type Random } from "./random.ts";
 import type { ModelName } from "./world.ts";
 
 /**
- * The thing that fails in a round: the power, the network, the disk, or the power and the network at once.
- * A
- * `card` loses flushed data in power cuts. In a round of `others`, people and programs do what the agent does not expect. `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how
- * many bytes are downloaded again.
+ * The thing that fails in a round: the power, the network, the disk, or the power and the network at once. A `card`
+ * loses flushed data in power cuts. In a round of `others`, people and programs do what the agent does not expect.
+ * `transfer` is a long download that the line interrupts ten times and the agent's end ten times, to see how many bytes
+ * are downloaded again.
  */
 export const KINDS = ["power", "network", "disk", "mixed", "card", "others", "transfer"] as const;
 export type Kind = (typeof KINDS)[number];

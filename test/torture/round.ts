@@ -14,6 +14,7 @@ import {
   checkPromise,
   checkRunningSlot,
   checkTrial,
+  checkWriters,
   type Problem,
   type Wrong,
 } from "./checks.ts";
@@ -100,6 +101,7 @@ class Round {
   readonly #device: DeviceRecord;
   readonly #problems: Problem[] = [];
   readonly #hung: string[] = [];
+  readonly #explained: string[] = [];
   /** What the card lost that no board can do without. */
   readonly #fatalLosses: string[] = [];
   readonly #cutsLeft: Plan["cuts"][number][];
@@ -108,6 +110,8 @@ class Round {
   #lives = 0;
   #boots = 0;
   #cuts = 0;
+  /** The last life ended in a power cut, on a disk that keeps writes in any order until it is told to flush. */
+  #cutWithoutOrder = false;
   #refusals = 0;
   #deadBoots = 0;
   #deafBoots = 0;
@@ -129,7 +133,7 @@ class Round {
   get outcome(): Outcome {
     return {
       problems: this.#fatalLosses.length === 0 ? this.#problems : [],
-      explained: this.#problems.length === 0 ? [] : this.#fatalLosses,
+      explained: [...(this.#problems.length === 0 ? [] : this.#fatalLosses), ...this.#explained],
       cuts: this.#cuts,
       hung: this.#hung,
       sentBytes: this.#hub.downloads.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
@@ -190,8 +194,12 @@ class Round {
       throw this.#unfit("bad boot", error.message);
     }
     this.#medium = new Map([...this.#medium, [DISK, disk]]);
-    for (const slot of booted.failedTries)
-      this.#wrong("bad boot", `slot ${slot} was to boot and holds no whole firmware`);
+    for (const slot of booted.failedTries) {
+      // fwup flushes nothing between a slot and the switch to it. The boot script's fallback is what helps.
+      if (this.#cutWithoutOrder)
+        this.#explained.push("the disk kept fwup's switch to a slot before the slot");
+      else this.#wrong("bad boot", `slot ${slot} was to boot and holds no whole firmware`);
+    }
     return booted;
   }
 
@@ -222,11 +230,13 @@ class Round {
     const { card, direct } = plan;
     const onLoss = (sectors: ReadonlySet<number>): void => this.#noteLoss(sectors, running);
     this.#medium = life.mediumAfter({ kept, direct, random, ...(how === "cut" && { card, onLoss }) });
+    this.#cutWithoutOrder = how === "cut" && !direct;
     this.#checkState(life.log);
     this.#problems.push(
       ...checkJoins(this.#left(), running, before.joins, options.diskIsLate),
       ...checkRunningSlot(this.#left(), running),
       ...checkTrial(this.#left(), running),
+      ...(plan.happening?.byHand === undefined ? checkWriters(life.changes()) : []),
       ...checkPromise(this.#left(), before.statuses),
     );
     if (ending === "arrived") return ending;

@@ -140,10 +140,12 @@ static ssize_t write_logged(int fd, const struct iovec *parts, int count, off64_
 	int error = errno;
 	if (written > 0)
 		note(WRITE, file.st_ino, (uint64_t)start, "", data, (size_t)written);
-	if (is_disk(path) && state->disk_writes == state->kill_at_write && state->kill_at_write != 0)
+	if (is_disk(path) && state->disk_writes == state->kill_at_write && state->kill_at_write != 0) {
+		state->killed_agent = state->agent;
 		kill((pid_t)state->agent, SIGKILL);
+	}
 	end(is_cut);
-	if (is_disk(path) && is_child)
+	if (is_disk(path) && is_child && state->killed_agent == parent_agent)
 		usleep((useconds_t)state->slow_ms * 1000);
 	free(data);
 	errno = error;

@@ -6,6 +6,7 @@
 struct state *state;
 static int log_fd = -1;
 int is_child;
+uint64_t parent_agent;
 static char medium[4096];
 static size_t medium_length;
 
@@ -29,7 +30,7 @@ __attribute__((constructor)) static void start(void)
 		return;
 	snprintf(medium, sizeof(medium), "%s/", folder);
 	int fd = REAL(open64)(shared, O_RDWR | O_CLOEXEC);
-	log_fd = REAL(open64)(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	log_fd = REAL(open64)(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || log_fd < 0)
 		abort();
 	state = mmap(NULL, sizeof(*state), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -46,6 +47,7 @@ __attribute__((constructor)) static void start(void)
 		pthread_mutex_init(&state->lock, &attributes);
 		state->has_lock = 1;
 	}
+	parent_agent = state->agent;
 	is_child = state->agent != (uint64_t)getpid();
 	medium_length = strlen(medium);
 }
@@ -63,15 +65,17 @@ const char *name_of(const char *path)
 void note(uint8_t kind, uint64_t inode, uint64_t offset, const char *name, const void *data, size_t data_bytes)
 {
 	size_t name_bytes = strlen(name);
-	struct record record = {.kind = kind, .by_child = (uint8_t)is_child, .name_bytes = (uint32_t)name_bytes,
+	struct record record = {.kind = kind, .by_child = (uint8_t)is_child,
+				.process = (uint16_t)getpid(), .name_bytes = (uint32_t)name_bytes,
 				.inode = inode, .offset = offset, .data_bytes = data_bytes};
 	struct iovec parts[] = {{&record, sizeof(record)}, {(void *)name, name_bytes}, {(void *)data, data_bytes}};
 	ssize_t wanted = (ssize_t)(sizeof(record) + name_bytes + data_bytes);
-	if (REAL(writev)(log_fd, parts, 3) != wanted) {
+	if (REAL(pwritev64)(log_fd, parts, 3, (off64_t)state->log_bytes) != wanted) {
 		static const char text[] = "torture: the log can't be written\n";
 		(void)!REAL(write)(2, text, sizeof(text) - 1);
 		abort();
 	}
+	state->log_bytes += (uint64_t)wanted;
 }
 
 int begin(void)
@@ -80,6 +84,9 @@ int begin(void)
 		pthread_mutex_consistent(&state->lock);
 	if (state->is_cut)
 		raise(SIGKILL);
+	if (state->is_changing)
+		note(DIED, 0, 0, "", "", 0);
+	state->is_changing = 1;
 	state->changes++;
 	return state->cut_at != 0 && state->changes == state->cut_at;
 }
@@ -96,5 +103,6 @@ void end(int is_cut)
 {
 	if (is_cut)
 		cut();
+	state->is_changing = 0;
 	pthread_mutex_unlock(&state->lock);
 }

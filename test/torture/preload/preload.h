@@ -11,6 +11,8 @@
  *
  * A change is made first and logged after that, both under one lock, so that the log has the order of the changes.
  * The change at which the power is cut is logged but not made, since any part of it may have reached the disk.
+ * Whoever is killed in between leaves a change without its record, or half a record, which the next one overwrites;
+ * the next one also notes that this has happened (DIED).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,9 +43,12 @@ struct state {
 	uint64_t dns_failures;  /* look-ups that still have to fail */
 	uint64_t cut_at_write;  /* the write of the disk image at which the power is cut; 0 for never */
 	uint64_t kill_at_write; /* the write of the disk image at which the agent is killed; 0 for never */
-	uint64_t slow_ms;       /* how long a child's write of the disk image takes */
+	uint64_t slow_ms;       /* how long a write of the disk image takes a killed agent's child */
 	int64_t ahead_s;        /* how far the wall clock is ahead */
 	uint64_t agent;         /* its pid; 0 before it has started */
+	uint64_t log_bytes;     /* up to the end of the last whole record */
+	uint64_t is_changing;   /* a change has begun and is not over */
+	uint64_t killed_agent;  /* its pid */
 	uint64_t has_lock;
 	pthread_mutex_t lock;
 };
@@ -51,19 +56,21 @@ struct state {
 struct record {
 	uint8_t kind;
 	uint8_t by_child;
-	uint16_t reserved;
+	uint16_t process; /* the low bits of its id */
 	uint32_t name_bytes;
 	uint64_t inode;
 	uint64_t offset;
 	uint64_t data_bytes;
 };
 
-enum { CREATE = 'C', WRITE = 'W', RESIZE = 'T', SYNC = 'S', RENAME = 'R', UNLINK = 'U', MKDIR = 'D', RMDIR = 'X' };
+enum { CREATE = 'C', WRITE = 'W', RESIZE = 'T', SYNC = 'S', RENAME = 'R', UNLINK = 'U', MKDIR = 'D', RMDIR = 'X', DIED = 'K' };
 
 /* Null in a process without a medium. */
 extern struct state *state __attribute__((visibility("hidden")));
 /* Whether this process is not the agent. */
 extern int is_child __attribute__((visibility("hidden")));
+/* The agent when this process started. */
+extern uint64_t parent_agent __attribute__((visibility("hidden")));
 
 /*
  * The C library's own functions. All are looked up before main(): libuv calls write() in its signal handler,
