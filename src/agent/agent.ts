@@ -70,6 +70,11 @@ export class Agent {
     this.stranded = new Promise((resolve) => parts.rebooter.once("stranded", resolve));
   }
 
+  /** The uuid of the firmware that runs; undefined when it is not known. */
+  get firmwareUuid(): string | undefined {
+    return this.#parts.firmware.running?.uuid;
+  }
+
   /** Resolves when no update is being written. */
   async settled(): Promise<void> {
     await this.#parts.updater.settled();
@@ -112,15 +117,15 @@ export class Agent {
 
   /** Resolves when what the next agent has to know is on the disk, or that hangs. */
   async #kept(): Promise<void> {
-    const { journal, keptOffer, world } = this.#parts;
-    const written = Promise.all([keptOffer.stop(), journal.settled()]);
+    const { errors, journal, keptOffer, world } = this.#parts;
+    const written = Promise.all([keptOffer.stop(), journal.settled(), errors?.stop()]);
     await within(world.clock, DISK_GRACE_MS, written, undefined);
   }
 }
 
 async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<void> {
   const { access, alarmWatch, care, components, device, hubFetching, firmware, guard, identify } = parts;
-  const { journal, keptOffer, link, rebootIntoUpdate, sampler, updater, world } = parts;
+  const { errors, journal, keptOffer, link, rebootIntoUpdate, sampler, updater, world } = parts;
   // First: the control socket is open, and a reboot that is asked for there has to know what to end.
   await care.start({
     updater,
@@ -136,6 +141,7 @@ async function start(parts: Parts, { afterStranded }: AgentOptions): Promise<voi
   });
   sampler?.start();
   alarmWatch?.start();
+  void errors?.start(); // logs its own failures; the hub does not wait for it
   link.start();
   if (!firmware.rebootOwed) return;
   // The hub may not have heard it; the join tells it, and it sends the update no second time.

@@ -13,12 +13,14 @@ import {
   ComponentsParams,
   ControlFailure,
   MetricsParams,
+  ReportErrorParams,
   summaryOf,
   UploadParams,
 } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";
 import type { ApplicationAlarms } from "../extensions/application-alarms.ts";
 import type { ApplicationComponents } from "../extensions/application-components.ts";
+import type { ErrorReports } from "../extensions/error-reports.ts";
 import type { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { Failure } from "../platform/failure.ts";
@@ -39,6 +41,8 @@ export interface ControlDeps {
   /** Undefined when the configuration does not let applications declare any. */
   readonly applicationComponents: ApplicationComponents | undefined;
   readonly applicationAlarms: ApplicationAlarms;
+  /** Undefined when they are not sent. */
+  readonly errorReports: ErrorReports | undefined;
 }
 
 const RebootParams = v.nullish(v.object({ reason: v.nullish(v.string()) }));
@@ -120,6 +124,19 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       }
       const problem = deps.applicationComponents.declare(caller, output);
       if (problem !== undefined) throw new Failure("unsupported", `components: ${problem}`);
+      return {};
+    },
+    report_error(params) {
+      const { success, output } = v.safeParse(ReportErrorParams, params);
+      if (!success) {
+        const text =
+          "report_error takes {reason, kind?, message?, fingerprint?, frames?, context?: {name: text, …}}";
+        throw new Failure("unsupported", text);
+      }
+      if (deps.errorReports === undefined) {
+        throw new Failure("config", "errors are not reported by this board; set extensions.error_reports");
+      }
+      deps.errorReports.add({ ...output, source: "manual" });
       return {};
     },
     async upload(params, { gone }) {

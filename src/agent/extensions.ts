@@ -9,6 +9,7 @@ import { AlarmsExtension } from "../extensions/alarms.ts";
 import { ApplicationComponents } from "../extensions/application-components.ts";
 import { Components } from "../extensions/components.ts";
 import { configuredComponents } from "../extensions/configured-components.ts";
+import type { ErrorReports } from "../extensions/error-reports.ts";
 import type { Extension } from "../extensions/extension.ts";
 import { Geo } from "../extensions/geo.ts";
 import { type ApplicationMetrics, BoardMetrics, type Metrics } from "../extensions/health-metrics.ts";
@@ -38,6 +39,8 @@ export interface ExtensionSources {
   readonly clockIsSet: () => boolean;
   /** Undefined where there can be none. */
   readonly components: Components | undefined;
+  /** Undefined where errors are not reported. */
+  readonly errorReports: ErrorReports | undefined;
   readonly world: World;
   readonly log: Log;
 }
@@ -53,7 +56,8 @@ export interface BoardExtensions {
 
 /** The extensions that `[extensions]` turns on. */
 export function boardExtensions(config: Config, sources: ExtensionSources): BoardExtensions {
-  const { world, logging, localShell, components, applicationMetrics, alarmList, clockIsSet, log } = sources;
+  const { world, logging, localShell, components, errorReports, applicationMetrics, alarmList } = sources;
+  const { clockIsSet, log } = sources;
   const { clock } = world;
   const { alarms, health, geo, metrics, networkIdentity } = config.extensions;
   const reportMetrics = new ReportMetrics(log.scope("metrics"));
@@ -98,6 +102,7 @@ export function boardExtensions(config: Config, sources: ExtensionSources): Boar
     ...(logging === undefined ? [] : [logging]),
     ...(localShell === undefined ? [] : [localShell]),
     ...(components === undefined ? [] : [components]),
+    ...(errorReports === undefined ? [] : [errorReports]),
     ...(sampler === undefined ? [] : [new MetricsExtension({ sampler, clockIsSet, clock })]),
     ...(networkIdentity ? [new NetworkIdentity(config.networkIdentity, clock)] : []),
   ];
@@ -123,6 +128,7 @@ export function boardComponents(config: Config, world: World, log: Log) {
 const NAMES = [
   "alarms",
   "components",
+  "error_reports",
   "geo",
   "health",
   "local_shell",

@@ -32,6 +32,7 @@ import { Reschedule } from "../update/reschedule.ts";
 import { Updater } from "../update/updater.ts";
 import { VERSION } from "../version.ts";
 import { type Board, PublicKeys } from "./board.ts";
+import { AgentErrors } from "./errors.ts";
 import { boardComponents, boardExtensions, ConnectionLosses, healthFacts } from "./extensions.ts";
 import {
   downloadSettings,
@@ -135,6 +136,13 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   const boardsComponents = boardComponents(config, world, log);
   const components = boardsComponents?.components;
   const applicationComponents = boardsComponents?.declared;
+  const errors = config.extensions.errorReports
+    ? new AgentErrors({
+        ...{ stateDir: config.state.dir, boot, world, log: log.scope("error_reports") },
+        firmwareUuid: () => firmware.running?.uuid,
+      })
+    : undefined;
+  const errorReports = errors?.reports;
   const alarmList = new AlarmList(clock, log.scope("alarms"));
   const applicationAlarms = new ApplicationAlarms(alarmList);
   const {
@@ -144,7 +152,8 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   } = boardExtensions(config, {
     facts: () => healthFacts(agentStatus(sources, []), losses, firmware.problem?.message),
     clockIsSet: () => guard.isSet,
-    ...{ applicationMetrics, alarmList, logging, localShell: access.localShell, components, world, log },
+    ...{ applicationMetrics, alarmList, logging, localShell: access.localShell, components, errorReports },
+    ...{ world, log },
   });
   const extensions = new ExtensionsTopic({
     ...{ link, extensions: enabled, clock, log: log.scope("extensions") },
@@ -168,6 +177,6 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       archives,
     },
     ...{ applicationMetrics, applicationAlarms, alarmList, alarmWatch, applicationComponents, components },
-    ...{ extensions, sampler, status },
+    ...{ errors, errorReports, extensions, sampler, status },
   };
 }

@@ -33,8 +33,8 @@ export interface KernelWatchdogOptions {
 /** The kernel's documentation, watchdog/watchdog-api.rst: any byte feeds, and `V` before the close disarms. */
 const FEED = "\0";
 const MAGIC_CLOSE = "V";
-/** WDIOF_CARDRESET of linux/watchdog.h */
-const CARD_RESET = 0x20;
+/** The flag of `bootstatus` for a reset by the watchdog: WDIOF_CARDRESET of linux/watchdog.h */
+export const CARD_RESET = 0x20;
 /** How often to feed when the timeout is not known; the shortest that drivers have is a few seconds. */
 const UNKNOWN_FEED_MS = 1000;
 

@@ -45,18 +45,22 @@ export async function openBootRecord(stateDir: string, world: World, log: Log): 
   if (cause !== null) log.warn("the board was rebooted by the agent", { ...cause });
   else if (before !== undefined)
     log.warn("the board was started anew, not by the agent: a power cut, a watchdog, or somebody's reboot");
-  const record = new BootRecord(file, { bootId, cause, asked: null, trialSinceMs: null }, world, log);
+  const entries = { bootId, cause, asked: null, trialSinceMs: null };
+  const record = new BootRecord(file, entries, world, log, before !== undefined);
   await record.save();
   return record;
 }
 
 export class BootRecord {
+  /** This agent is the first one of this boot, and there was one in the boot before. */
+  readonly isNewBoot: boolean;
   readonly #file: StateFile<typeof Entries>;
   readonly #world: World;
   readonly #log: Log;
   #entries: Entries;
 
-  constructor(file: StateFile<typeof Entries>, entries: Entries, world: World, log: Log) {
+  constructor(file: StateFile<typeof Entries>, entries: Entries, world: World, log: Log, isNewBoot = false) {
+    this.isNewBoot = isNewBoot;
     this.#file = file;
     this.#entries = entries;
     this.#world = world;

@@ -3,6 +3,7 @@
  * configuration that can't be used leaves the board with the old one: without an agent nobody could mend it.
  */
 import { type Agent, startAgent } from "../agent/agent.ts";
+import { noteCrash } from "../agent/errors.ts";
 import type { Checked } from "../config/check.ts";
 import { messageOf } from "../platform/failure.ts";
 import { collectGarbage, Garbage, usedBytes } from "../platform/garbage.ts";
@@ -16,9 +17,17 @@ export async function run(context: CommandContext): Promise<void> {
   const locks = new StateLocks(context);
   const garbage = new Garbage({ clock: context.world.clock, usedBytes, collect: collectGarbage });
   let agent: Agent | undefined;
+  let checked: Checked | undefined;
+  const onCrash = (error: unknown): void => {
+    if (checked === undefined) return;
+    const { config } = checked;
+    const log = commandLog(config, context, config.log.level).scope("error_reports");
+    noteCrash(error, config, context.world, log, agent?.firmwareUuid);
+  };
+  process.on("uncaughtExceptionMonitor", onCrash);
   try {
     garbage.start();
-    let checked = await checkedConfig(context);
+    checked = await checkedConfig(context);
     agent = await start(checked, context, locks);
     for (;;) {
       const event = await Promise.race([signals.next(), agent.stranded.then(() => "stranded" as const)]);
@@ -31,7 +40,11 @@ export async function run(context: CommandContext): Promise<void> {
       await old.stop();
       [agent, checked] = await startOrGoBack(next, checked, context, locks, stranded);
     }
+  } catch (error) {
+    onCrash(error);
+    throw error;
   } finally {
+    process.off("uncaughtExceptionMonitor", onCrash);
     await agent?.stop();
     await locks.release();
     garbage.stop();

@@ -529,6 +529,11 @@ export const schema = section("", {
       false,
       "Report the board's names in VPNs; network_identity.services says which.",
     ),
+    error_reports: setting(
+      flag,
+      false,
+      "Report unexpected errors: the agent's own and its crashes, kernel panics and resets by a watchdog, and those of applications.",
+    ),
     components: setting(
       flag,
       false,

@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import { COMPONENT_NAME, COMPONENT_TEXT, METRIC_NAME } from "../config/kinds.ts";
+import { Frame } from "../platform/defects.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import { type FailureCode, type FailureKind, FAILURES } from "../platform/failures.ts";
 
@@ -296,6 +297,20 @@ export const ComponentsParams = v.object({
   ),
 });
 export type ComponentsParams = v.InferOutput<typeof ComponentsParams>;
+
+const anyText = v.optional(v.string());
+
+/** `report_error`'s parameters; what is too long is cut to the hub's limits. */
+export const ReportErrorParams = v.object({
+  reason: v.pipe(v.string(), v.nonEmpty()),
+  kind: v.optional(v.string(), "error"),
+  message: anyText,
+  /** By which the hub groups reports, in place of its own way. */
+  fingerprint: anyText,
+  /** The innermost first. */
+  frames: v.optional(v.array(Frame)),
+  context: v.optional(v.record(v.string(), v.string())),
+});
 
 /** The answer of an application to `component_action` and `component_mode`. */
 export const ComponentAnswer = v.nullish(v.object({ output: v.nullish(v.string()) }));

@@ -6,6 +6,7 @@
 import { createServer, type Socket } from "node:net";
 import * as v from "valibot";
 import type { Clock } from "../platform/clock.ts";
+import { noteDefect } from "../platform/defects.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { LineSplitter, parseJson } from "../platform/text.ts";
@@ -205,6 +206,7 @@ export class ControlServer {
     this.#answer(peer, message.output).then(
       (result) => send(socket, { type: "response", id, result }),
       (error: unknown) => {
+        noteDefect(error, "control");
         this.#options.log.warn(`${method} asked over the control socket failed: ${messageOf(error)}`);
         refuse(socket, id, error);
       },

@@ -4,6 +4,7 @@
  * geo extension hangs.
  */
 import { type Cancel, type Clock, within } from "../platform/clock.ts";
+import { noteDefect } from "../platform/defects.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { TokenBucket } from "../platform/pace.ts";
@@ -102,6 +103,7 @@ export class Attachment {
   #fail(error: unknown): void {
     if (this.#ended !== undefined) return;
     void this.end(); // never rejects
+    noteDefect(error, this.#options.extension.name);
     const reason = messageOf(error);
     this.#options.log.error(`detached: ${reason}`);
     this.#options.onFailed(reason);

@@ -5,6 +5,7 @@
  */
 import * as v from "valibot";
 import type { Cancel } from "../platform/clock.ts";
+import { noteDefect } from "../platform/defects.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { Backoff } from "../platform/pace.ts";
@@ -212,6 +213,7 @@ export class Channel {
     try {
       task();
     } catch (error) {
+      noteDefect(error, this.topic);
       this.#options.log.error(`${this.topic}: ${messageOf(error)}`);
     }
   }

@@ -5,6 +5,7 @@
 import { EventEmitter } from "node:events";
 import { interfaceOf } from "../board/network-interface.ts";
 import { sleep } from "../platform/clock.ts";
+import { noteDefect } from "../platform/defects.ts";
 import { messageOf } from "../platform/failure.ts";
 import { redact } from "../platform/log.ts";
 import type { BackoffOptions } from "../platform/pace.ts";
@@ -234,6 +235,7 @@ export class HubLink extends EventEmitter<HubLinkEvents> {
     try {
       emit();
     } catch (error) {
+      noteDefect(error, "hub");
       this.#options.log.error(`reporting the connection: ${messageOf(error)}`);
     }
   }

@@ -3,6 +3,7 @@
  * one: boards are switched off by pulling the plug. The agent is mostly root, and others may write to some of the
  * folders that it uses, so no link that they put there is followed.
  */
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { constants, type FileHandle, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Failure, fileFailure, systemCode } from "./failure.ts";
@@ -32,6 +33,24 @@ export async function writeFileAtomic(
   }
   await rename(beside, path);
   await syncPath(dirname(path));
+}
+
+/**
+ * The same at once, for a process that is about to end.
+ * @throws the file system's error
+ */
+export function writeFileAtomicSync(path: string, content: string, mode = 0o600): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const beside = `${path}.new`;
+  rmSync(beside, { force: true });
+  const file = openSync(beside, "wx", mode);
+  try {
+    writeSync(file, content);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(beside, path);
 }
 
 /** Flushes a file, block device or folder to its disk. */

@@ -5,6 +5,7 @@
  */
 import type { FirmwareMetadata } from "../firmware/metadata.ts";
 import { REBOOT_PENDING } from "../firmware/slots.ts";
+import { noteDefect } from "../platform/defects.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
 import type { FailureCode } from "../platform/failures.ts";
 import { redact } from "../platform/log.ts";
@@ -68,6 +69,7 @@ export function endedBefore(error: unknown): NotInstalled {
   if (failedWith(error, "slot_contended", "device_busy")) {
     return { result: "rescheduled", delayMs: SOON_MS, reason: reasonOf(error) };
   }
+  noteDefect(error, "update");
   const failure = error instanceof Failure ? error.code : "failed";
   return { result: "failed", reason: reasonOf(error), failure, blame: "circumstances" };
 }

@@ -4,6 +4,7 @@
  */
 import { EventEmitter } from "node:events";
 import { within } from "../platform/clock.ts";
+import { noteDefect } from "../platform/defects.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 
@@ -149,7 +150,10 @@ export class Updater extends EventEmitter<UpdateEvents> {
   }
 
   #launch(offer: Offer): void {
-    this.#start(offer).catch((error: unknown) => this.#log.error(`update: ${messageOf(error)}`));
+    this.#start(offer).catch((error: unknown) => {
+      noteDefect(error, "update");
+      this.#log.error(`update: ${messageOf(error)}`);
+    });
   }
 
   async #start(offer: Offer): Promise<Outcome> {

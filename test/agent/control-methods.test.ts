@@ -118,6 +118,7 @@ describe("an application on the control socket", () => {
     ])
       assert.equal(codeOf(await request(method)), "wrong_direction");
     assert.equal(codeOf(await request("upload", { path: "x" })), "unsupported");
+    assert.equal(codeOf(await request("report_error", { reason: "x" })), "config", "not enabled");
     assert.equal(codeOf(await request("dance")), "unknown_method");
     assert.equal(codeOf(await request("apply", {})), "unsupported");
     assert.equal(codeOf(await request("apply", { source: "/missing.fw" })), "no_input");

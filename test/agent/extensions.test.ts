@@ -387,6 +387,7 @@ describe("extensions of a running agent", () => {
       assert.deepEqual(states, [
         { name: "alarms", state: "off", version: null },
         { name: "components", state: "off", version: null },
+        { name: "error_reports", state: "off", version: null },
         { name: "geo", state: "off_at_hub", version: null },
         { name: "health", state: "off", version: null },
         { name: "local_shell", state: "off", version: null },

@@ -44,7 +44,10 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     const action = { identifier: "restart", label: "Restart", confirm: true, command: "echo it runs again" };
     board = await setUpBoard({
       hub: { api: "2.4" },
-      config: { component: [{ identifier: "pump", label: "Pump", action: [action], mode: [mode] }] },
+      config: {
+        extensions: { error_reports: true },
+        component: [{ identifier: "pump", label: "Pump", action: [action], mode: [mode] }],
+      },
     });
     uploads = join(board.dir, "uploads");
     config = {
@@ -206,12 +209,17 @@ describe("the console in a browser", { skip: CHROMIUM === undefined && "chromium
     await shows(/[#$] $/);
   });
 
-  it("has buttons for the board's components, which ask if the board wants that", async () => {
+  it("shows errors, and has buttons for components, which ask if the board wants that", async () => {
+    const daemon = await connectToDaemon({ path: board.config().state.controlSocket });
+    await daemon?.request("report_error", { reason: "no pressure" });
+    daemon?.close();
     const reportShows = async (text: string): Promise<void> => {
       await page.waitForFunction(
         `document.getElementById("report").innerText.replaceAll("\\t", " ").includes("${text}")`,
       );
     };
+    await page.selectOption("#tab", "errors");
+    await reportShows("error: no pressure 1");
     await page.selectOption("#tab", "components");
     await reportShows("Pump");
     const questions: string[] = [];

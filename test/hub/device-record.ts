@@ -4,6 +4,7 @@
  */
 import type { TokenBucket } from "../../src/platform/pace.ts";
 import type { ComponentResult, Topology } from "./channels/components.ts";
+import type { KeptError } from "./channels/error-reports.ts";
 import type { Deployment } from "./deployments.ts";
 
 /** A message a device sent, as the hub got it. */
@@ -121,6 +122,8 @@ export interface DeviceRecord {
   readonly alarms: Map<string, RaisedAlarm>;
   /** Raised and resolved, in the order in which the hub heard it. */
   readonly alarmHistory: AlarmEntry[];
+  /** The errors that it reported. */
+  readonly errors: KeptError[];
   /** What the hub dropped of an extension's messages: by its rate limit, or because it can't be used. */
   readonly dropped: { readonly extension: string; readonly what: string }[];
   /** The rate limits of its extensions, by name. */
@@ -162,6 +165,7 @@ export function createRecord(identifier: string, id: number): DeviceRecord {
     metrics: [],
     alarms: new Map(),
     alarmHistory: [],
+    errors: [],
     dropped: [],
     buckets: new Map(),
     metadata: undefined,

@@ -126,10 +126,48 @@ const COMPONENTS: ReportTab = {
   },
 };
 
+const ERRORS: ReportTab = {
+  tables({ errors, dropped }) {
+    const issues = new Map<string, typeof errors>();
+    for (const error of errors) {
+      const issue = `${error.kind}: ${error.reason}`;
+      issues.set(issue, [...(issues.get(issue) ?? []), error]);
+    }
+    const newest = errors.at(-1);
+    return [
+      {
+        title: "Issues",
+        columns: ["error", "times", "last seen", "source"],
+        rows: [...issues]
+          .reverse()
+          .slice(0, MAX_ROWS)
+          .map(([issue, seen]) => {
+            const times = seen.reduce((sum, { context }) => sum + Number(context["times"] ?? 1), 0);
+            return [issue, String(times), time(seen.at(-1)?.atMs ?? 0), seen.at(-1)?.source ?? ""];
+          }),
+      },
+      {
+        title: "The newest",
+        columns: ["", ""],
+        rows:
+          newest === undefined
+            ? []
+            : [
+                ...Object.entries({ message: newest.message, firmware: newest.firmwareUuid }),
+                ...Object.entries(newest.context),
+                ...newest.frames.map((frame) => ["at", JSON.stringify(frame)]),
+              ],
+      },
+      droppedOf(["error_reports"], dropped),
+    ];
+  },
+};
+
 /** By the names of the page's options. */
 export const REPORT_TABS: Readonly<Record<string, ReportTab | undefined>> = {
   alarms: ALARMS,
   components: COMPONENTS,
+  errors: ERRORS,
   metrics: METRICS,
 };
 

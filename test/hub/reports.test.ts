@@ -242,4 +242,28 @@ describe("a device's reports at the hub", () => {
     assert.deepEqual(record.crashes, []);
     assert.ok(record.metrics.length > 100 && record.alarmHistory.length > 100 && record.dropped.length > 100);
   });
+
+  it("error_reports: drops what exceeds the rate, the 25 of a message, or lacks something", async () => {
+    await attach("error_reports", "0.1.0");
+    const report = {
+      timestamp: at(0),
+      kind: "error",
+      reason: "r".repeat(3000),
+      frames: [{}, 1],
+      context: { a: 1 },
+    };
+    const reports = Array.from({ length: 27 }, () => report);
+    await push("error_reports:report", { reports: [...reports.slice(0, 20), { kind: "x" }, ...reports] });
+    assert.deepEqual(dropped(), ["23 reports over 25", "a report without a time, a kind or a reason"]);
+    assert.equal(record.errors.length, 24);
+    const { reason, frames, context } = record.errors[0] ?? {};
+    assert.deepEqual([reason?.length, frames, context], [2048, [{}], {}]);
+    await push("error_reports:report", { reports: [] });
+    for (let n = 0; n < 5; n += 1) await push("error_reports:report", { reports: [report] });
+    assert.equal(record.errors.length, 28, "a burst of five messages, an empty one costs nothing");
+    assert.equal(dropped().at(-1), "a message over the rate limit");
+    await minutes(1);
+    await push("error_reports:report", { reports: [report] });
+    assert.equal(record.errors.length, 29);
+  });
 });

@@ -149,6 +149,7 @@ const KNOWN_EXTENSIONS: Readonly<Record<HubApi, Readonly<Record<string, readonly
   "2.4": {
     alarms: ["0.1.0"],
     components: ["0.0.1"],
+    error_reports: ["0.1.0"],
     geo: ["0.0.1"],
     health: ["0.0.1"],
     local_shell: ["0.0.1"],

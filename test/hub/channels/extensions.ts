@@ -8,6 +8,7 @@ import { crash, isMap } from "../crash.ts";
 import { readAlarms, readHealthAlarms } from "./alarms.ts";
 import { every, type Channel, type ChannelContext, type Reader } from "./channel.ts";
 import { readComponents } from "./components.ts";
+import { readErrors } from "./error-reports.ts";
 import { readHealthMetrics, readMetrics } from "./reported-metrics.ts";
 
 /** How often the hub repeats its first request; others come once. */
@@ -31,6 +32,7 @@ const FIRST_REQUEST: Readonly<Record<string, string | undefined>> = {
 const READERS: Readonly<Record<string, ((context: ChannelContext) => Reader) | undefined>> = {
   alarms: readAlarms,
   components: readComponents,
+  error_reports: readErrors,
   health: readHealth,
   metrics: readMetrics,
 };
