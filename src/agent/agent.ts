@@ -94,9 +94,11 @@ export class Agent {
       guard,
       identify,
     } = this.#parts;
-    const { link, log, rebootIntoUpdate, reschedule, sampler, updater } = this.#parts;
+    const { hubUpdates, link, log, managedUpdates, rebootIntoUpdate, reschedule, sampler, updater } =
+      this.#parts;
     log.info("hublink stops");
     reschedule.stop();
+    hubUpdates.stop();
     sampler?.stop();
     alarmWatch?.stop();
     alarmList.stop();
@@ -106,6 +108,7 @@ export class Agent {
         identify.stop(),
         components?.stop(),
         rebootIntoUpdate.stop(),
+        managedUpdates.stop(),
         access.stop(),
         archives?.stop(),
         reported.then(async () => link.stop()).then(async () => this.#kept()),

@@ -25,8 +25,10 @@ import type { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import { Failure } from "../platform/failure.ts";
 import type { ConsoleTopic } from "../remote/console.ts";
+import type { HubUpdates } from "../update/hub-updates.ts";
 import { localOffer, type OfferDeps } from "../update/offers.ts";
 import type { Updater } from "../update/updater.ts";
+import { updateMethods } from "./update-methods.ts";
 
 export interface ControlDeps {
   readonly status: () => AgentStatus;
@@ -34,6 +36,7 @@ export interface ControlDeps {
   readonly validation: Validation;
   readonly updater: Updater;
   readonly rebooter: Rebooter;
+  readonly hubUpdates: HubUpdates;
   readonly fetching: OfferDeps;
   /** Undefined when the console is not enabled. */
   readonly console: ConsoleTopic | undefined;
@@ -87,6 +90,7 @@ export function controlMethods(deps: ControlDeps): ControlMethods {
       }
       return { firmware: summaryOf(outcome.firmware) };
     },
+    ...updateMethods(deps),
     metrics(params) {
       const { success, output } = v.safeParse(MetricsParams, params);
       if (!success) throw new Failure("unsupported", "metrics takes {values: {name: number, …}}");

@@ -12,6 +12,7 @@ import type { Limiter } from "../platform/pace.ts";
 import type { Scripts } from "../remote/scripts.ts";
 import type { Archives } from "../update/archives.ts";
 import type { FreshUrl } from "../update/fresh-url.ts";
+import type { HubUpdates } from "../update/hub-updates.ts";
 import type { KeptOffer } from "../update/kept-offer.ts";
 import { hubOffer, type HubOfferDeps } from "../update/offers.ts";
 import type { Updater } from "../update/updater.ts";
@@ -31,6 +32,7 @@ export interface HubMessageDeps {
   readonly hubFetching: HubOfferDeps;
   readonly freshUrl: FreshUrl;
   readonly keptOffer: KeptOffer;
+  readonly hubUpdates: HubUpdates;
   /** Answers to what can't be used: the hub reads each one, and the first few say all. */
   readonly nonsense: Limiter;
   readonly log: Log;
@@ -43,6 +45,7 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
     case "update":
       deps.keptOffer.arrived(message.update);
       deps.freshUrl.arrived(message.update);
+      deps.hubUpdates.updateArrived(message.update);
       deps.updater.offer(hubOffer(message.update, deps.hubFetching, deps.freshUrl));
       break;
     case "no-update":
@@ -56,6 +59,15 @@ export function handleHubMessage(message: HubMessage, deps: HubMessageDeps): voi
       device.reportStatus(message.uuid, { status: "failed", reason });
       break;
     }
+    case "update-mode":
+      deps.hubUpdates.modeArrived(message.mode);
+      break;
+    case "update-available":
+      deps.hubUpdates.availableArrived(message.available);
+      break;
+    case "update-rejected":
+      deps.hubUpdates.rejected(message.reason, message.delayMs);
+      break;
     case "firmware-keys":
       deps.keys.fromHub(message.keys);
       deps.keptOffer.ready();

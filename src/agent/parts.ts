@@ -15,9 +15,9 @@ import { ExtensionsTopic } from "../extensions/extensions-topic.ts";
 import { ApplicationMetrics } from "../extensions/health-metrics.ts";
 import type { Logging } from "../extensions/logging.ts";
 import { hubRequests, presentsCertificate } from "../hub/connect-request.ts";
-import { seedDialect } from "../hub/device-messages.ts";
 import { DeviceTopic } from "../hub/device-topic.ts";
 import { HubLink } from "../hub/link.ts";
+import { seedDialect } from "../hub/seed-dialect.ts";
 import type { Log } from "../platform/log.ts";
 import { RemoteAccess } from "../remote/access.ts";
 import { Application } from "../update/application.ts";
@@ -25,7 +25,9 @@ import { Limiter } from "../platform/pace.ts";
 import { Approval } from "../update/approval.ts";
 import { Archives } from "../update/archives.ts";
 import { FreshUrl } from "../update/fresh-url.ts";
+import { HubUpdates } from "../update/hub-updates.ts";
 import { KeptOffer } from "../update/kept-offer.ts";
+import { ManagedUpdates } from "../update/managed-updates.ts";
 import type { HubOfferDeps, OfferDeps } from "../update/offers.ts";
 import { UpdateReport } from "../update/report.ts";
 import { Reschedule } from "../update/reschedule.ts";
@@ -102,7 +104,8 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
     ...{ ...fetching, ...hubDownloadSettings(config) },
     cache: new FirmwareCache(config.update.cacheDir, clock),
   };
-  const freshUrl = new FreshUrl(device, clock);
+  const hubUpdates = new HubUpdates({ hub: device, clock, log: log.scope("update") });
+  const freshUrl = new FreshUrl(device, hubUpdates, clock);
   const keptOffer = new KeptOffer({ stateDir: config.state.dir, keys, clock, log: log.scope("update") });
   const nonsense = new Limiter(NONSENSE_RATE, clock);
   const application = new Application(config.app, control, log.scope("control"));
@@ -119,6 +122,9 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
   });
   const report = new UpdateReport(updater, device, control);
   const reschedule = new Reschedule({ journal, updater, link, world });
+  const managedUpdates = new ManagedUpdates({
+    ...{ config: config.update, hubUpdates, approval, updater, link, world, log: log.scope("update") },
+  });
   const archiveKeys = new PublicKeys(config.firmware);
   const archives = config.archives.enabled
     ? new Archives({
@@ -129,7 +135,7 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
 
   // These report the agent's state.
   const sources: StatusSources = {
-    ...{ config, identity, firmware, fwup, boot, link, device, updater, report, validation },
+    ...{ config, identity, firmware, fwup, boot, link, device, updater, report, validation, hubUpdates },
     ...{ rebootIntoUpdate, rebooter, watchdogs, console, archives, world, startedMs: clock.monotonic() },
   };
   const applicationMetrics = new ApplicationMetrics();
@@ -169,6 +175,8 @@ export async function constructParts({ config, board, log, logging }: PartsOptio
       hubFetching,
       freshUrl,
       keptOffer,
+      hubUpdates,
+      managedUpdates,
       nonsense,
       rebootIntoUpdate,
       updater,

@@ -17,6 +17,7 @@ import type { Identity } from "../identity/identity.ts";
 import type { World } from "../platform/world.ts";
 import type { ConsoleTopic } from "../remote/console.ts";
 import type { Archives } from "../update/archives.ts";
+import type { HubUpdates } from "../update/hub-updates.ts";
 import type { UpdateReport } from "../update/report.ts";
 import type { Updater, UpdaterStatus } from "../update/updater.ts";
 import { VERSION } from "../version.ts";
@@ -34,6 +35,7 @@ export interface StatusSources {
   readonly device: DeviceTopic;
   readonly updater: Updater;
   readonly report: UpdateReport;
+  readonly hubUpdates: Pick<HubUpdates, "mode">;
   readonly validation: Validation;
   readonly rebootIntoUpdate: RebootIntoUpdate;
   readonly rebooter: Rebooter;
@@ -68,6 +70,7 @@ export function agentStatus(sources: StatusSources, extensions: readonly Extensi
             percent: update.percent,
             waiting: waitOf(update, world),
           },
+    update_mode: sources.hubUpdates.mode ?? null,
     pending_validation: validation.pending,
     pending_reboot: pendingReboot === undefined ? null : { deferred_until_ms: pendingReboot.deferredUntilMs },
     agent_version: VERSION,

@@ -10,7 +10,8 @@ import type { Parts } from "./parts.ts";
 
 export function wire(parts: Parts): void {
   const { access, alarmWatch, connectivity, control, device, extensions, firmware, fwup } = parts;
-  const { freshUrl, history, hubFetching, keptOffer, link, losses, rebooter, rebootIntoUpdate } = parts;
+  const { freshUrl, history, hubFetching, hubUpdates, keptOffer, link, losses } = parts;
+  const { managedUpdates, rebooter, rebootIntoUpdate } = parts;
   const { reschedule, scripts, updater, validation } = parts;
 
   link.on("status", (status) => losses.note(status));
@@ -68,7 +69,10 @@ export function wire(parts: Parts): void {
   rebootIntoUpdate.on("deferred", (untilMs) =>
     control.publish("reboot_pending", { deferred_until_ms: untilMs }),
   );
-  reschedule.on("due", () => device.rejoin());
+  reschedule.on("due", () => void hubUpdates.askAgain()); // logs its own failures
+  hubUpdates.on("busy", (delayMs) => reschedule.after(delayMs));
+  hubUpdates.on("mode", (mode) => control.publish("update_mode", mode));
+  hubUpdates.on("mode", () => managedUpdates.modeChanged());
   connectivity.on("reconnect", () => link.reconnect("connectivity.command was run"));
 
   access.console?.on("uploadProgress", (progress) => control.publish("upload_progress", progress));

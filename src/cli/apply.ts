@@ -13,7 +13,6 @@ import * as v from "valibot";
 import { downloadSettings, fwupSettings } from "../agent/settings.ts";
 import type { Config } from "../config/schema.ts";
 import { connectToDaemon, type ControlClient } from "../control/client.ts";
-import { ProgressPayload, WaitingPayload } from "../control/messages.ts";
 import { checkDevpath, usablePublicKeys } from "../firmware/fwup.ts";
 import { unlessAborted } from "../platform/clock.ts";
 import { failedWith, Failure, messageOf } from "../platform/failure.ts";
@@ -28,6 +27,7 @@ import { commandLog, readConfig } from "./config.ts";
 import { type Progress, ProgressBar } from "./progress-bar.ts";
 import { openSlots, withSlotsLocked } from "./slots.ts";
 import type { Arguments, CommandContext } from "./terminal.ts";
+import { UPDATE_EVENTS, showUpdateEvent } from "./update-events.ts";
 
 /** `hublink apply SOURCE`: installs a .fw, through the daemon when one runs. */
 export async function apply(context: CommandContext, { operand, has }: Arguments<"force">): Promise<void> {
@@ -42,15 +42,10 @@ export async function apply(context: CommandContext, { operand, has }: Arguments
   const silence = watchSilence(operand, context);
   const daemon = await connectToDaemon({
     path: config.state.controlSocket,
-    subscribe: ["update_progress", "update_waiting"],
+    subscribe: UPDATE_EVENTS,
     onEvent: (event, payload) => {
       silence.end();
-      const progress = v.safeParse(ProgressPayload, payload);
-      if (event === "update_progress" && progress.success) {
-        bar.show({ ...progress.output, bytes: progress.output.bytes ?? 0 });
-      }
-      const wait = v.safeParse(WaitingPayload, payload);
-      if (event === "update_waiting" && wait.success) reportWaiting(context, wait.output);
+      showUpdateEvent(event, payload, context, bar);
     },
   });
   const show = (progress: Progress): void => {
@@ -84,14 +79,6 @@ function watchSilence(source: string, { terminal, world }: CommandContext): { en
     terminal.stderr.write(`hublink: waiting for ${printable(host)}\n`);
   });
   return { end: cancel };
-}
-
-function reportWaiting(
-  { terminal }: CommandContext,
-  { reason, next_attempt_s: seconds }: v.InferOutput<typeof WaitingPayload>,
-): void {
-  if (reason === null) return;
-  terminal.stderr.write(`hublink: the download waits ${seconds ?? 0} s: ${printable(reason)}\n`);
 }
 
 /** What is to be installed. */

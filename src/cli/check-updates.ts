@@ -4,7 +4,7 @@ import { cacheRoom } from "../download/cache.ts";
 import { usablePublicKeys } from "../firmware/fwup.ts";
 import type { World } from "../platform/world.ts";
 import { failedWith } from "../platform/failure.ts";
-import { untilWindowMs } from "../update/decide.ts";
+import { untilWindowMs } from "../update/windows.ts";
 import type { CheckReport } from "./check-report.ts";
 
 const MIB = 1024 * 1024;

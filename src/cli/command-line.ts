@@ -47,9 +47,13 @@ export function parseCommandLine(
   if (rest.length !== (operand === undefined ? 0 : 1))
     throw usage(`${name} takes ${operand ?? "nothing"} after it`);
   const known = { ...COMMON, ...options };
-  const foreign = [...given].find((option) => !Object.hasOwn(known, option));
+  const foreign = [...given.keys()].find((option) => !Object.hasOwn(known, option));
   if (foreign !== undefined) throw usage(`${name} has no --${foreign}`);
-  const args = { operand: rest[0] ?? "", has: (option: string) => given.has(option) };
+  const args = {
+    operand: rest[0] ?? "",
+    has: (option: string) => given.has(option),
+    valueOf: (option: string) => given.get(option),
+  };
   return { config, run: async (context) => (await load())(context, args) };
 }
 
@@ -60,20 +64,30 @@ function helpFor(name: string | undefined): string {
 }
 
 function parse(argv: readonly string[]): {
-  /** The options, in the order in which they were given. */
-  readonly given: ReadonlySet<string>;
+  /** The options in the order in which they were given, with the words that some of them take. */
+  readonly given: ReadonlyMap<string, string | undefined>;
   readonly config: string | undefined;
   readonly operands: readonly string[];
 } {
-  const own = [...COMMANDS.values()].flatMap(({ options = {} }) => Object.keys(options));
-  const flags = Object.fromEntries(own.map((option) => [option, { type: "boolean" } as const]));
+  const own = [...COMMANDS.values()].flatMap(({ options = {}, values = {} }) =>
+    Object.keys(options).map((option) => [option, values[option]] as const),
+  );
+  const flags = Object.fromEntries(
+    own.map(([option, value]) => [option, { type: value === undefined ? "boolean" : "string" } as const]),
+  );
   try {
     const { values, positionals } = parseArgs({
       args: [...argv],
       allowPositionals: true,
       options: { ...flags, ...COMMON },
     });
-    return { given: new Set(Object.keys(values)), config: values.config, operands: positionals };
+    const given = new Map(
+      Object.entries(values).map(([option, value]) => [
+        option,
+        typeof value === "string" ? value : undefined,
+      ]),
+    );
+    return { given, config: values.config, operands: positionals };
   } catch (error) {
     throw usage(`${(messageOf(error).split(". ")[0] ?? "").replace(/\.$/, "")}${meantOption(argv, error)}`);
   }

@@ -16,6 +16,8 @@ export interface Command<Option extends string = string> {
   readonly operand?: string;
   /** What each option does that it has besides those of all commands; the names are without the dashes. */
   readonly options?: Readonly<Record<Option, string>>;
+  /** The options that take a word, and how that is called, in capitals. */
+  readonly values?: Readonly<Partial<Record<Option, string>>>;
   /** The text of `hublink --help`, one item for each line. */
   readonly about: readonly string[];
   /** Paragraphs of its own help and of the man page. */
@@ -106,6 +108,26 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map(
         other: "the file is not firmware, it was refused, or the update failed",
       },
       load: async () => (await import("./apply.ts")).apply,
+    }),
+    update: command({
+      options: {
+        check: "only say what the hub would send",
+        mode: "who starts updates from now on: automatic (the hub) or device-managed (the board)",
+      },
+      values: { mode: "MODE" },
+      about: ["have the hub send its update for this board now;", "with --check only say what it would send"],
+      details: [
+        "Asks the hub, through the running daemon, for the update that its deployment has for this board, and shows how it is installed. The hub may be busy with others: then the daemon asks again by itself when the hub says so.",
+        "In the mode device-managed the hub sends no update by itself, and the board chooses the moment: by this command, by update.window, or by an application on the control socket. The hub's operators have to allow it. In both modes an operator can push an update.",
+      ],
+      endings: {
+        done: "installed, or asked for later; with --check or --mode: done",
+        unavailable: `${NO_DAEMON}, or the hub gives no answer: it is not connected, or older than device API 2.4.0`,
+        permission: "the hub does not let this board choose the mode",
+        config: "the configuration can't be used, or there is no public key",
+        other: "the hub refused, or the update was refused or failed",
+      },
+      load: async () => (await import("./update.ts")).update,
     }),
     validate: command({
       about: ["mark the running slot good"],

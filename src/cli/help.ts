@@ -36,8 +36,10 @@ export function synopsisOf(name: string, command: Command): string {
 }
 
 /** All options that a command takes, and what each does. */
-export function optionsOf({ options = {} }: Command): (readonly [option: string, about: string])[] {
-  const own = Object.entries(options).map(([option, about]) => [`--${option}`, about] as const);
+export function optionsOf(command: Command): (readonly [option: string, about: string])[] {
+  const own = Object.entries(command.options ?? {}).map(
+    ([option, about]) => [flagOf(option, command), about] as const,
+  );
   return [...own, ...COMMON_OPTIONS];
 }
 
@@ -61,7 +63,14 @@ function summaryOf(name: string, command: Command): string {
   return `${head}${command.about.join(`\n${indent}`)}\n`;
 }
 
-function callOf(name: string, { operand = "", options = {} }: Command): string {
-  const flags = Object.keys(options).map((option) => `[--${option}]`);
+/** An option with the word that it takes, such as `--mode MODE`. */
+function flagOf(option: string, { values = {} }: Command): string {
+  const value = values[option];
+  return value === undefined ? `--${option}` : `--${option} ${value}`;
+}
+
+function callOf(name: string, command: Command): string {
+  const { operand = "", options = {} } = command;
+  const flags = Object.keys(options).map((option) => `[${flagOf(option, command)}]`);
   return [name, ...flags, operand].filter((word) => word !== "").join(" ");
 }

@@ -62,6 +62,7 @@ function rowsOf(status: AgentStatus): [string, string][] {
   } else {
     rows.push(["update", "none"]);
   }
+  if (status.update_mode !== null) rows.push(["", MODES[status.update_mode.mode]]);
   if (status.console !== null) {
     const { joined, shell_running: running } = status.console;
     rows.push([
@@ -84,6 +85,12 @@ function rowsOf(status: AgentStatus): [string, string][] {
   if (status.last_error !== null) rows.push(["last error", status.last_error]);
   return rows;
 }
+
+const MODES = {
+  automatic: "the hub starts its updates",
+  device_managed: "the board starts its updates",
+  off: "updates are off at the hub, but for an operator's",
+} as const;
 
 const EXTENSION_STATES = {
   attached: "attached",

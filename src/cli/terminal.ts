@@ -37,6 +37,8 @@ export interface Arguments<Option extends string = never> {
   readonly operand: string;
   /** @param option without its dashes */
   readonly has: (option: Option) => boolean;
+  /** The word that follows an option which takes one; undefined where the option is not given. */
+  readonly valueOf: (option: Option) => string | undefined;
 }
 
 /** How wide lines may be. On a pipe they are not broken, so that grep finds whole lines. */

@@ -22,6 +22,10 @@ export type ControlEvent =
   | "reboot_pending"
   /** Ours: why a download waits; `reason` is null once bytes come again. */
   | "update_waiting"
+  /** Ours: an update of the hub was ignored or put off. */
+  | "update_refused"
+  /** Ours: who starts updates; the hub says so at each join. */
+  | "update_mode"
   /** Ours: how far `upload` is. */
   | "upload_progress";
 
@@ -171,6 +175,16 @@ export const AgentStatus = v.object({
       /** Why its download waits, and for how long no byte has come; null while bytes come. */
       waiting: v.optional(v.nullable(v.object({ reason: v.string(), for_s: v.number() })), null),
     }),
+  ),
+  /** Who starts updates, as the hub said last; null for hubs before device API 2.4.0. */
+  update_mode: v.optional(
+    v.nullable(
+      v.object({
+        mode: v.picklist(["automatic", "device_managed", "off"]),
+        managed_updates_allowed: v.boolean(),
+      }),
+    ),
+    null,
   ),
   pending_validation: v.boolean(),
   /** An installed update waits for its reboot; `deferred_until_ms` is null when the reboot is left to others. */
@@ -330,6 +344,28 @@ export const ApplyParams = v.object({
   /** Install firmware for another product or board too. */
   force: v.optional(v.boolean(), false),
 });
+
+/** `update_mode`'s parameters: none asks which mode holds. */
+export const UpdateModeParams = v.nullish(
+  v.object({ mode: v.optional(v.picklist(["automatic", "device_managed"])) }),
+);
+
+/** `update_request`'s parameters. */
+export const UpdateRequestParams = v.nullish(
+  v.object({
+    /** Answer when the update has ended, and not when the hub has granted it. */
+    wait: v.optional(v.boolean(), false),
+  }),
+);
+
+/** The answer to `update_check`. */
+export const UpdateChecked = v.object({ available: v.boolean(), firmware: v.nullable(FirmwareSummary) });
+
+/** The answer to `update_request`: the firmware that comes, or why none does and when to ask again. */
+export const UpdateRequested = v.variant("granted", [
+  v.object({ granted: v.literal(true), firmware: FirmwareSummary }),
+  v.object({ granted: v.literal(false), reason: v.string(), delay_s: v.nullable(v.number()) }),
+]);
 
 /** `upload`'s parameters: an absolute path. */
 export const UploadParams = v.object({ path: v.pipe(v.string(), v.startsWith("/")) });

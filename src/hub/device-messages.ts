@@ -1,7 +1,6 @@
 /**
  * The messages of topic `device`, as NervesHub speaks it today: parsed once here and trusted inside. What the
- * board sends is typed as closely, because the server's channel crashes on a status word it does not know. For servers
- * of NervesHub's first protocol, the board's messages are also there in their words.
+ * board sends is typed as closely, because the server's channel crashes on a status word it does not know.
  */
 import * as v from "valibot";
 import { shortened } from "../platform/text.ts";
@@ -103,6 +102,31 @@ export interface ScriptResult {
 /** `{}` before device API 2.4.0. */
 const OfferedExtensions = v.object({ extensions: v.record(v.string(), v.array(v.unknown())) });
 
+/**
+ * Who chooses the moment of an update (protocol §7.2): the hub in `automatic`, the board in `device_managed`; in `off`
+ * there are only updates that an operator pushes, which come in every mode.
+ */
+const Mode = v.picklist(["automatic", "device_managed", "off"]);
+/** A board may neither choose nor leave `off`. */
+export type SettableMode = Exclude<v.InferOutput<typeof Mode>, "off">;
+
+/** The mode, and whether this board may choose `device_managed`. */
+const UpdateMode = v.object({ mode: Mode, managed_updates_allowed: v.boolean() });
+export type UpdateMode = v.InferOutput<typeof UpdateMode>;
+
+/** What the hub would send if it were asked for it now. */
+const Available = v.object({ available: v.boolean(), firmware_meta: v.nullish(v.partial(FirmwareMeta), {}) });
+export type Available = v.InferOutput<typeof Available>;
+
+const MINUTE_MS = 60_000;
+const MAX_DELAY_MIN = 7 * 24 * 60;
+/** Why the board gets no update now, and when it may ask again. */
+const Rejected = v.object({
+  reason: v.nullish(Prose, null),
+  /** Minutes, other than in `rescheduled`. */
+  delay_for: v.nullish(v.pipe(v.number(), v.minValue(0), v.maxValue(MAX_DELAY_MIN)), null),
+});
+
 /** A parsed message of the hub. */
 export type HubMessage =
   | { readonly type: "update"; readonly update: Update }
@@ -118,6 +142,10 @@ export type HubMessage =
   /** The versions of each extension that the hub has switched on; undefined when it does not say. */
   | { readonly type: "extensions"; readonly offered: ReadonlyMap<string, readonly string[]> | undefined }
   | { readonly type: "script"; readonly script: Script }
+  | { readonly type: "update-mode"; readonly mode: UpdateMode }
+  | { readonly type: "update-available"; readonly available: Available }
+  /** `delayMs` is undefined when the hub names none. */
+  | { readonly type: "update-rejected"; readonly reason: string; readonly delayMs: number | undefined }
   | { readonly type: "malformed"; readonly problem: string }
   | { readonly type: "unknown" };
 
@@ -129,6 +157,16 @@ export function parseHubMessage(event: string, payload: unknown): HubMessage {
   switch (event) {
     case "update":
       return parseUpdate(payload);
+    case "update_mode":
+      return parsed(UpdateMode, event, payload, (mode) => ({ type: "update-mode", mode }));
+    case "update_available":
+      return parsed(Available, event, payload, (available) => ({ type: "update-available", available }));
+    case "update_rejected":
+      return parsed(Rejected, event, payload, ({ reason, delay_for: minutes }) => ({
+        type: "update-rejected",
+        reason: reason ?? "no reason given",
+        delayMs: minutes === null ? undefined : minutes * MINUTE_MS,
+      }));
     case "fwup_public_keys":
       return parsed(Keys, event, payload, ({ keys }) => ({ type: "firmware-keys", keys }));
     case "archive_public_keys":
@@ -229,10 +267,13 @@ export type DeviceMessage =
   | { readonly event: "rebooting"; readonly payload: Readonly<Record<string, never>> }
   | { readonly event: "firmware_validated"; readonly payload: Readonly<Record<string, never>> }
   | { readonly event: "report_network_interface"; readonly payload: { readonly interface: string } }
-  | { readonly event: "scripts/run"; readonly payload: ScriptResult };
+  | { readonly event: "scripts/run"; readonly payload: ScriptResult }
+  /** Since device API 2.4.0; older hubs ignore these. */
+  | { readonly event: "check_update" | "request_update"; readonly payload: Readonly<Record<string, never>> }
+  | { readonly event: "set_update_mode"; readonly payload: { readonly mode: SettableMode } };
 
 /** The API level of this agent; the server offers scripts and extensions by it. */
-export const DEVICE_API_VERSION = "2.3.0";
+export const DEVICE_API_VERSION = "2.4.0";
 export const CONSOLE_VERSION = "2.0.0";
 
 /** The state of the board that each join reports to the hub. */
@@ -262,68 +303,4 @@ export function joinPayload(state: JoinState): Readonly<Record<string, unknown>>
       firmware_auto_revert_detected: state.autoRevertDetected,
     },
   };
-}
-
-/** A server's own words for what a board reports. */
-export interface Dialect<M> {
-  /** Undefined for what the server has no word for: it is not sent. */
-  translate(message: DeviceMessage): M | undefined;
-  /** Is sent after each join while no update is under way. */
-  readonly idle: M;
-}
-
-/** The state of an update in NervesHub's first protocol, in the words of its page phoenix-channel.md. */
-export type SeedStatus = "idle" | "fwup_error" | "update_failed" | "update_rescheduled" | "unknown";
-
-/** The messages that the page lets a device send. */
-export type SeedMessage =
-  | { readonly event: "rebooting"; readonly payload: Readonly<Record<string, never>> }
-  | { readonly event: "fwup_progress"; readonly payload: { readonly value: number } }
-  /** The page's table calls the key `status`, its example `state`: both are sent. */
-  | { readonly event: "status_update"; readonly payload: SeedPayload };
-
-interface SeedPayload {
-  readonly status: SeedStatus;
-  readonly state: SeedStatus;
-}
-
-/**
- * The message in the words of NervesHub's first protocol. Undefined when that has none for it: servers of that age
- * crash a device's channel on an event they do not know, so such a message is not sent at all.
- */
-function inSeedDialect(message: DeviceMessage): SeedMessage | undefined {
-  switch (message.event) {
-    case "rebooting":
-      return { event: "rebooting", payload: {} };
-    case "fwup_progress":
-      return { event: "fwup_progress", payload: { value: message.payload.value } };
-    case "status_update":
-      return seedUpdate(seedStatus(message.payload));
-    case "firmware_validated":
-    case "report_network_interface":
-    case "scripts/run":
-      return undefined; // an event that a server does not know crashes its channel
-  }
-}
-
-/** The words of NervesHub's first protocol; `idle` is "waiting for an update". */
-export const seedDialect: Dialect<SeedMessage> = { translate: inSeedDialect, idle: seedUpdate("idle") };
-
-function seedUpdate(status: SeedStatus): SeedMessage {
-  return { event: "status_update", payload: { status, state: status } };
-}
-
-function seedStatus(update: UpdateStatus): SeedStatus {
-  switch (update.status) {
-    case "received":
-    case "started":
-      return "unknown"; // "generic status for unhandled states": fwup_progress says more
-    case "completed":
-    case "ignored":
-      return "idle"; // "waiting for an update"
-    case "rescheduled":
-      return "update_rescheduled";
-    case "failed":
-      return /^fwup\b/.test(update.reason) ? "fwup_error" : "update_failed";
-  }
 }

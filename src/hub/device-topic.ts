@@ -11,7 +11,6 @@ import { shortened } from "../platform/text.ts";
 import type { Channel } from "./channel.ts";
 import {
   type DeviceMessage,
-  type Dialect,
   type HubMessage,
   joinPayload,
   type JoinState,
@@ -21,6 +20,7 @@ import {
   type UpdateStatus,
 } from "./device-messages.ts";
 import type { HubLink } from "./link.ts";
+import type { Dialect } from "./seed-dialect.ts";
 import { type ResultStore, UnreadStatuses } from "./unread-statuses.ts";
 
 export interface DeviceTopicOptions {

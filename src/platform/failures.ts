@@ -216,6 +216,10 @@ export const FAILURES = {
       "Start `hublink run`, or correct `state.control_socket`.",
     ],
     not_connected: ["The hub is not connected.", "Try again when it is."],
+    hub_unanswered: [
+      "The hub gave no answer to a question of the board.",
+      "Hubs before device API 2.4.0 know no such question; else try again.",
+    ],
     controller_taken: ["Another application is the controller.", "Only one can be; connect as an observer."],
   }),
   ...ofKind("io", {
@@ -237,6 +241,10 @@ export const FAILURES = {
     ],
   }),
   ...ofKind("permission", {
+    update_mode_refused: [
+      "The hub does not let this board choose who starts its updates.",
+      "Its operators can allow that, for the product or the device.",
+    ],
     permission: [
       "The operating system refused.",
       "Run hublink as root or as the file's owner; docs/board.md says what another user needs.",

@@ -12,9 +12,8 @@ import type { ControllerMethod, ControlServer } from "../control/server.ts";
 import type { RunningFirmware } from "../firmware/slots.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
-import type { Decision } from "./decide.ts";
+import type { Announcement, Decision } from "./decide.ts";
 import { SOON_MS } from "./outcome.ts";
-import type { Offer } from "./offers.ts";
 
 type Fallback = Config["app"]["onTimeout"];
 
@@ -140,7 +139,7 @@ export interface UpdateQuestion {
   readonly running: FirmwareSummary | null;
 }
 
-export function updateQuestion(offer: Offer, running: RunningFirmware | undefined): UpdateQuestion {
+export function updateQuestion(offer: Announcement, running: RunningFirmware | undefined): UpdateQuestion {
   const { uuid, version, product, platform, architecture } = offer.announced;
   return {
     firmware: summaryOf({

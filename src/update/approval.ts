@@ -9,10 +9,11 @@ import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { FirmwareMetadata } from "../firmware/metadata.ts";
 import type { World } from "../platform/world.ts";
 import { type Application, updateQuestion, type UpdateQuestion } from "./application.ts";
-import { decide, type Decision, untilWindowMs, whyForeign, whyUnwanted } from "./decide.ts";
+import { type Announcement, decide, type Decision, whyForeign, whyUnwanted } from "./decide.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
 import { SOON_MS } from "./outcome.ts";
+import { untilWindowMs } from "./windows.ts";
 
 export interface ApprovalOptions {
   readonly config: Pick<Config, "app" | "update">;
@@ -39,22 +40,29 @@ export class Approval {
 
   /** @throws Failure when nothing can be installed or the command can't be run; the signal's reason */
   async decide(offer: Offer, signal: AbortSignal): Promise<Decision> {
-    const { config, firmware, history, validation, application, world } = this.#options;
-    await validation.refresh();
-    await history.noteFallBack(firmware.fellBackFrom); // a slot that was read late may tell of one
-    const ruling = this.#rule(offer);
+    const { config, firmware, validation, application } = this.#options;
+    const ruling = await this.mayAsk(offer, signal);
     if (ruling.action !== "apply" || offer.origin === "local") return ruling;
-    const question = updateQuestion(offer, firmware.running);
-    if (config.update.policyCommand !== "") {
-      const decision = await askPolicyCommand(config.update.policyCommand, question, world, signal);
-      if (decision.action !== "apply") return decision;
-    }
     if (config.app.update === "ask") {
-      const decision = await application.mayUpdate(question, signal);
+      const decision = await application.mayUpdate(updateQuestion(offer, firmware.running), signal);
       if (decision.action !== "apply") return decision;
     }
     await validation.refresh(); // the answers took their time, in which the situation may have changed
     return this.#rule(offer);
+  }
+
+  /**
+   * Whether the board's rules and its policy command want an update that the hub has announced.
+   * @throws Failure see {@link decide}
+   */
+  async mayAsk(offer: Announcement, signal: AbortSignal): Promise<Decision> {
+    const { config, firmware, history, validation, world } = this.#options;
+    await validation.refresh();
+    await history.noteFallBack(firmware.fellBackFrom); // a slot that was read late may tell of one
+    const ruling = this.#rule(offer);
+    const { policyCommand } = config.update;
+    if (ruling.action !== "apply" || offer.origin === "local" || policyCommand === "") return ruling;
+    return await askPolicyCommand(policyCommand, updateQuestion(offer, firmware.running), world, signal);
   }
 
   /**
@@ -69,7 +77,7 @@ export class Approval {
     if (refusal !== undefined) throw refusal;
   }
 
-  #rule(offer: Offer): Decision {
+  #rule(offer: Announcement): Decision {
     const { config, firmware, history, validation, rebooter, rebootIntoUpdate, link, world } = this.#options;
     return decide(offer, {
       firmware,

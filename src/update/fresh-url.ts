@@ -1,12 +1,14 @@
 /**
  * A fresh URL for an update under way. Signed URLs expire, and a slow line outlives them; NervesHub signs a new
- * one only when it sends the update again.
+ * one only when it sends the update again. It does that when it is asked; hubs before device API 2.4.0 only at a join
+ * that takes the update under way back, past the pacing of its rollout (protocol §4.4, §7.2).
  */
 import { LineFault } from "../download/retries.ts";
 import type { Update } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
 import { type Clock, unlessAborted, within } from "../platform/clock.ts";
-import { Failure } from "../platform/failure.ts";
+import { failedWith, Failure, messageOf } from "../platform/failure.ts";
+import type { HubUpdates } from "./hub-updates.ts";
 
 /** NervesHub answers about 3 s after the join; the rest is for a connection that is down. */
 const PATIENCE_MS = 2 * 60_000;
@@ -14,12 +16,18 @@ const PATIENCE_MS = 2 * 60_000;
 /** Asks the hub to send the update under way again. */
 export class FreshUrl {
   readonly #hub: Pick<DeviceTopic, "askForUpdate">;
+  readonly #hubUpdates: Pick<HubUpdates, "grants" | "request">;
   readonly #clock: Clock;
   #latestUuid: string | undefined;
   #onUpdate: ((update: Update) => void) | undefined;
 
-  constructor(hub: Pick<DeviceTopic, "askForUpdate">, clock: Clock) {
+  constructor(
+    hub: Pick<DeviceTopic, "askForUpdate">,
+    hubUpdates: Pick<HubUpdates, "grants" | "request">,
+    clock: Clock,
+  ) {
     this.#hub = hub;
+    this.#hubUpdates = hubUpdates;
     this.#clock = clock;
   }
 
@@ -30,6 +38,26 @@ export class FreshUrl {
   async request(uuid: string, signal: AbortSignal): Promise<Update> {
     signal.throwIfAborted();
     if (this.#latestUuid !== uuid) throw superseded();
+    const update = (await unlessAborted(this.#requested(), signal)) ?? (await this.#rejoined(signal));
+    if (update.firmware_meta.uuid !== uuid) throw superseded();
+    return update;
+  }
+
+  /** Undefined when the hub knows no such question. */
+  async #requested(): Promise<Update | undefined> {
+    if (!this.#hubUpdates.grants) return undefined;
+    try {
+      const answer = await this.#hubUpdates.request();
+      if (answer.granted) return answer.update;
+      throw new LineFault(`the firmware's URL has expired, and the hub gives no fresh one: ${answer.reason}`);
+    } catch (error) {
+      if (failedWith(error, "hub_unanswered")) return undefined;
+      if (failedWith(error, "not_connected")) throw new LineFault(messageOf(error));
+      throw error;
+    }
+  }
+
+  async #rejoined(signal: AbortSignal): Promise<Update> {
     const next = new Promise<Update>((resolve) => (this.#onUpdate = resolve));
     this.#hub.askForUpdate();
     try {
@@ -39,7 +67,6 @@ export class FreshUrl {
           `the firmware's URL has expired, and no fresh one came in ${PATIENCE_MS / 1000} s`,
         );
       }
-      if (update.firmware_meta.uuid !== uuid) throw superseded();
       return update;
     } finally {
       this.#onUpdate = undefined;

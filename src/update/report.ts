@@ -11,7 +11,7 @@ import type { UpdateStatus } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";
 import type { PutOffOutcome } from "./held-offer.ts";
 import type { Offer } from "./offers.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Failed, NotInstalled, Outcome } from "./outcome.ts";
 import type { Updater } from "./updater.ts";
 
 type LastUpdate = NonNullable<AgentStatus["last_update"]>;
@@ -68,6 +68,7 @@ export class UpdateReport {
     this.#note(offer, { status: outcome.result, reason: outcome.reason });
     if (this.#toldHeld !== uuid) this.#report(offer, statusOf(outcome));
     this.#toldHeld = uuid;
+    this.#publishRefusal(outcome);
   }
 
   #end(offer: Offer, outcome: Outcome): void {
@@ -85,7 +86,15 @@ export class UpdateReport {
       this.#control.publish("update_installed", { firmware: summaryOf(installed) });
     } else if (outcome.result === "failed") {
       this.#control.publish("update_failed", { reason: outcome.reason, failure });
+    } else if (outcome.result !== "installed") {
+      this.#publishRefusal(outcome);
     }
+  }
+
+  #publishRefusal(outcome: Exclude<NotInstalled, Failed>): void {
+    const { result, reason } = outcome;
+    const delay_s = outcome.result === "rescheduled" ? Math.round(outcome.delayMs / 1000) : null;
+    this.#control.publish("update_refused", { result, reason, delay_s });
   }
 
   #report(offer: Offer, status: UpdateStatus): void {

@@ -48,6 +48,26 @@ it("docs/control-socket.md: an agent answers the example's application as the pa
   await board.untilRebooted(1);
 });
 
+it("docs/control-socket.md: an application chooses the moment of an update as the page says", async (test) => {
+  const board = await setUpBoard({ hub: { api: "2.4" }, config: { app: { reboot: "never" } } });
+  test.after(async () => board.remove());
+  await board.start();
+  await board.hub.until(() => board.hub.device(IDENTIFIER).online);
+  board.hub.manageUpdates(IDENTIFIER, { mode: "automatic", allowed: true });
+  const peer = await controlPeer(board.config().state.controlSocket, {});
+  test.after(async () => peer.close());
+  await peer.next();
+  const v2 = await board.firmware("2.0.0");
+  const release = await board.hub.publish(v2.path, v2.meta);
+  for (const { from, message } of dialogue("update_check")) {
+    if (from === "application") peer.send(message);
+    else assert.deepEqual(shapeOf(await peer.next()), shapeOf(message));
+    const managed = board.hub.device(IDENTIFIER).managed.mode === "device_managed";
+    if (managed && board.hub.device(IDENTIFIER).inFlight === undefined) board.hub.deploy(release);
+  }
+  await board.hub.until(() => board.hub.device(IDENTIFIER).statuses.at(-1)?.status === "completed");
+});
+
 it("docs/control-socket.md: people at the hub use an application's components as the page says", async (test) => {
   const config = { extensions: { health: false, components: true } };
   const board = await setUpBoard({ hub: { api: "2.4" }, config });

@@ -4,13 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import {
-  type DeviceMessage,
-  type HubMessage,
-  seedDialect,
-  type UpdateStatus,
-} from "../../src/hub/device-messages.ts";
+import type { DeviceMessage, HubMessage, UpdateStatus } from "../../src/hub/device-messages.ts";
 import { DeviceTopic } from "../../src/hub/device-topic.ts";
+import { seedDialect } from "../../src/hub/seed-dialect.ts";
 import { type Bench, createBench, type Peer, type TestLink } from "../link/bench.ts";
 
 /** In the order of the page, with its examples. */

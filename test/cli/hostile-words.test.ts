@@ -23,6 +23,7 @@ const STATUS: AgentStatus = {
   update_tool: "fwup",
   firmware: { uuid: HOSTILE, version: HOSTILE, product: HOSTILE, platform: HOSTILE, architecture: HOSTILE },
   update: { uuid: HOSTILE, stage: HOSTILE, percent: 5, waiting: { reason: HOSTILE, for_s: 1 } },
+  update_mode: { mode: "automatic", managed_updates_allowed: false },
   pending_validation: false,
   pending_reboot: null,
   agent_version: HOSTILE,

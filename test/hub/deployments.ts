@@ -16,6 +16,15 @@ export interface Deployment {
   readonly inJoinReply: boolean;
 }
 
+/**
+ * So many attempts at one deployment, at all or within a time, and NervesHub blocks the device without a word: its
+ * defaults of `device_failure_threshold` and `device_failure_rate` (protocol §4.4).
+ */
+const ATTEMPTS = [
+  { count: 3, withinMs: Infinity },
+  { count: 5, withinMs: 180_000 },
+];
+
 /** The hub gives up an in-flight update without a report for this time. */
 const IN_FLIGHT_MS = 30 * 60_000;
 
@@ -37,6 +46,7 @@ export function fits(deployment: Deployment, record: DeviceRecord): boolean {
  */
 export function isDue(deployment: Deployment, record: DeviceRecord, nowMs: number): boolean {
   expireInFlight(record, nowMs);
+  blockAfterAttempts(deployment, record, nowMs);
   return (
     fits(deployment, record) &&
     record.firmware?.["uuid"] !== deployment.release.meta.uuid &&
@@ -54,4 +64,15 @@ function expireInFlight(record: DeviceRecord, nowMs: number): void {
   if (record.inFlight === undefined || nowMs - record.inFlight.atMs < IN_FLIGHT_MS) return;
   record.inFlight = undefined;
   record.statuses.push({ atMs: nowMs, status: "expired" });
+}
+
+function blockAfterAttempts({ id, penaltyMs }: Deployment, record: DeviceRecord, nowMs: number): void {
+  const times = record.attempts.filter(({ deployment }) => deployment.id === id).map(({ atMs }) => atMs);
+  const last = times.at(-1);
+  const tooMany = ATTEMPTS.some(
+    ({ count, withinMs }) => times.filter((atMs) => nowMs - atMs <= withinMs).length >= count,
+  );
+  if (last === undefined || !tooMany || record.inFlight !== undefined) return;
+  record.blockedUntil = last + penaltyMs;
+  if (record.blockedUntil <= nowMs) record.attempts = []; // the penalty is over, and counting begins anew
 }

@@ -6,6 +6,7 @@ import type { TokenBucket } from "../../src/platform/pace.ts";
 import type { ComponentResult, Topology } from "./channels/components.ts";
 import type { KeptError } from "./channels/error-reports.ts";
 import type { Deployment } from "./deployments.ts";
+import type { Release } from "./releases.ts";
 
 /** A message a device sent, as the hub got it. */
 export interface Received {
@@ -41,6 +42,10 @@ export interface InFlight {
   readonly uuid?: string;
   /** Absent when an operator pushed the update: then a failure has no penalty. */
   readonly deployment?: Deployment;
+  /** Sent again, with a fresh URL, when the device asks for it. */
+  readonly release?: Release;
+  /** The device has said something of it. */
+  answered?: boolean;
   status: UpdateStatus;
   progress: number | undefined;
   atMs: number;
@@ -104,6 +109,9 @@ export interface DeviceRecord {
   inFlight: InFlight | undefined;
   /** No deployment is offered before this, ms by the hub's clock. */
   blockedUntil: number | undefined;
+  /** When the device first answered each update that a deployment sent it, by the hub's clock. */
+  attempts: { readonly deployment: Deployment; readonly atMs: number }[];
+  managed: ManagedUpdates;
   /** Every status word, those of progress messages left out. */
   readonly statuses: StatusEntry[];
   readonly progress: ProgressEntry[];
@@ -142,6 +150,14 @@ export interface DeviceRecord {
   readonly closes: number[];
 }
 
+/** Who starts a device's updates, and how the hub answers when the device asks for one (device API 2.4.0). */
+export interface ManagedUpdates {
+  readonly mode: "automatic" | "device_managed" | "off";
+  readonly allowed: boolean;
+  /** Refuse requests as busy, for so many minutes. */
+  readonly busyMinutes?: number;
+}
+
 export function createRecord(identifier: string, id: number): DeviceRecord {
   return {
     identifier,
@@ -155,6 +171,8 @@ export function createRecord(identifier: string, id: number): DeviceRecord {
     autoRevertDetected: false,
     inFlight: undefined,
     blockedUntil: undefined,
+    attempts: [],
+    managed: { mode: "automatic", allowed: false },
     statuses: [],
     progress: [],
     updated: [],

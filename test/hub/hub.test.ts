@@ -179,6 +179,20 @@ describe("the hub", () => {
     assert.deepEqual(await joinAgain(device), ["update"]);
   });
 
+  it("blocks a device without a word after three updates of a deployment that it answered", async () => {
+    hub.deploy(release, { penaltyMs: HOUR_MS });
+    const device = await connectDevice();
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      assert.deepEqual(await joinAgain(device), ["update"]);
+      assert.deepEqual(await joinAgain(device), ["update"], "one that is not answered is no attempt");
+      await report(device, { status: "received" });
+      await report(device, { status: "rescheduled", delay_for: 0, reason: "later" });
+    }
+    assert.deepEqual(await joinAgain(device), []);
+    clock.jump(HOUR_MS);
+    assert.deepEqual(await joinAgain(device), ["update"]);
+  });
+
   it("counts a join with the new uuid as success, also after a completed update", async () => {
     hub.deploy(release);
     const device = await connectDevice();

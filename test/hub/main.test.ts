@@ -59,6 +59,8 @@ describe("npm run hub", () => {
     await first.reads(/nobody: not connected; "devices" shows who is/);
     first.types("update demo-board nofile");
     await first.reads(/firmware nofile does not exist/);
+    first.types("mode demo-board sideways");
+    await first.reads(/usage: mode ID automatic\|device-managed\|off \[allow\]/);
     first.types("fault drip 1");
     await first.reads(/usage: fault drip BYTES MS \[xTIMES\]/);
     first.types("fault drip 1 2 x3");
@@ -86,6 +88,7 @@ describe("npm run hub", () => {
   it("explains wrong arguments in one line", async () => {
     const wrong: [string[], RegExp, number][] = [
       [["--port", "x"], /^--port x: not a port; give a number up to 65535\n$/, 64],
+      [["--api", "3"], /^--api 3: give 2\.3 or 2\.4\n$/, 64],
       [["--nonsense"], /Unknown option '--nonsense'.*--help lists the options/, 64],
       [["--firmware", "nofile"], /^firmware nofile does not exist\n$/, 1],
       [["--firmware", MAIN], /^firmware .*main\.ts: .*\n$/, 1],

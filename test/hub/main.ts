@@ -14,7 +14,7 @@ import { startConsolePage } from "./console-page.ts";
 import { keepCertificates, writeDemoBoard } from "./demo-board.ts";
 import { readFirmwareMeta } from "./firmware-meta.ts";
 import { runLine } from "./prompt.ts";
-import { type HubEvent, startHub } from "./server.ts";
+import { type HubApi, type HubEvent, startHub } from "./server.ts";
 
 const USAGE = `usage: npm run hub -- [options]
   --port N              listen there (default 8443)
@@ -22,6 +22,8 @@ const USAGE = `usage: npm run hub -- [options]
                         (default ${join(tmpdir(), "hublink-hub")})
   --device NAME         identifier of the demo board (default demo-board)
   --firmware FILE.fw    give this to every board it fits
+  --api 2.3|2.4         the age of the hub: device API 2.4 came in September 2026
+                        (default 2.4)
   --public-key KEY      base64, or a file that fwup -g made; may be repeated
   --help`;
 
@@ -30,6 +32,7 @@ interface Arguments {
   readonly dir: string;
   readonly device: string;
   readonly firmware: string | undefined;
+  readonly api: HubApi;
   readonly publicKeys: readonly string[];
 }
 
@@ -54,6 +57,7 @@ async function main(): Promise<void> {
       clientCertificates: "optional",
     },
     publicKeys,
+    api: args.api,
     onEvent: (event) => describe(event, args.device).forEach(print),
   }).catch((error: unknown) => {
     throw new Failure("unavailable", `port ${args.port}: ${messageOf(error)}; try another with --port`);
@@ -98,6 +102,7 @@ function readArguments(): Arguments | undefined {
         dir: { type: "string", default: join(tmpdir(), "hublink-hub") },
         device: { type: "string", default: "demo-board" },
         firmware: { type: "string" },
+        api: { type: "string", default: "2.4" },
         "public-key": { type: "string", multiple: true, default: [] },
         help: { type: "boolean", default: false },
       },
@@ -110,8 +115,11 @@ function readArguments(): Arguments | undefined {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new Failure("usage", `--port ${values.port}: not a port; give a number up to 65535`);
   }
+  const { api } = values;
+  if (api !== "2.3" && api !== "2.4") throw new Failure("usage", `--api ${api}: give 2.3 or 2.4`);
   return {
     port,
+    api,
     dir: resolve(values.dir),
     device: values.device,
     firmware: values.firmware,

@@ -1,6 +1,6 @@
 /** The commands of `npm run hub`: each line lets a person be the operator or add a fault. */
 import { Failure } from "../../src/platform/failure.ts";
-import type { DeviceRecord } from "./device-record.ts";
+import type { DeviceRecord, ManagedUpdates } from "./device-record.ts";
 import { faultByName, faultUsages } from "./fault-names.ts";
 import type { FirmwareMeta } from "./releases.ts";
 import type { Hub } from "./server.ts";
@@ -8,6 +8,7 @@ import type { Hub } from "./server.ts";
 const HELP = [
   "devices                who was here, what they run",
   "update ID FILE         send a firmware to a device",
+  "mode ID MODE [allow]   automatic, device-managed or off; allow: the device may choose",
   "script ID TEXT         run a support script on it",
   "reboot ID              ask it to reboot",
   "identify ID            ask it to show itself",
@@ -16,6 +17,12 @@ const HELP = [
   "fault off              switch all faults off",
   "quit",
 ];
+
+const MODES: ReadonlyMap<string, ManagedUpdates["mode"]> = new Map([
+  ["automatic", "automatic"],
+  ["device-managed", "device_managed"],
+  ["off", "off"],
+]);
 
 /**
  * Carries out one line of the prompt.
@@ -42,6 +49,14 @@ export async function runLine(
       const release = await hub.publish(file, await readMeta(file));
       hub.pushUpdate(identifier, release);
       return [`sent ${release.meta.product} ${release.meta.version} (${release.sizeBytes} bytes)`];
+    }
+    case "mode": {
+      const usage = "mode ID automatic|device-managed|off [allow]";
+      const identifier = connected(hub, words[0], usage);
+      const mode = MODES.get(words[1] ?? "");
+      if (mode === undefined) throw new Failure("usage", `usage: ${usage}`);
+      hub.manageUpdates(identifier, { mode, allowed: words[2] === "allow" });
+      return [];
     }
     case "script": {
       const identifier = connected(hub, words[0], "script ID TEXT");

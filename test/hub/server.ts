@@ -12,7 +12,8 @@ import type { ChannelHub } from "./channels/channel.ts";
 import { membersOf, type ComponentResult, type Member } from "./channels/components.ts";
 import { isMap } from "./crash.ts";
 import { fits, isDue, type Deployment } from "./deployments.ts";
-import { createRecord, type DeviceRecord, type Received } from "./device-record.ts";
+import { pushesUpdates, updateMode } from "./channels/managed-updates.ts";
+import { createRecord, type DeviceRecord, type ManagedUpdates, type Received } from "./device-record.ts";
 import { createDownloadServer, type DownloadEntry } from "./download-server.ts";
 import { FaultBox } from "./faults.ts";
 import type { Frame } from "./frames.ts";
@@ -112,6 +113,8 @@ export interface Hub {
   runAction(identifier: string, component: string, action: string): Promise<ComponentResult>;
   /** The same for the value of a mode. */
   setMode(identifier: string, component: string, mode: string, value: string): Promise<ComponentResult>;
+  /** Changes who starts a device's updates, and tells it. */
+  manageUpdates(identifier: string, managed: ManagedUpdates): void;
   reboot(identifier: string): void;
   identify(identifier: string): void;
   /** Closes the socket; 1001 by default, as when an operator asks the device to reconnect. */
@@ -206,8 +209,19 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
     startUpdate(record, deployment) {
       const { release } = deployment;
       const { uuid } = release.meta;
-      record.inFlight = { uuid, deployment, status: "requested", progress: undefined, atMs: nowMs() };
+      record.inFlight = {
+        uuid,
+        deployment,
+        release,
+        status: "requested",
+        progress: undefined,
+        atMs: nowMs(),
+      };
       return updatePayload(release, urlOf(release), deployment.id);
+    },
+    sendAgain({ inFlight }) {
+      const release = inFlight?.release;
+      return release && updatePayload(release, urlOf(release), inFlight.deployment?.id ?? null);
     },
     archivePayload: ({ archive }) =>
       archive === undefined ? {} : archivePayload(archive, urlOf(archive), nowMs()),
@@ -357,7 +371,8 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
   const offer = (): void => {
     for (const [identifier, { record }] of sessions) {
       const deployment = channelHub.deploymentFor(record);
-      if (record.online && deployment !== undefined && isDue(deployment, record, nowMs())) {
+      if (!record.online || !pushesUpdates(record)) continue;
+      if (deployment !== undefined && isDue(deployment, record, nowMs())) {
         send(identifier, "device", "update", channelHub.startUpdate(record, deployment));
       }
     }
@@ -387,7 +402,7 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
         ...updatePayload(release, urlOf(release), null),
         ...overrides,
       });
-      record.inFlight = { uuid, status: "requested", progress: undefined, atMs: nowMs() };
+      record.inFlight = { uuid, release, status: "requested", progress: undefined, atMs: nowMs() };
     },
     deploy(release, { archive, connectingCode, penaltyMs = DAY_MS, inJoinReply = false } = {}) {
       deploymentCount += 1;
@@ -439,6 +454,11 @@ export async function startHub(options: HubOptions = {}): Promise<Hub> {
       const found = member(identifier, component).modes.find((known) => known.identifier === mode);
       if (found?.values.includes(value) !== true) throw new Error(`${mode} of ${component} has no ${value}`);
       return componentRequest(identifier, "components:mode:set", { component, mode, value });
+    },
+    manageUpdates(identifier, managed) {
+      const record = device(identifier);
+      record.managed = managed;
+      if (api === "2.4" && record.online) send(identifier, "device", "update_mode", updateMode(record));
     },
     reboot: (identifier) => send(identifier, "device", "reboot", {}),
     identify: (identifier) => send(identifier, "device", "identify", {}),

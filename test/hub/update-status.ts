@@ -16,6 +16,7 @@ export function applyStatus(record: DeviceRecord, payload: unknown, nowMs: numbe
   // As on NervesHub: for the reports of old clients.
   const status = word.toLowerCase().includes("fwup error") ? "failed" : word;
   if (!isUpdateStatus(status)) crash(`unknown status ${JSON.stringify(word.slice(0, 60))}`);
+  countAttempt(record, nowMs);
   const stated = status === word ? reason : "fwup error";
   const entry = {
     atMs: nowMs,
@@ -65,6 +66,13 @@ export function applyProgress(
 function inFlightOf(record: DeviceRecord, nowMs: number): InFlight {
   record.inFlight ??= { status: "requested", progress: undefined, atMs: nowMs };
   return record.inFlight;
+}
+
+/** The first word of the device on an update that a deployment sent is an attempt. */
+function countAttempt({ attempts, inFlight }: DeviceRecord, nowMs: number): void {
+  if (inFlight?.deployment === undefined || inFlight.answered === true) return;
+  inFlight.answered = true;
+  attempts.push({ deployment: inFlight.deployment, atMs: nowMs });
 }
 
 /** Only an update that a deployment sent brings a block. */

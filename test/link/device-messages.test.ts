@@ -41,6 +41,9 @@ const EVENTS = [
   "archive",
   "scripts/run",
   "extensions:get",
+  "update_mode",
+  "update_available",
+  "update_rejected",
   "nonsense",
 ];
 
@@ -72,6 +75,31 @@ describe("the hub's messages", () => {
     assert(message.type === "update");
     const { size, checksum, partials_checksums: parts, deployment_id: id } = message.update;
     assert.deepEqual([size, checksum, parts, id], [null, null, null, null]);
+  });
+
+  it("update_mode, update_available and update_rejected: as device API 2.4.0 has them; a delay is in minutes", () => {
+    const managed = { mode: "device_managed", managed_updates_allowed: true };
+    assert.deepEqual(parseHubMessage("update_mode", managed), { type: "update-mode", mode: managed });
+    assert.equal(parseHubMessage("update_mode", { ...managed, mode: "later" }).type, "malformed");
+    const there = parseHubMessage("update_available", {
+      available: true,
+      firmware_meta: { uuid: "uuid-2", version: "2.0.0" },
+    });
+    assert(there.type === "update-available");
+    assert.equal(there.available.firmware_meta.version, "2.0.0");
+    const none = parseHubMessage("update_available", { available: false });
+    assert(none.type === "update-available" && !none.available.available);
+    assert.deepEqual(parseHubMessage("update_rejected", { reason: "busy", delay_for: 5 }), {
+      type: "update-rejected",
+      reason: "busy",
+      delayMs: 300_000,
+    });
+    assert.deepEqual(parseHubMessage("update_rejected", {}), {
+      type: "update-rejected",
+      reason: "no reason given",
+      delayMs: undefined,
+    });
+    assert.equal(parseHubMessage("update_rejected", { delay_for: 1e9 }).type, "malformed");
   });
 
   it("update: only `false` means that there is no update", () => {
@@ -327,7 +355,7 @@ describe("the join's payload", () => {
     assert.deepEqual(payload, {
       nerves_fw_uuid: "uuid-1",
       nerves_fw_version: "1.0.0",
-      device_api_version: "2.3.0",
+      device_api_version: "2.4.0",
       console_version: "2.0.0",
       fwup_version: "1.10.2",
       update_tool: "fwup",
@@ -346,7 +374,7 @@ describe("the join's payload", () => {
       validated: true,
       autoRevertDetected: false,
     });
-    assert.equal(payload["device_api_version"], "2.3.0");
+    assert.equal(payload["device_api_version"], "2.4.0");
     assert.equal(payload["currently_downloading_uuid"], "uuid-2");
   });
 });

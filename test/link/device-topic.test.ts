@@ -102,7 +102,7 @@ describe("the board's side of topic device", () => {
     await joined(2);
     assert.deepEqual(second.frames[0]?.[4], {
       nerves_fw_uuid: "uuid-1",
-      device_api_version: "2.3.0",
+      device_api_version: "2.4.0",
       console_version: "2.0.0",
       fwup_version: "1.10.2",
       update_tool: "fwup",

@@ -1,7 +1,7 @@
 /** Windows for updates in local time, with changes of the clock. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { untilWindowMs } from "../../src/update/decide.ts";
+import { untilWindowMs } from "../../src/update/windows.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

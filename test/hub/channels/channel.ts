@@ -65,6 +65,8 @@ export interface ChannelHub {
   deploymentFor(record: DeviceRecord): Deployment | undefined;
   /** The payload of an `update`; marks it in flight. */
   startUpdate(record: DeviceRecord, deployment: Deployment): unknown;
+  /** The payload of an `update` that sends the one in flight again; undefined when none is, or it is not the hub's. */
+  sendAgain(record: DeviceRecord): unknown;
   /** The payload of an `archive`. */
   archivePayload(deployment: Deployment): unknown;
 }

@@ -9,6 +9,7 @@ import { inPenalty, isDue } from "../deployments.ts";
 import type { DeviceRecord, FirmwareMetadata } from "../device-record.ts";
 import { applyProgress, applyStatus } from "../update-status.ts";
 import type { Channel, ChannelContext } from "./channel.ts";
+import { handleManaged, pushesUpdates, updateMode } from "./managed-updates.ts";
 
 const REQUIRED = ["uuid", "product", "architecture", "version", "platform"];
 const OLDEST_API = "1.0.0";
@@ -26,11 +27,13 @@ export function joinDevice(context: ChannelContext, params: unknown): Channel {
   const downloading = params["currently_downloading_uuid"];
   if (typeof downloading !== "string" || downloading === "") record.inFlight = undefined;
   const deployment = hub.deploymentFor(record);
-  const due = deployment !== undefined && isDue(deployment, record, hub.nowMs());
+  const due = deployment !== undefined && pushesUpdates(record) && isDue(deployment, record, hub.nowMs());
+  const manages = hub.api === "2.4" && gte(api, "2.4.0");
 
   return {
     response: due && deployment.inJoinReply ? hub.startUpdate(record, deployment) : {},
     afterJoin() {
+      if (manages) context.broadcast("update_mode", updateMode(record));
       for (const kind of ["fwup_public_keys", "archive_public_keys"]) {
         if (params[kind] === "on_connect" && hub.publicKeys.length > 0) {
           context.broadcast(kind, { keys: hub.publicKeys });
@@ -71,6 +74,11 @@ export function joinDevice(context: ChannelContext, params: unknown): Channel {
           break;
         case "report_network_interface":
           if (isMap(payload) && "interface" in payload) reportInterface(record, payload["interface"]);
+          break;
+        case "check_update":
+        case "request_update":
+        case "set_update_mode":
+          if (manages) handleManaged(context, event, payload);
           break;
         case "scripts/run":
           if (!isMap(payload) && payload !== null) crash("scripts/run without a map");
@@ -125,6 +133,7 @@ function recordFirmware(record: DeviceRecord, params: Readonly<Record<string, un
   if (previous !== undefined) record.updated.push(uuid);
   record.inFlight = undefined;
   record.blockedUntil = undefined;
+  record.attempts = [];
 }
 
 const INTERFACES: readonly (readonly [RegExp, string])[] = [
