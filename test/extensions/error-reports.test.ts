@@ -191,6 +191,7 @@ describe("a report", () => {
         "x".repeat(9000),
         "\ud83d",
         "é😀\0",
+        "two\nlines",
       ),
       fc.constant(`${"x".repeat(500)} https://u:hunter2@host/${"y".repeat(9000)}?hunter2`),
     );
