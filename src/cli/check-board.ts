@@ -114,10 +114,13 @@ function commandsOf(config: Config): [setting: string, line: string][] {
       extensions.networkIdentity ? commandIn(source) : "",
     ]),
     ...components.flatMap(({ identifier: name, action: actions, mode: modes }): [string, string][] => [
-      ...actions.map(({ identifier, command }): [string, string] => [`${name}.${identifier}`, command]),
+      ...actions.map(({ identifier, command }): [string, string] => [
+        `component ${name}.${identifier}`,
+        command,
+      ]),
       ...modes.flatMap(({ identifier, get, set }): [string, string][] => [
-        [`${name}.${identifier}, get`, get],
-        [`${name}.${identifier}, set`, set],
+        [`component ${name}.${identifier}, get`, get],
+        [`component ${name}.${identifier}, set`, set],
       ]),
     ]),
   ];

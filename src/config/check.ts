@@ -117,7 +117,8 @@ function withoutPlaces(path: string): string {
 /** The checked value. The default stands in for one that is missing or wrong. */
 function readSetting(setting: Setting, given: unknown, path: string, findings: Findings): unknown {
   if (given === undefined) {
-    if (setting.needed === true) {
+    // A typo for this key is reported already.
+    if (setting.needed === true && !findings.wrong.includes(withoutPlaces(path))) {
       findings.problems.push(`${path}: not set; expected ${setting.kind.expected}`);
       findings.wrong.push(path);
     }

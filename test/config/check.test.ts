@@ -302,6 +302,10 @@ describe("tables of a list", () => {
       "component[1].action[0].identifier: not set; expected a name of 1 to 64 letters, digits, - and _",
     ],
     [[named("a b")], 'component[0].identifier = "a b": expected a name of 1 to 64 letters, digits, - and _'],
+    [
+      [{ identifier: "pump", action: [{ identifer: "restart", command: "x" }] }],
+      "component[0].action[0].identifer: unknown key; did you mean component.action.identifier?",
+    ],
     [[{ ...pump, lable: "Pump" }], "component[0].lable: unknown key; did you mean component.label?"],
     [
       [{ ...pump, action: { identifier: "restart" } }],
