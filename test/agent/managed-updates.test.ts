@@ -5,6 +5,7 @@ import { refuseDownload } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
 import type { HubApi } from "../hub/server.ts";
 import { hublink } from "../cli/program.ts";
+import { FakeClock } from "../platform/fake-clock.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 import { controlPeer, type Message } from "./control-peer.ts";
 import { holdAfter } from "./held-download.ts";
@@ -84,6 +85,33 @@ describe("updates that the device asks for", () => {
       assert.deepEqual(((await app.request("status"))["result"] as Message)["update_mode"], managed);
       await app.request("update_request");
       await board.hub.until(() => device().statuses.at(-1)?.status === "completed");
+    } finally {
+      await app.close();
+    }
+  });
+
+  it("a hub that is busy is asked again when it said, and not sooner", async () => {
+    const clock = new FakeClock();
+    // No answer on its way may count as a missed heartbeat while the clock moves.
+    board = await setUpBoard({ hub: { api: "2.4" }, clock, config: { hub: { heartbeat_s: 3600 } } });
+    const v2 = await board.firmware("2.0.0");
+    await board.start();
+    await board.hub.until(() => device().online);
+    const busy = { mode: "device_managed", allowed: true, busyMinutes: 5 } as const;
+    board.hub.manageUpdates(IDENTIFIER, busy);
+    board.hub.deploy(await board.hub.publish(v2.path, v2.meta));
+    const app = await controlPeer(board.config().state.controlSocket, {});
+    try {
+      await app.next();
+      const answer = { granted: false, reason: "busy", delay_s: 300 };
+      assert.deepEqual((await app.request("update_request"))["result"], answer);
+      board.hub.manageUpdates(IDENTIFIER, { mode: "device_managed", allowed: true });
+      await clock.advance(5 * 60_000);
+      await app.request("status"); // what was sent before has been read
+      assert.deepEqual(asked(), ["request_update"]);
+      await clock.advance(10_000);
+      await board.hub.until(() => device().statuses.at(-1)?.status === "completed");
+      assert.deepEqual(asked(), ["request_update", "request_update"]);
     } finally {
       await app.close();
     }
