@@ -4,7 +4,7 @@
  * hub hears the results before the link closes, and the watchdogs are fed until all else has ended.
  */
 import type { Config } from "../config/schema.ts";
-import { summaryOf } from "../control/messages.ts";
+import { summaryOf } from "../control/agent-status.ts";
 import { Logging } from "../extensions/logging.ts";
 import { within } from "../platform/clock.ts";
 import { limitedLog, type Log, tappedLog } from "../platform/log.ts";

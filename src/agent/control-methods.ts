@@ -5,8 +5,8 @@
 import * as v from "valibot";
 import type { Rebooter } from "../care/rebooter.ts";
 import type { Validation } from "../care/validation.ts";
+import { type AgentStatus, summaryOf } from "../control/agent-status.ts";
 import {
-  type AgentStatus,
   AlarmClearParams,
   AlarmRaiseParams,
   ApplyParams,
@@ -14,7 +14,6 @@ import {
   ControlFailure,
   MetricsParams,
   ReportErrorParams,
-  summaryOf,
   UploadParams,
 } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";

@@ -3,7 +3,7 @@
  * functions that read, never a part of the agent itself.
  */
 import type { Config } from "../config/schema.ts";
-import type { AgentStatus } from "../control/messages.ts";
+import type { AgentStatus } from "../control/agent-status.ts";
 import type { AlarmList } from "../extensions/alarm-list.ts";
 import { AlarmsExtension } from "../extensions/alarms.ts";
 import { ApplicationComponents } from "../extensions/application-components.ts";

@@ -8,7 +8,7 @@ import type { Rebooter } from "../care/rebooter.ts";
 import type { Validation } from "../care/validation.ts";
 import type { Watchdogs } from "../care/watchdogs.ts";
 import type { Config } from "../config/schema.ts";
-import { type AgentStatus, summaryOf } from "../control/messages.ts";
+import { type AgentStatus, summaryOf } from "../control/agent-status.ts";
 import type { ExtensionState } from "../extensions/negotiation.ts";
 import type { BoardFirmware } from "../firmware/board-firmware.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";

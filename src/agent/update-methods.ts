@@ -1,6 +1,7 @@
 /** What applications and `hublink update` ask the hub for, over the control socket (device API 2.4.0). */
 import * as v from "valibot";
-import { ControlFailure, summaryOf, UpdateModeParams, UpdateRequestParams } from "../control/messages.ts";
+import { summaryOf } from "../control/agent-status.ts";
+import { ControlFailure, UpdateModeParams, UpdateRequestParams } from "../control/messages.ts";
 import type { ControlMethods } from "../control/server.ts";
 import type { Available } from "../hub/device-messages.ts";
 import { unlessAborted } from "../platform/clock.ts";

@@ -3,7 +3,7 @@
  * the right what follows from it. A part that only its neighbour hears is connected in its own room.
  */
 import { interfaceOf } from "../board/network-interface.ts";
-import { summaryOf } from "../control/messages.ts";
+import { summaryOf } from "../control/agent-status.ts";
 import { hubOffer } from "../update/offers.ts";
 import { handleHubMessage } from "./hub-messages.ts";
 import type { Parts } from "./parts.ts";

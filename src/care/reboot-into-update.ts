@@ -5,7 +5,7 @@
  */
 import { EventEmitter } from "node:events";
 import type { Config } from "../config/schema.ts";
-import type { FirmwareSummary } from "../control/messages.ts";
+import type { FirmwareSummary } from "../control/agent-status.ts";
 import { type Clock, sleep } from "../platform/clock.ts";
 import { Failure, messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";

@@ -1,6 +1,6 @@
 /** `hublink status`: the daemon's answer in rows that a person reads, or as JSON. */
 import * as v from "valibot";
-import { AgentStatus } from "../control/messages.ts";
+import { AgentStatus } from "../control/agent-status.ts";
 import { printableJson } from "../platform/text.ts";
 import { readConfig, runningDaemon } from "./config.ts";
 import { formatSpan } from "./progress-bar.ts";

@@ -6,7 +6,7 @@
  */
 import * as v from "valibot";
 import type { Config } from "../config/schema.ts";
-import { type FirmwareSummary, summaryOf } from "../control/messages.ts";
+import { type FirmwareSummary, summaryOf } from "../control/agent-status.ts";
 import type { ControllerAnswer } from "../control/questions.ts";
 import type { ControllerMethod, ControlServer } from "../control/server.ts";
 import type { RunningFirmware } from "../firmware/slots.ts";

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import type { AgentStatus } from "../control/messages.ts";
+import type { AgentStatus } from "../control/agent-status.ts";
 import { FirmwareCache } from "../download/cache.ts";
 import { downloadParts } from "../download/parts.ts";
 import { KEYS_REMEDY, verifyArchive } from "../firmware/fwup.ts";

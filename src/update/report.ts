@@ -5,7 +5,7 @@
  * once. An update that the agent's stop ended has not failed, and nobody hears of its end: the next agent goes on with
  * it.
  */
-import { type AgentStatus, summaryOf } from "../control/messages.ts";
+import { type AgentStatus, summaryOf } from "../control/agent-status.ts";
 import type { ControlServer } from "../control/server.ts";
 import type { UpdateStatus } from "../hub/device-messages.ts";
 import type { DeviceTopic } from "../hub/device-topic.ts";

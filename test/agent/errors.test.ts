@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon, type ControlClient } from "../../src/control/client.ts";
-import type { AgentStatus } from "../../src/control/messages.ts";
+import type { AgentStatus } from "../../src/control/agent-status.ts";
 import { noteDefect } from "../../src/platform/defects.ts";
 import { Failure } from "../../src/platform/failure.ts";
 import { end, start } from "../cli/program.ts";

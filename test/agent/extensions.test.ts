@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { afterEach, describe, it } from "node:test";
 import { connectToDaemon } from "../../src/control/client.ts";
-import type { AgentStatus } from "../../src/control/messages.ts";
+import type { AgentStatus } from "../../src/control/agent-status.ts";
 import { inTime } from "../eventually.ts";
 import { IDENTIFIER, setUpBoard, type TestBoard } from "./board.ts";
 

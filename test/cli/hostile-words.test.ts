@@ -1,7 +1,7 @@
 /** Words of the hub, the daemon and fwup on a terminal: shown, never obeyed. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
-import type { AgentStatus } from "../../src/control/messages.ts";
+import type { AgentStatus } from "../../src/control/agent-status.ts";
 import { type ControlMethods, ControlServer } from "../../src/control/server.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { Failure } from "../../src/platform/failure.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { join } from "node:path";
-import { AgentStatus } from "../../src/control/messages.ts";
+import { AgentStatus } from "../../src/control/agent-status.ts";
 import { openJournal } from "../../src/firmware/journal.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import * as v from "valibot";
