@@ -206,7 +206,7 @@ export class ControlServer {
     this.#answer(peer, message.output).then(
       (result) => send(socket, { type: "response", id, result }),
       (error: unknown) => {
-        noteDefect(error, "control");
+        if (!peer.caller.gone.aborted) noteDefect(error, "control"); // else it was ended for that
         this.#options.log.warn(`${method} asked over the control socket failed: ${messageOf(error)}`);
         refuse(socket, id, error);
       },

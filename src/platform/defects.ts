@@ -41,7 +41,7 @@ export function onDefect(listener: (error: unknown, scope: string) => void): () 
 /** Whether an error is a mistake in the code, as far as can be told from the error itself. */
 function isDefect(error: unknown): boolean {
   if (error instanceof Failure) return false;
-  if (error instanceof Error && error.name === "AbortError") return false;
+  if (error instanceof Error && ["AbortError", "TimeoutError"].includes(error.name)) return false;
   const code = systemCode(error);
   return code === undefined || code.startsWith("ERR_"); // Node's own: a wrong argument
 }

@@ -25,6 +25,7 @@ describe("a defect", () => {
     for (const code of ["ENOSPC", "ECONNRESET", "UND_ERR_SOCKET", "CERT_HAS_EXPIRED"])
       noteDefect(coded(code), "geo");
     noteDefect(AbortSignal.abort().reason, "geo");
+    noteDefect(new DOMException("too late", "TimeoutError"), "geo");
     assert.deepEqual(seen, [
       "geo: TypeError: a mistake",
       "geo: Error: ERR_INVALID_ARG_TYPE",
