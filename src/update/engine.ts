@@ -17,7 +17,7 @@ import type { Decision } from "./decide.ts";
 import type { PutOffOutcome } from "./held-offer.ts";
 import type { UpdateHistory } from "./history.ts";
 import type { Offer } from "./offers.ts";
-import { endedBefore, endedBy, type NotInstalled, type Outcome, PutOff } from "./outcome.ts";
+import { endedBefore, endedBy, isFwups, type NotInstalled, type Outcome, PutOff } from "./outcome.ts";
 import { type Progress, throttleProgress } from "./progress.ts";
 import { transition, type UpdateEvent, type UpdateState } from "./states.ts";
 
@@ -155,10 +155,15 @@ export class Update {
       await cache?.remove(installed.uuid);
       return { result: "installed", firmware: installed };
     } catch (caught) {
-      // An fwup that refuses because somebody else has just switched slots says nothing about this firmware.
-      const error = (failedWith(caught, "fwup_refused") && (await firmware.contention())) || caught;
-      // fwup can't finish without the bytes withheld from it, unless more than those follow the archive's end.
-      if (this.#state === "writing") await this.#keepRunning(failedWith(error, "fwup_unproven"));
+      const hasAll = this.#state === "finishing";
+      // An fwup that refuses because somebody else has just switched slots says nothing about this firmware. Once it
+      // has all bytes, the switch is its own.
+      const error =
+        (!hasAll && failedWith(caught, "fwup_refused") && (await firmware.contention())) || caught;
+      // fwup can't finish without the bytes withheld from it, unless more than those follow the archive's end. One that
+      // has all bytes may have switched slots before it failed.
+      if (this.#state === "writing" || (hasAll && isFwups(error)))
+        await this.#keepRunning(failedWith(error, "fwup_unproven"));
       return withFlaw(endedBy(error), this.offer);
     } finally {
       await this.#claim?.release();

@@ -85,10 +85,15 @@ const FWUP_FAILED = [
 /** fwup could not do its work. Memory that runs out says nothing about the firmware. */
 const FWUP_HINDERED = ["fwup_busy", "fwup_killed"] as const satisfies FailureCode[];
 
+/** Whether fwup itself failed, so that what it left must not be booted. */
+export function isFwups(error: unknown): boolean {
+  return failedWith(error, ...FWUP_FAILED, ...FWUP_HINDERED);
+}
+
 /** NervesHub looks for the words "fwup error" in what fwup itself reported. */
 function reasonOf(error: unknown): string {
   const text = redact(messageOf(error));
-  return failedWith(error, ...FWUP_FAILED, ...FWUP_HINDERED) ? `fwup error: ${text}` : text;
+  return isFwups(error) ? `fwup error: ${text}` : text;
 }
 
 /** A stalled fwup counts as the firmware's fault although its kind is `io`: the same file may hang it again. */

@@ -258,6 +258,23 @@ describe("an update that must not be installed", () => {
     await takenBack();
   });
 
+  it("is undone when fwup had switched slots and failed at its last write, which is nobody else's doing", async () => {
+    await setUp();
+    const { fwup } = board.config().firmware;
+    const error = String.raw`\000\000\000\013ER\000\001I/O err`;
+    const failing = await scriptedFwup(
+      board.dir,
+      `${fwup} "$@" || exit; case "$*" in *"--task upgrade"*) printf '${error}'; exit 1 ;; esac`,
+    );
+    await start({ firmware: { fwup: failing } });
+    board.hub.pushUpdate(IDENTIFIER, release);
+    const { status, reason } = await ended();
+    assert.match(`${status}: ${reason}`, /^failed: fwup error: .*I\/O err/);
+    const environment = await board.environment();
+    assert.equal(environment.get("nerves_fw_active"), "a");
+    assert.equal(environment.get("b.nerves_fw_uuid"), undefined);
+  });
+
   it("fails as soon as fwup breaks off, even while the server sends nothing", async () => {
     await setUp();
     const { fwup } = board.config().firmware;

@@ -61,7 +61,8 @@ export function boot(disk: Buffer, layout: Layout, known: readonly KnownFirmware
       return { slot, firmware, validated, kernelCommandLine, failedTries, lostEnvironment };
     }
     tried.push(slot);
-    if (!lost) failedTries.push(slot); // without it, the slot was only a guess
+    // In an environment that was lost, or that the script restored and nobody has confirmed, the slot is a guess.
+    if (!lost && variables.get("nerves_fw_restored") !== "1") failedTries.push(slot);
     if (validated) {
       const given = { restored: "1", validated: "0", booted: "1" };
       for (const [name, value] of Object.entries(given)) variables.set(`nerves_fw_${name}`, value);
