@@ -243,11 +243,10 @@ export function configOf(
     // The shell's parent is the agent: it ends with its board, when all that it flushed is on the disk.
     rebootCommand: `: > ${rebooted} && kill -9 $PPID`,
   };
-  const { firmware } = model.factory.config(place);
   return model.factory.config(
     place,
     {
-      firmware: { ...firmware, fwup: world.fwup },
+      firmware: { fwup: world.fwup },
       update: { cache_dir: join(folder, "cache") },
       reboot: { grace_s: 0.01 },
       log: { level: "debug", format: "text" },
