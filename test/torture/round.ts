@@ -91,6 +91,11 @@ export async function playRound({ world, plan, random, dir }: RoundOptions): Pro
   return outcome;
 }
 
+/** Whether others write to the disk too, or the agent is the second one, whose own writes look like a child's. */
+function mayBeMany({ happening }: Plan): boolean {
+  return happening?.byHand !== undefined || happening?.twoAgents === true;
+}
+
 /** Thrown when a round can't go on; its problem is recorded. */
 class Unfit extends Error {}
 
@@ -236,7 +241,7 @@ class Round {
       ...checkJoins(this.#left(), running, before.joins, options.diskIsLate),
       ...checkRunningSlot(this.#left(), running),
       ...checkTrial(this.#left(), running),
-      ...(plan.happening?.byHand === undefined ? checkWriters(life.changes()) : []),
+      ...(mayBeMany(plan) ? [] : checkWriters(life.changes())),
       ...checkPromise(this.#left(), before.statuses),
     );
     if (ending === "arrived") return ending;
