@@ -362,6 +362,7 @@ describe("extensions of a running agent", () => {
       assert.ok(raisedAtMs >= beforeMs && raisedAtMs <= Date.now());
       await ask("alarm_clear", { alarm: "valve" });
       await board.hub.until(() => !record.alarms.has("valve"));
+      await payloads("health:report", 1); // else the connection might end before it
 
       board.hub.terminate(IDENTIFIER);
       await board.hub.until(() => record.alarms.has("disconnected"));
