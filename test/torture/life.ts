@@ -9,7 +9,16 @@ import type { Boot } from "./boot-loader.ts";
 import { parseChangeLog, type Change } from "./change-log.ts";
 import { forgetAgent, markCut, readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
 import { endProcessesIn, LIFE_FOLDER } from "./left-processes.ts";
-import { afterCut, DISK, readMedium, withUnlogged, writeMedium, type Cut, type Medium } from "./medium.ts";
+import {
+  afterCut,
+  type Cut,
+  DISK,
+  type Medium,
+  readMedium,
+  switchIsUnflushed,
+  withUnlogged,
+  writeMedium,
+} from "./medium.ts";
 import { threadsOf } from "./threads.ts";
 import { environmentConfigOf, type Model, type World } from "./world.ts";
 
@@ -139,6 +148,12 @@ export class Life {
   changes(): readonly Change[] {
     const { logBytes } = readLifeState(this.#state);
     return parseChangeLog(readFileSync(this.#changes).subarray(0, logBytes));
+  }
+
+  /** See {@link switchIsUnflushed}. */
+  get switchIsUnflushed(): boolean {
+    const inode = [...this.#inodes].find(([, name]) => name === DISK)?.[0];
+    return inode !== undefined && switchIsUnflushed(this.changes(), inode, this.#options.model.layout);
   }
 
   /** Makes the power fail now. */

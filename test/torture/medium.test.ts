@@ -6,10 +6,20 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { layoutWithSlots } from "../fwup/layout.ts";
 import { parseChangeLog, type Change } from "./change-log.ts";
 import { readLifeState, writeLifeFaults, type LifeFaults } from "./life-faults.ts";
 import { endProcessesIn, LIFE_FOLDER } from "./left-processes.ts";
-import { afterCut, DISK, readMedium, withUnlogged, writeMedium, type Cut, type Medium } from "./medium.ts";
+import {
+  afterCut,
+  DISK,
+  readMedium,
+  switchIsUnflushed,
+  withUnlogged,
+  writeMedium,
+  type Cut,
+  type Medium,
+} from "./medium.ts";
 import { createRandom } from "./random.ts";
 import { compilePreload, hasCompiler, requireTraceable } from "./world.ts";
 
@@ -202,5 +212,32 @@ describe("the medium after a power cut", { skip: hasCompiler() ? false : "needs 
     assert.match(run({ roomBytes: 3 }).failed, /ENOSPC/);
     assert.match(run({ readOnly: true }).failed, /EROFS/);
     assert.match(run({ diskError: { at: 2, forEver: false } }).failed, /EIO/);
+  });
+});
+
+describe("fwup's switch to a slot", () => {
+  const INODE = 7;
+  const write = (block: number, byChild = true): Change => ({
+    ...{ kind: "write", inode: INODE, offset: block * 512, data: Buffer.alloc(512) },
+    ...{ byChild, process: 1 },
+  });
+  const sync: Change = { kind: "sync", inode: INODE, ofFolder: false };
+  const layout = layoutWithSlots(64);
+  const [slot, environment] = [write(layout.slotBOffset), write(layout.environmentOffset)];
+
+  it("may come before the slot on a disk without order, until somebody flushes", () => {
+    assert.equal(switchIsUnflushed([sync, slot, environment], INODE, layout), true);
+    assert.equal(switchIsUnflushed([slot, environment, sync], INODE, layout), false);
+  });
+
+  it("has not come while fwup writes the slot, or when the agent wrote to the environment", () => {
+    assert.equal(switchIsUnflushed([environment, sync, slot], INODE, layout), false);
+    assert.equal(switchIsUnflushed([slot, write(layout.environmentOffset, false)], INODE, layout), false);
+  });
+
+  it("may be in the environment's second copy", () => {
+    const twice = { ...layout, secondEnvironmentOffset: 512 };
+    assert.equal(switchIsUnflushed([slot, write(512)], INODE, twice), true);
+    assert.equal(switchIsUnflushed([slot, write(512)], INODE, layout), false);
   });
 });

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Layout } from "../fwup/layout.ts";
 import { damage, type Card } from "./card.ts";
 import type { Change } from "./change-log.ts";
 import type { Random } from "./random.ts";
@@ -165,6 +166,23 @@ export function withUnlogged(
   const last = found.findLastIndex((byte, index) => byte !== logged[index]);
   const data = found.subarray(first, last + 1);
   return changes.toSpliced(at, 0, { kind: "write", inode, offset: first, data, byChild: true, process: 0 });
+}
+
+/**
+ * Whether fwup had switched to a slot, and nothing had been flushed since, when the log ended: a disk without order may
+ * keep the switch and lose the slot.
+ * @param inode of the disk image
+ */
+export function switchIsUnflushed(changes: readonly Change[], inode: number, layout: Layout): boolean {
+  const { environmentOffset, secondEnvironmentOffset = environmentOffset, environmentBlocks } = layout;
+  const flushed = changes.findLastIndex((change) => change.kind === "sync" && change.inode === inode);
+  return changes.slice(flushed + 1).some((change) => {
+    if (change.kind !== "write" || !change.byChild || change.inode !== inode) return false;
+    return [environmentOffset, secondEnvironmentOffset].some((first) => {
+      const [from, to] = [first * SECTOR_BYTES, (first + environmentBlocks) * SECTOR_BYTES];
+      return change.offset < to && change.offset + change.data.length > from;
+    });
+  });
 }
 
 interface UnloggedDisk {

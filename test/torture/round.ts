@@ -115,8 +115,8 @@ class Round {
   #lives = 0;
   #boots = 0;
   #cuts = 0;
-  /** The last life ended in a power cut, on a disk that keeps writes in any order until it is told to flush. */
-  #cutWithoutOrder = false;
+  /** The last life ended in a power cut, after which a disk without order may have fwup's switch before its slot. */
+  #switchMayBeFirst = false;
   #refusals = 0;
   #deadBoots = 0;
   #deafBoots = 0;
@@ -201,7 +201,7 @@ class Round {
     this.#medium = new Map([...this.#medium, [DISK, disk]]);
     for (const slot of booted.failedTries) {
       // fwup flushes nothing between a slot and the switch to it. The boot script's fallback is what helps.
-      if (this.#cutWithoutOrder)
+      if (this.#switchMayBeFirst)
         this.#explained.push("the disk kept fwup's switch to a slot before the slot");
       else this.#wrong("bad boot", `slot ${slot} was to boot and holds no whole firmware`);
     }
@@ -235,7 +235,7 @@ class Round {
     const { card, direct } = plan;
     const onLoss = (sectors: ReadonlySet<number>): void => this.#noteLoss(sectors, running);
     this.#medium = life.mediumAfter({ kept, direct, random, ...(how === "cut" && { card, onLoss }) });
-    this.#cutWithoutOrder = how === "cut" && !direct;
+    this.#switchMayBeFirst = how === "cut" && !direct && life.switchIsUnflushed;
     this.#checkState(life.log);
     this.#problems.push(
       ...checkJoins(this.#left(), running, before.joins, options.diskIsLate),
