@@ -38,6 +38,7 @@ export function wire(parts: Parts): void {
   device.on("joined", () => reschedule.joined());
   device.on("joined", () => keptOffer.ready());
   device.on("joined", () => extensions.deviceJoined());
+  device.on("lost", () => extensions.deviceLost());
   device.on("message", (message) => handleHubMessage(message, parts));
   device.on("statusSent", (sent) => {
     // What waits on the board is not asked for again.

@@ -62,7 +62,7 @@ function rowsOf(status: AgentStatus): [string, string][] {
   } else {
     rows.push(["update", "none"]);
   }
-  if (status.update_mode !== null) rows.push(["", MODES[status.update_mode.mode]]);
+  if (status.update_mode !== null) rows.push(["", modeText(status.update_mode)]);
   if (status.console !== null) {
     const { joined, shell_running: running } = status.console;
     rows.push([
@@ -99,6 +99,10 @@ const EXTENSION_STATES = {
   detached: "detached",
   off: "off here",
 } as const;
+
+function modeText({ mode, managed_updates_allowed: may }: NonNullable<AgentStatus["update_mode"]>): string {
+  return mode === "automatic" && may ? `${MODES[mode]}; the board may take over` : MODES[mode];
+}
 
 /** A row for each state that an extension is in. */
 function extensionRows(states: AgentStatus["extension_states"]): [string, string][] {

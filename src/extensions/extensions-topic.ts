@@ -80,6 +80,11 @@ export class ExtensionsTopic {
     this.#cancelWait = this.#options.clock.after(OFFER_WAIT_MS, () => this.#joinWith(undefined));
   }
 
+  /** Topic `device` is not joined any more, and extensions never come before it; it is joined again by itself. */
+  deviceLost(): void {
+    this.#cancelWait?.();
+  }
+
   /**
    * The hub asks for extensions: joins the topic, once more if other versions can be agreed on now.
    * @param offered undefined when the hub does not say which versions it has

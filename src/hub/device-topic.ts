@@ -41,6 +41,8 @@ interface WireMessage {
 interface DeviceTopicEvents {
   message: [message: HubMessage];
   joined: [];
+  /** The join has ended, by the hub or with the connection; the topic is joined again by itself. */
+  lost: [];
   /** A status was sent, maybe not for the first time: the hub counts from the last time it reads it. */
   statusSent: [status: UpdateStatus];
 }
@@ -69,6 +71,7 @@ export class DeviceTopic extends EventEmitter<DeviceTopicEvents> {
     this.#channel = options.link.channel(options.topic, {
       joinPayload: () => this.#joinPayload(),
       onJoined: (response) => this.#handleJoined(response),
+      onLost: () => this.emit("lost"),
       onMessage: (event, payload) => {
         const message = parseHubMessage(event, payload);
         if (message.type === "unknown") this.#warnOfUnknown(event);

@@ -37,7 +37,10 @@ describe("updates that the device asks for", () => {
     assert.equal(refused.code, 77);
     assert.match(refused.stderr, /did not take the mode device_managed: it is automatic, and boards may not/);
 
+    const shown = async (): Promise<string> => (await hublink(["status", "--config", config])).stdout;
+    assert.match(await shown(), /^ +the hub starts its updates$/m);
     board.hub.manageUpdates(IDENTIFIER, { mode: "automatic", allowed: true });
+    assert.match(await shown(), /^ +the hub starts its updates; the board may take over$/m);
     const chosen = await command("--mode", "device-managed");
     assert.deepEqual([chosen.code, chosen.stdout], [0, "this board starts its own updates from now on\n"]);
     assert.equal((await command("--check")).stdout, "the hub has no update for this board\n");
@@ -47,8 +50,7 @@ describe("updates that the device asks for", () => {
     board.hub.deploy(release);
     board.hub.offer();
     assert.equal((await command("--check")).stdout, "demo-board 2.0.0 is there for this board\n");
-    const status = await hublink(["status", "--config", config]);
-    assert.match(status.stdout, /^ +the board starts its updates$/m);
+    assert.match(await shown(), /^ +the board starts its updates$/m);
 
     board.hub.manageUpdates(IDENTIFIER, { mode: "device_managed", allowed: true, busyMinutes: 5 });
     const busy = await command();

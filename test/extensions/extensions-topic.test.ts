@@ -171,6 +171,20 @@ describe("the board's side of topic extensions", () => {
       assert.deepEqual(state("health"), { name: "health", state: "waiting", version: null });
     });
 
+    it("does not come before topic device: it waits anew when that was lost in between", async () => {
+      await setUp(probe("health"));
+      topic.deviceJoined();
+      await bench.clock.advance(3000);
+      topic.deviceLost();
+      await bench.clock.advance(10_000);
+      await settled();
+      assert.deepEqual(joins(), []);
+      topic.deviceJoined();
+      await bench.clock.advance(5000);
+      await settled();
+      assert.deepEqual(joins(), [{ health: "0.0.1" }]);
+    });
+
     it("says which extensions the hub did not allow, failed, or were detached", async () => {
       const failing = probe("geo", { start: async () => Promise.reject(new Error("no place")) });
       await setUp(probe("health"), failing, probe("logging"), probe("network_identity"));

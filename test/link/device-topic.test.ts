@@ -192,6 +192,23 @@ describe("the board's side of topic device", () => {
     assert.equal(joinsOf(fourth)[0]?.currently_downloading_uuid, null);
   });
 
+  it("says when the join has ended, by a crash at the hub or with the connection", async () => {
+    await setUp();
+    const peer = await joined();
+    let lost = 0;
+    device.on("lost", () => {
+      lost += 1;
+      bench.changed();
+    });
+    const [joinRef] = peer.frames[0] ?? [];
+    peer.send(joinRef ?? null, null, "device", "phx_error", {});
+    await bench.until(() => lost === 1);
+    await bench.advance(2000);
+    await joined(2);
+    await cut(peer);
+    assert.equal(lost, 2);
+  });
+
   it("keeps statuses while there is no hub, and sends them at the next join", async () => {
     await setUp({ joins: false });
     device.reportStatus("uuid-2", { status: "completed" });
