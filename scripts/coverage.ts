@@ -34,7 +34,9 @@ function checkCores(): void {
   try {
     const reporters = ["--test-reporter", REPORTER, "--test-reporter-destination", found];
     const tests = new Set(Object.values(CORES).flat());
-    run([...reporters, RUN_ALL, ...[...tests].map((path) => join(ROOT, path))]);
+    const args = [...reporters, RUN_ALL, ...[...tests].map((path) => join(ROOT, path))];
+    // Once more, as scripts/test does: a busy machine must not fail a good change.
+    if (!run(args).passed && !run(args).passed) process.exitCode = 1;
     const files = JSON.parse(readFileSync(found, "utf8")) as readonly FileCoverage[];
     for (const core of Object.keys(CORES)) {
       const branches = files.find(({ path }) => relative(ROOT, path) === core)?.branches;
@@ -55,7 +57,18 @@ function checkCores(): void {
 function printFolders(): void {
   const all = readdirSync(join(ROOT, "test"), { recursive: true, encoding: "utf8" });
   const tests = all.filter((path) => path.endsWith(".test.ts")).map((path) => join("test", path));
-  const table = run(["--test", "--test-concurrency", "3", "--test-reporter", "tap", ...tests]);
+  const { passed, text: table } = run([
+    "--test",
+    "--test-concurrency",
+    "3",
+    "--test-reporter",
+    "tap",
+    ...tests,
+  ]);
+  if (!passed) {
+    say("tests failed: scripts/test shows which");
+    process.exitCode = 1;
+  }
   const folders = new Map<string, { lines: number; covered: number; branches: number }>();
   for (const [, path = "", line, branch] of table.matchAll(/^# (src\/\S+) +\| +([\d.]+) \| +([\d.]+) \|/gm)) {
     const lines = readFileSync(join(ROOT, path), "utf8").split("\n").length;
@@ -73,18 +86,14 @@ function printFolders(): void {
     );
 }
 
-/** @returns what Node prints */
-function run(args: readonly string[]): string {
+/** @returns what Node prints, and whether all tests passed */
+function run(args: readonly string[]): { readonly text: string; readonly passed: boolean } {
   const { status, stdout: text } = spawnSync(
     process.execPath,
     ["--import", "tsx", "--experimental-test-coverage", ...args],
     { cwd: ROOT, encoding: "utf8", maxBuffer: Infinity, stdio: ["ignore", "pipe", "inherit"] },
   );
-  if (status !== 0) {
-    say("tests failed: scripts/test shows which");
-    process.exitCode = 1;
-  }
-  return text;
+  return { text, passed: status === 0 };
 }
 
 function say(line: string): void {

@@ -1,4 +1,7 @@
-/** A reporter for Node's test runner that writes what its coverage found, as one line of JSON. */
+/**
+ * A reporter for Node's test runner that writes what its coverage found, as one line of JSON. What failed goes to
+ * standard error.
+ */
 import type { TestEvent } from "node:test/reporters";
 
 export interface FileCoverage {
@@ -14,7 +17,9 @@ export interface FileCoverage {
 export default async function* report(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const { type, data } of events) {
     if (type === "test:coverage") yield `${JSON.stringify(data.summary.files.map(coverageOf))}\n`;
-    if (type === "test:fail") process.exitCode = 1;
+    if (type !== "test:fail") continue;
+    process.exitCode = 1;
+    process.stderr.write(`failed: ${data.name}: ${String(data.details.error.cause)}\n`);
   }
 }
 

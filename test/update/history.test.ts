@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { openJournal } from "../../src/firmware/journal.ts";
+import { type Journal, openJournal } from "../../src/firmware/journal.ts";
 import { UpdateHistory } from "../../src/update/history.ts";
 import { silentLog } from "../../src/platform/log.ts";
 import { FakeClock } from "../platform/fake-clock.ts";
@@ -15,12 +15,14 @@ const HOUR = 60 * MINUTE;
 describe("firmware that failed", () => {
   let dir: string;
   let clock: FakeClock;
+  let journal: Journal;
   let history: UpdateHistory;
 
   /** Starts the agent; with `rebooted`, the clock of the new boot, the board has rebooted too. */
   const start = async (rebooted?: FakeClock): Promise<void> => {
     clock = rebooted ?? clock;
-    history = new UpdateHistory(await openJournal(dir, silentLog), clock);
+    journal = await openJournal(dir, silentLog);
+    history = new UpdateHistory(journal, clock);
   };
   const fail = async (reason = "fwup error: bad signature"): Promise<void> => {
     await history.started("u2");
@@ -33,7 +35,10 @@ describe("firmware that failed", () => {
     clock = new FakeClock();
     await start();
   });
-  afterEach(async () => rm(dir, { recursive: true }));
+  afterEach(async () => {
+    await journal.settled();
+    await rm(dir, { recursive: true });
+  });
 
   it("asks 20: is not tried for an hour, then twice as long each time up to a day, with the reason", async () => {
     for (const expected of [1, 2, 4, 8, 16, 24, 24]) {
