@@ -119,6 +119,22 @@ describe("updates that the device asks for", () => {
     }
   });
 
+  it("in the mode off nothing comes but what an operator sends", async () => {
+    await setUp("2.4");
+    board.hub.manageUpdates(IDENTIFIER, { mode: "off", allowed: true });
+    board.hub.deploy(release);
+    const refused = await command();
+    assert.deepEqual(
+      [refused.code, refused.stderr],
+      [1, "hublink: the hub sends no update: updates_disabled\n"],
+    );
+    const stays = await command("--mode", "automatic");
+    assert.equal(stays.code, 77);
+    assert.match(stays.stderr, /its updates are switched off there/);
+    board.hub.pushUpdate(IDENTIFIER, release);
+    await board.hub.until(() => device().statuses.at(-1)?.status === "completed");
+  });
+
   it("a fresh URL is asked for, which leaves the update under way at the hub", async () => {
     await setUp("2.4");
     const download = holdAfter(100_000);

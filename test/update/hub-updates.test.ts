@@ -137,6 +137,13 @@ describe("what the board asks its hub about updates", () => {
       assert.deepEqual([events(), rejoins], [["request_update"], 0]);
     });
 
+    it("is not asked for in the mode off, in which the hub would refuse it: the join brings what an operator sent", async () => {
+      updates.modeArrived({ mode: "off", managed_updates_allowed: true });
+      assert.equal(updates.grants, false);
+      await updates.askAgain();
+      assert.deepEqual([events(), rejoins], [[], 1]);
+    });
+
     it("needs a join with older hubs, and with those that give no answer", async () => {
       await updates.askAgain();
       assert.deepEqual([events(), rejoins], [[], 1]);
