@@ -107,6 +107,9 @@ export class ControlFailure extends Failure {
 /** Failures whose code is a word of api 1 itself. */
 const WORDS: readonly FailureCode[] = ["not_connected", "unknown_method", "unsupported", "controller_taken"];
 
+/** Those of them that say what is not there: a command that meets one ends as with `unavailable`. */
+const UNAVAILABLE = WORDS.filter((code) => FAILURES[code].kind === "unavailable");
+
 /** The word of api 1 for each kind of Failure. */
 const KIND_WORDS = {
   usage: "usage",
@@ -136,7 +139,7 @@ function wordOf(failure: Failure): string {
  * change the exit code of the command, so the word's own stands for it.
  */
 export function failureOf({ code: word, message, failure }: ErrorBody): Failure {
-  const code = Object.values(KIND_WORDS).find((known) => known === word) ?? "failed";
+  const code = [...Object.values(KIND_WORDS), ...UNAVAILABLE].find((known) => known === word) ?? "failed";
   const exact = isFailureCode(failure) && FAILURES[failure].kind === FAILURES[code].kind;
   return new Failure(exact ? failure : code, message);
 }

@@ -152,7 +152,7 @@ export class HubUpdates extends EventEmitter<HubUpdatesEvents> {
     } finally {
       answer.forget();
     }
-    const text = `the hub gave no answer in ${ANSWER_MS / 1000} s: hubs before device API 2.4.0 can't`;
+    const text = `the hub gave no answer in ${ANSWER_MS / 1000} s; hubs before device API 2.4.0 know no such question`;
     throw new Failure("hub_unanswered", text);
   }
 }

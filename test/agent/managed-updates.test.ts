@@ -1,7 +1,7 @@
 /** Updates that the device asks for, on a whole agent with hubs of both ages (protocol §7.2). */
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
-import { refuseDownload } from "../hub/faults.ts";
+import { refuseDownload, refuseUpgrade } from "../hub/faults.ts";
 import type { Release } from "../hub/releases.ts";
 import type { HubApi } from "../hub/server.ts";
 import { hublink } from "../cli/program.ts";
@@ -161,5 +161,10 @@ describe("updates that the device asks for", () => {
     } finally {
       await app.close();
     }
+    board.hub.faults.add(refuseUpgrade(503));
+    board.hub.terminate(IDENTIFIER);
+    await board.saw(/refused with 503/);
+    const { code, stderr } = await command();
+    assert.deepEqual([code, stderr], [69, "hublink: the hub is not connected\n"]);
   });
 });
