@@ -30,7 +30,7 @@ const LONGEST_BREAK_MS = HOUR_MS;
 const MAX_FIRMWARES = 8;
 const MAX_REASON_CHARS = 300;
 /** A clock that shows an earlier time has not been set since the board was powered. */
-const EARLIEST_TRUE_TIME_MS = Date.UTC(2025, 0);
+export const EARLIEST_TRUE_TIME_MS = Date.UTC(2025, 0);
 
 export class UpdateHistory {
   /** The firmware whose update had not ended when the earlier agent did. */

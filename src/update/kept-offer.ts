@@ -13,6 +13,7 @@ import type { Cancel, Clock } from "../platform/clock.ts";
 import { messageOf } from "../platform/failure.ts";
 import type { Log } from "../platform/log.ts";
 import { StateFile } from "../platform/state-file.ts";
+import { EARLIEST_TRUE_TIME_MS } from "./history.ts";
 
 export interface KeptOfferEvents {
   /** The board goes on with the update that an earlier agent had received. */
@@ -66,7 +67,7 @@ export class KeptOffer extends EventEmitter<KeptOfferEvents> {
     const { uuid } = kept.update.firmware_meta;
     if (ended(uuid)) {
       this.ended(uuid);
-    } else if (clock.now() - kept.atMs > MAX_AGE_MS) {
+    } else if (kept.atMs >= EARLIEST_TRUE_TIME_MS && clock.now() - kept.atMs > MAX_AGE_MS) {
       log.info("an update was under way too long ago; the hub may send it again", { uuid });
       this.ended(uuid);
     } else {

@@ -114,6 +114,17 @@ describe("the update that was under way", () => {
     assert.deepEqual(await readdir(dir), []);
   });
 
+  it("is not forgotten because the clock was set since", async () => {
+    await kept.stop();
+    clock = new FakeClock(0); // the board was powered without a battery
+    kept = await start();
+    kept.arrived(updateOf("uuid-2"));
+    await kept.stop();
+    clock = new FakeClock();
+    kept = await start();
+    assert.equal(kept.left, "uuid-2");
+  });
+
   it("is in a file that only its owner can read: the URL is signed", async () => {
     kept.arrived(updateOf("uuid-2"));
     await kept.stop();
